@@ -1,0 +1,41 @@
+# Every dependency is found here, once. docs/dependencies.md says what each is for.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson>=2.12)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(ZLIB IMPORTED_TARGET zlib)
+pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
+
+# oneDNN has no pkg-config file; distributions carry versions 2 and 3.
+find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h)
+find_library(DNNL_LIBRARY dnnl)
+if(DNNL_INCLUDE AND DNNL_LIBRARY)
+  set(DNNL_FOUND TRUE)
+  file(STRINGS "${DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h" DNNL_VERSION_LINES
+       REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH) ")
+  string(REGEX REPLACE "[^0-9;]" "" DNNL_VERSION "${DNNL_VERSION_LINES}")
+  string(REPLACE ";" "." DNNL_VERSION "${DNNL_VERSION}")
+endif()
+
+function(dial_print_summary)
+  message(STATUS "dial ${PROJECT_VERSION}: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, "
+                 "${CMAKE_BUILD_TYPE}")
+  message(STATUS "  required  jansson ${JANSSON_VERSION}, pcre2 ${PCRE2_VERSION}, "
+                 "utf8proc ${UTF8PROC_VERSION}, libcrypto ${CRYPTO_VERSION}, OpenMP")
+  foreach(row
+      "DNNL|oneDNN|fast matrix products (without it: plain C, many times slower)"
+      "ZLIB|zlib|reading .gz data files"
+      "CMOCKA|cmocka|the tests")
+    string(REPLACE "|" ";" row "${row}")
+    list(GET row 0 var)
+    list(GET row 1 name)
+    list(GET row 2 what)
+    if(${var}_FOUND)
+      message(STATUS "  found     ${name} ${${var}_VERSION}: ${what}")
+    else()
+      message(STATUS "  missing   ${name}: ${what}")
+    endif()
+  endforeach()
+endfunction()

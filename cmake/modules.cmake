@@ -1,0 +1,61 @@
+# One static library a folder of src/, in the order in which includes may point: a module links
+# the modules to its left, and nothing else.
+add_library(dial_flags INTERFACE)
+target_include_directories(dial_flags INTERFACE ${PROJECT_SOURCE_DIR}/include
+                                                ${PROJECT_SOURCE_DIR}/src)
+target_compile_definitions(dial_flags INTERFACE _GNU_SOURCE DIAL_VERSION="${PROJECT_VERSION}")
+target_compile_options(dial_flags INTERFACE
+    -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wno-sign-conversion -fno-math-errno -ffp-contract=off)
+if(DIAL_WERROR)
+  target_compile_options(dial_flags INTERFACE -Werror)
+endif()
+if(DIAL_SANITIZE)
+  target_compile_options(dial_flags INTERFACE -fsanitize=${DIAL_SANITIZE} -fno-omit-frame-pointer
+                                              -fno-sanitize-recover=all)
+  target_link_options(dial_flags INTERFACE -fsanitize=${DIAL_SANITIZE})
+endif()
+if(DIAL_FUZZ)
+  target_compile_options(dial_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+function(dial_module name)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
+  if(NOT sources)
+    add_library(dial_${name} INTERFACE)
+    target_link_libraries(dial_${name} INTERFACE dial_flags ${ARGN})
+  else()
+    add_library(dial_${name} STATIC ${sources})
+    target_link_libraries(dial_${name} PUBLIC dial_flags ${ARGN})
+  endif()
+endfunction()
+
+dial_module(base PkgConfig::JANSSON PkgConfig::CRYPTO m)
+dial_module(text dial_base PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+dial_module(data dial_text)
+dial_module(tensor dial_data)
+dial_module(ref dial_tensor OpenMP::OpenMP_C)
+dial_module(cpu dial_tensor OpenMP::OpenMP_C)
+dial_module(model dial_ref dial_cpu)
+dial_module(align dial_model)
+dial_module(train dial_align)
+dial_module(eval dial_train)
+dial_module(report dial_eval)
+dial_module(api dial_report)
+
+if(ZLIB_FOUND)
+  target_link_libraries(dial_flags INTERFACE PkgConfig::ZLIB)
+  target_compile_definitions(dial_flags INTERFACE DIAL_ZLIB)
+endif()
+if(DNNL_FOUND)
+  target_include_directories(dial_flags SYSTEM INTERFACE ${DNNL_INCLUDE})
+  target_compile_definitions(dial_flags INTERFACE DIAL_DNNL)
+  target_link_libraries(dial_flags INTERFACE ${DNNL_LIBRARY})
+endif()
+
+# The program: its verbs see the public header alone.
+file(GLOB cmd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cmd/*.c)
+if(cmd_sources)
+  add_executable(dial ${cmd_sources})
+  target_link_libraries(dial PRIVATE dial_api)
+endif()

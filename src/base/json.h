@@ -1,0 +1,28 @@
+/*
+ * JSON at the border of dial, on top of jansson. Duplicate keys are errors, depth is limited to
+ * 64, numbers are finite. What is written keeps the order of insertion; floats have 9 significant
+ * digits, so a float32 reads back as itself.
+ */
+#ifndef DI_BASE_JSON_H
+#define DI_BASE_JSON_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+
+/*
+ * Parses n bytes. `where` names the input in errors; line is the number of its first line (1 for a
+ * file), so that a row of a JSON Lines file reports FILE:LINE:COL. json_decref the result.
+ */
+dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line,
+                          json_t **out, dial_error *err);
+dial_status di_json_read(const di_alloc *al, const char *path, json_t **out, dial_error *err);
+
+/* One line without spaces, appended without a newline. */
+dial_status di_json_write(const json_t *value, di_buf *out, dial_error *err);
+
+/* A number with 6 significant digits (statistics) or 9 (float32); NaN and infinity become null. */
+json_t *di_json_stat(double x);
+json_t *di_json_f32(float x);
+
+#endif
