@@ -1,0 +1,244 @@
+/*
+ * libdial: reward models that transfer to a domain without labels (DIAL, arXiv 2501.00911).
+ *
+ * What to think in
+ *   base      a decoder language model: a Hugging Face folder or a .gguf file, always frozen
+ *   run       a folder that `dial_train` writes: LoRA adapter + reward head + all that is needed to
+ *             score the same text to the same bits, or to continue the training
+ *   source    rows with preferences (chosen, rejected);  target: rows of another domain, whose
+ *             labels, if the file has any, are dropped while reading
+ *   reward    w . e, where e is the embedding of a text: the hidden state of its last token (or the
+ *             mean over tokens) after the final norm
+ *
+ * From simple to advanced
+ *   1. dial_model_open / dial_model_score / dial_model_close: score texts with a run
+ *   2. the jobs (dial_train, dial_eval, ...): what the verbs of the program do. Each takes an
+ *      options struct, filled by dial_options_default() from the same table that drives the command
+ *      line, and returns the JSON document of docs/json.md as a string (free with dial_free).
+ *
+ * All functions take a dial_env (NULL is fine) for memory, log, progress and stopping, and a
+ * dial_error (NULL is fine). A dial_model may be used by one thread at a time.
+ */
+#ifndef DIAL_DIAL_H
+#define DIAL_DIAL_H
+
+#include "dial/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "0.1.0", and one line on what this build and machine compute with: "cpu avx512-bf16". */
+DIAL_API const char *dial_version(void);
+DIAL_API const char *dial_cpu_text(void);
+
+/* Frees a string that a job returned under the same env. */
+DIAL_API void dial_free(const dial_env *env, void *p);
+
+/* ---- options: one table drives defaults, command line, config files and dial.json ---- */
+
+typedef enum dial_option_type {
+    DIAL_OPT_BOOL, /* int: 0 or 1 */
+    DIAL_OPT_INT,  /* int64_t */
+    DIAL_OPT_SIZE, /* int64_t; 512M, 8G (binary) */
+    DIAL_OPT_REAL, /* double */
+    DIAL_OPT_TEXT, /* const char *; NULL: not given */
+    DIAL_OPT_LIST  /* dial_list; comma-separated or repeated */
+} dial_option_type;
+
+/* Strings are borrowed: they must live as long as the options. */
+typedef struct dial_list {
+    const char **item;
+    int64_t n;
+} dial_list;
+
+typedef struct dial_option {
+    const char *name;     /* "lora-r" */
+    dial_option_type type;
+    size_t offset;        /* in the options struct */
+    const char *initial;  /* default as text; NULL: none (TEXT, LIST) */
+    const char *choices;  /* "joint|alternate"; NULL: free */
+    const char *help;     /* one line for --help; NULL: hidden alias */
+} dial_option;
+
+/* Tables end in a row whose name is NULL. */
+DIAL_API extern const dial_option dial_train_table[];
+DIAL_API extern const dial_option dial_eval_table[];
+DIAL_API extern const dial_option dial_score_table[];
+DIAL_API extern const dial_option dial_embed_table[];
+DIAL_API extern const dial_option dial_info_table[];
+DIAL_API extern const dial_option dial_data_table[];
+DIAL_API extern const dial_option dial_bench_table[];
+DIAL_API extern const dial_option dial_report_table[];
+
+/* Zeroes the struct of that table and fills in the defaults. */
+DIAL_API void dial_options_default(const dial_option *table, void *options, size_t size);
+
+/*
+ * Sets one option from text; lists append to `item`, which the caller has sized for it. ERR_USAGE
+ * says what was expected and what was found.
+ */
+DIAL_API dial_status dial_option_set(const dial_option *row, void *options, const char *text,
+                                     dial_error *err);
+
+/* All options of the table as one JSON object (a string): what --print-config prints. */
+DIAL_API dial_status dial_options_to_json(const dial_env *env, const dial_option *table,
+                                          const void *options, char **json, dial_error *err);
+
+/* Flags that the verbs share (interfaces 1.4). */
+typedef struct dial_common_options {
+    const char *device, *dtype;
+    int64_t threads, seed, batch_tokens, max_length;
+    const char *template_name, *bos, *eos, *overlong;
+    const char *format, *columns;
+    int64_t limit, skip_rows;
+    const char *on_error, *max_bad;
+    int64_t show_tokens;
+    int override_text, allow_hash_mismatch;
+} dial_common_options;
+
+/* ---- jobs ---- */
+
+typedef struct dial_train_options {
+    dial_common_options common;
+    const char *base, *preset, *method, *out;
+    dial_list source, target, eval; /* eval: NAME=FILE */
+    int64_t limit_source, limit_target;
+    int64_t steps;   /* 0: by epochs */
+    double epochs;
+    const char *epoch_of;
+    int64_t batch_source, batch_target;
+    const char *micro_batch;
+    double lambda;
+    const char *lambda_ramp;
+    int64_t critic_iters, critic_warmup;
+    double critic_lr, critic_wd;
+    const char *critic_widths, *critic;
+    double gp;
+    const char *gp_kind;
+    const char *update, *layer, *pooling;
+    int64_t lora_r;
+    double lora_alpha;
+    const char *lora_targets, *lora_layers;
+    double lr, head_lr, weight_decay, clip;
+    const char *schedule, *warmup, *head_init;
+    double center, label_smoothing;
+    const char *margin;
+    int gap_clamp;
+    int64_t eval_every;
+    const char *heldout_source;
+    int64_t maps;
+    const char *save_every;
+    int64_t keep;
+    const char *select;
+    int64_t select_rows, early_stop;
+    const char *grad_checkpoint;
+    int64_t log_every, overfit;
+    int resume, overwrite, dry_run;
+} dial_train_options;
+
+/* Trains and writes options->out. The document is dial.train/1, or dial.plan/1 with dry_run. */
+DIAL_API dial_status dial_train(const dial_train_options *options, const dial_env *env,
+                                char **json, dial_error *err);
+
+typedef struct dial_eval_options {
+    dial_common_options common;
+    const char *model, *compare;
+    dial_list data; /* [NAME=]FILE */
+    const char *length_unit, *cluster, *scores;
+    int64_t bootstrap;
+    double min_accuracy; /* < 0: none */
+} dial_eval_options;
+
+DIAL_API dial_status dial_eval(const dial_eval_options *options, const dial_env *env, char **json,
+                               dial_error *err);
+
+typedef struct dial_score_options {
+    dial_common_options common;
+    const char *model, *data, *prompt, *response, *out, *summary;
+    int normalize;
+} dial_score_options;
+
+/* Lines of JSON go to write(ctx, line, n) in input order (n bytes, newline included); 0 is success. */
+typedef int (*dial_write_fn)(void *ctx, const char *line, size_t n);
+
+/* Returns the summary document dial.score/1. */
+DIAL_API dial_status dial_score(const dial_score_options *options, dial_write_fn write, void *ctx,
+                                const dial_env *env, char **json, dial_error *err);
+
+typedef struct dial_embed_options {
+    dial_common_options common;
+    const char *model, *data, *out, *layer, *pooling, *embed_norm;
+} dial_embed_options;
+
+DIAL_API dial_status dial_embed(const dial_embed_options *options, const dial_env *env,
+                                char **json, dial_error *err);
+
+typedef struct dial_info_options {
+    dial_common_options common;
+    const char *model;
+    int verify, tensors;
+} dial_info_options;
+
+DIAL_API dial_status dial_info(const dial_info_options *options, const dial_env *env, char **json,
+                               dial_error *err);
+
+typedef struct dial_data_options {
+    dial_common_options common;
+    const char *op, *file; /* op: "check" */
+} dial_data_options;
+
+DIAL_API dial_status dial_data(const dial_data_options *options, const dial_env *env, char **json,
+                               dial_error *err);
+
+typedef struct dial_bench_options {
+    dial_common_options common;
+    const char *model, *what;
+    dial_list length;
+    int64_t repeat, batch_source, batch_target, lora_r;
+    const char *lora_targets, *lora_layers, *grad_checkpoint;
+    int check;
+} dial_bench_options;
+
+DIAL_API dial_status dial_bench(const dial_bench_options *options, const dial_env *env,
+                                char **json, dial_error *err);
+
+typedef struct dial_report_options {
+    dial_common_options common;
+    dial_list runs;
+    const char *out, *title;
+} dial_report_options;
+
+DIAL_API dial_status dial_report(const dial_report_options *options, const dial_env *env,
+                                 char **json, dial_error *err);
+
+/* The human form of a job's JSON document, for terminals (free with dial_free). */
+DIAL_API dial_status dial_document_text(const dial_env *env, const char *json, char **text,
+                                        dial_error *err);
+
+/* ---- a model in memory ---- */
+
+typedef struct dial_model dial_model;
+
+/* path: a run folder. device, dtype and threads as in dial_common_options; NULL: the defaults. */
+DIAL_API dial_status dial_model_open(const char *path, const dial_common_options *options,
+                                     const dial_env *env, dial_model **out, dial_error *err);
+DIAL_API void dial_model_close(dial_model *m);
+
+typedef struct dial_text {
+    const char *prompt;   /* may be NULL */
+    const char *response; /* 0-terminated UTF-8 */
+} dial_text;
+
+/*
+ * reward[i] of texts[i], i < n. The same text has the same reward, bit for bit, whatever else is
+ * in the call.
+ */
+DIAL_API dial_status dial_model_score(dial_model *m, const dial_text *texts, size_t n,
+                                      float *reward, dial_error *err);
+DIAL_API int64_t dial_model_width(const dial_model *m);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,77 @@
+/*
+ * What makes two domains one. An alignment method looks at the embeddings of a step, fits what it
+ * has to fit (a critic) on them as constants, and adds its gradient to dE; the trainer knows
+ * nothing else about it. Every method is a table of this form in a file of its own.
+ *
+ * Rows: e [n_s + n_t, C] f32, source rows first. For pairs a side's rows are
+ * [first texts 0..M-1; second texts 0..M-1].
+ */
+#ifndef DI_ALIGN_ALIGN_H
+#define DI_ALIGN_ALIGN_H
+
+#include "base/json.h"
+#include "tensor/ops.h"
+
+typedef struct di_align di_align;
+
+typedef struct di_align_stats {
+    double loss;              /* what the encoder minimises, without lambda */
+    double w1;                /* E_S d - E_T d; >= 0 for a fitted critic */
+    double critic_loss;       /* of the last critic iteration, before its update */
+    double gp;                /* gradient penalty of the last critic iteration, without its weight */
+    double critic_grad_norm;  /* of the last critic iteration */
+} di_align_stats;
+
+/* One tensor of a method's state, for checkpoints. */
+typedef struct di_align_tensor {
+    char name[64];            /* "critic.layers.0.weight" */
+    float *theta, *m, *v;
+    int64_t rows, cols;       /* cols 0: a vector */
+} di_align_tensor;
+
+typedef struct di_align_method {
+    const char *name;
+    /* Fits on constant embeddings (critic iterations); fills all of stats but loss and w1. */
+    void (*fit)(di_align *a, const float *e, int64_t n_s, int64_t n_t, di_align_stats *stats);
+    /* de += lambda * dL/de; fills stats->loss and stats->w1. de NULL: the values alone. */
+    void (*gradient)(di_align *a, const float *e, int64_t n_s, int64_t n_t, double lambda,
+                     float *de, di_align_stats *stats);
+    /* State: tensors, and counters as a JSON object. */
+    int (*tensors)(di_align *a, di_align_tensor *out, int cap);
+    json_t *(*save)(const di_align *a);
+    dial_status (*load)(di_align *a, const json_t *state, const char *where, dial_error *err);
+    void (*free)(di_align *a);
+} di_align_method;
+
+/* First member of every method's own struct. */
+struct di_align {
+    const di_align_method *method;
+};
+
+typedef struct di_wasserstein_options {
+    int64_t width;                 /* C */
+    int64_t max_rows;              /* largest n_s + n_t */
+    int64_t hidden[DI_CRITIC_MAX_LAYERS - 1];
+    int n_hidden;
+    di_critic_act act;
+    di_gp_kind gp_kind;
+    double gp;                     /* lambda_gp */
+    int iters;                     /* critic iterations of a fit */
+    double lr, decay;              /* Adam with coupled decay */
+    int gap_clamp;                 /* the encoder minimises max(0, gap) */
+    uint64_t seed;
+} di_wasserstein_options;
+
+/* Wasserstein critic with gradient penalty (arXiv 2501.00911; method.md 2.3 to 2.9). */
+dial_status di_wasserstein_new(di_device *dev, const di_wasserstein_options *opt, di_align **out,
+                               dial_error *err);
+
+/*
+ * Replaces the random draws of a fit: alpha [n_s + n_t] in [0, 1) and the row of the target that
+ * each of its rows is paired with (perm [n_t]). For comparison with an implementation elsewhere.
+ */
+typedef void (*di_wasserstein_draw)(void *ctx, float *alpha, int64_t *perm, int64_t n2,
+                                    int64_t n_t);
+void di_wasserstein_set_draw(di_align *a, di_wasserstein_draw draw, void *ctx);
+
+#endif

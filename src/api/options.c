@@ -1,0 +1,316 @@
+/*
+ * The option tables: one row is a flag of the command line, a key of a config file, a member of
+ * an options struct, its default and its help. Nothing else in dial knows a default.
+ */
+#include "dial/dial.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/json.h"
+
+/* clang-format off */
+#define COMMON(S, max_length_initial)                                                                                                   \
+    {"device",        DIAL_OPT_TEXT, offsetof(S, common.device),        "auto", "auto|cpu|ref",   "where to compute (ref: plain C, slow)"}, \
+    {"dtype",         DIAL_OPT_TEXT, offsetof(S, common.dtype),         "auto", "auto|f32|bf16",  "weights and activations; auto = bf16 where the machine has bf16 products"}, \
+    {"threads",       DIAL_OPT_INT,  offsetof(S, common.threads),       "0",    NULL, "threads; 0 = physical cores"},                     \
+    {"seed",          DIAL_OPT_INT,  offsetof(S, common.seed),          "0",    NULL, "everything random derives from it"},               \
+    {"batch-tokens",  DIAL_OPT_INT,  offsetof(S, common.batch_tokens),  "8192", NULL, "token budget of a forward pass; changes no score"},\
+    {"max-length",    DIAL_OPT_INT,  offsetof(S, common.max_length),    max_length_initial, NULL, "tokens of one text, BOS and EOS included"}, \
+    {"template",      DIAL_OPT_TEXT, offsetof(S, common.template_name), "auto", NULL, "auto or raw: prompt and response joined with nothing between"}, \
+    {"chat-template", DIAL_OPT_TEXT, offsetof(S, common.template_name), "auto", NULL, NULL},                                              \
+    {"bos",           DIAL_OPT_TEXT, offsetof(S, common.bos),           "auto", "auto|always|never", "first token of a text"},            \
+    {"eos",           DIAL_OPT_TEXT, offsetof(S, common.eos),           "auto", "auto|always|never", "last token of a text"},             \
+    {"overlong",      DIAL_OPT_TEXT, offsetof(S, common.overlong),      "truncate-prompt", "truncate-prompt|drop|error", "what to do with a text over --max-length"}, \
+    {"format",        DIAL_OPT_TEXT, offsetof(S, common.format),        "auto", "auto|jsonl|json|csv|tsv", "container of data files"},    \
+    {"columns",       DIAL_OPT_TEXT, offsetof(S, common.columns),       NULL,   NULL, "names of columns: prompt=q,chosen=good,..."},      \
+    {"limit",         DIAL_OPT_INT,  offsetof(S, common.limit),         "-1",   NULL, "first N rows of each data file; -1 = all"},        \
+    {"skip-rows",     DIAL_OPT_INT,  offsetof(S, common.skip_rows),     "0",    NULL, "rows to leave out at the start of each data file"},\
+    {"on-error",      DIAL_OPT_TEXT, offsetof(S, common.on_error),      "stop", "stop|skip", "what a bad row does"},                      \
+    {"max-bad",       DIAL_OPT_TEXT, offsetof(S, common.max_bad),       "1%",   NULL, "with skip: more bad rows than this (share or number) is an error"}, \
+    {"show-tokens",   DIAL_OPT_INT,  offsetof(S, common.show_tokens),   "0",    NULL, "print ids and strings of the first N texts"},      \
+    {"override-text", DIAL_OPT_BOOL, offsetof(S, common.override_text), "no",   NULL, "let text flags differ from those of the run"},     \
+    {"allow-hash-mismatch", DIAL_OPT_BOOL, offsetof(S, common.allow_hash_mismatch), "no", NULL, "load a run whose base files changed"}
+
+#define T dial_train_options
+#define END {NULL, DIAL_OPT_TEXT, 0, NULL, NULL, NULL}
+const dial_option dial_train_table[] = {
+    {"base",            DIAL_OPT_TEXT, offsetof(T, base),            NULL,      NULL, "base model: Hugging Face folder, .gguf file or a run"},
+    {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code", "settings of dial, of the paper, of the released code"},
+    {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|oracle", "what is trained"},
+    {"source",          DIAL_OPT_LIST, offsetof(T, source),          NULL,      NULL, "labelled rows"},
+    {"target",          DIAL_OPT_LIST, offsetof(T, target),          NULL,      NULL, "rows of the other domain; labels in them are dropped (oracle reads them)"},
+    {"out",             DIAL_OPT_TEXT, offsetof(T, out),             NULL,      NULL, "run folder to write"},
+    {"eval",            DIAL_OPT_LIST, offsetof(T, eval),            NULL,      NULL, "NAME=FILE: labelled set to report on, never to choose on"},
+    {"steps",           DIAL_OPT_INT,  offsetof(T, steps),           "0",       NULL, "optimizer steps; 0: by --epochs"},
+    {"epochs",          DIAL_OPT_REAL, offsetof(T, epochs),          "3",       NULL, "passes over the side with more batches (--epoch-of)"},
+    {"epoch-of",        DIAL_OPT_TEXT, offsetof(T, epoch_of),        "longer",  "longer|source|target", "the side whose pass is an epoch"},
+    {"batch-source",    DIAL_OPT_INT,  offsetof(T, batch_source),    "4",       NULL, "source pairs of a step"},
+    {"batch-target",    DIAL_OPT_INT,  offsetof(T, batch_target),    "4",       NULL, "target pairs of a step"},
+    {"micro-batch",     DIAL_OPT_TEXT, offsetof(T, micro_batch),     "auto",    NULL, "texts of one forward pass; splits a step without changing it"},
+    {"lambda",          DIAL_OPT_REAL, offsetof(T, lambda),          "0.01",    NULL, "weight of the alignment loss"},
+    {"lambda-ramp",     DIAL_OPT_TEXT, offsetof(T, lambda_ramp),     "none",    NULL, "none, dann, linear:N (steps) or linear:P%"},
+    {"critic",          DIAL_OPT_TEXT, offsetof(T, critic),          "gelu",    "gelu|relu|tanh|linear", "activation of the critic (linear: the released code)"},
+    {"critic-widths",   DIAL_OPT_TEXT, offsetof(T, critic_widths),   "256,128", NULL, "hidden widths of the critic"},
+    {"critic-iters",    DIAL_OPT_INT,  offsetof(T, critic_iters),    "3",       NULL, "critic updates of a step"},
+    {"critic-lr",       DIAL_OPT_REAL, offsetof(T, critic_lr),       "1e-4",    NULL, "critic learning rate"},
+    {"critic-wd",       DIAL_OPT_REAL, offsetof(T, critic_wd),       "1e-3",    NULL, "critic weight decay (coupled)"},
+    {"critic-warmup",   DIAL_OPT_INT,  offsetof(T, critic_warmup),   "100",     NULL, "critic-only steps before step 1"},
+    {"gp",              DIAL_OPT_REAL, offsetof(T, gp),              "1",       NULL, "weight of the gradient penalty"},
+    {"gp-kind",         DIAL_OPT_TEXT, offsetof(T, gp_kind),         "two_sided", "two_sided|one_sided|zero_centred", "form of the gradient penalty"},
+    {"gap-clamp",       DIAL_OPT_BOOL, offsetof(T, gap_clamp),       "no",      NULL, "the encoder minimises max(0, gap)"},
+    {"update",          DIAL_OPT_TEXT, offsetof(T, update),          "joint",   "joint|alternate", "one step on the sum, or alignment and source loss in turn"},
+    {"layer",           DIAL_OPT_TEXT, offsetof(T, layer),           "last",    NULL, "blocks that head and alignment read: last, N or P%"},
+    {"pooling",         DIAL_OPT_TEXT, offsetof(T, pooling),         "last",    "last|mean", "embedding of a text: last token, or mean over tokens"},
+    {"lora-r",          DIAL_OPT_INT,  offsetof(T, lora_r),          "64",      NULL, "LoRA rank; 0: head only"},
+    {"lora-alpha",      DIAL_OPT_REAL, offsetof(T, lora_alpha),      "64",      NULL, "LoRA scale is alpha / rank"},
+    {"lora-targets",    DIAL_OPT_TEXT, offsetof(T, lora_targets),    "q_proj,v_proj", NULL, "linear layers with LoRA, or all"},
+    {"lora-layers",     DIAL_OPT_TEXT, offsetof(T, lora_layers),     "all",     NULL, "all, or top:K"},
+    {"lr",              DIAL_OPT_REAL, offsetof(T, lr),              "5e-5",    NULL, "learning rate of LoRA"},
+    {"head-lr",         DIAL_OPT_REAL, offsetof(T, head_lr),         "-1",      NULL, "learning rate of the head; -1: that of LoRA"},
+    {"head-init",       DIAL_OPT_TEXT, offsetof(T, head_init),       "normal",  "normal|probe", "head at start: random, or a logistic fit on frozen source differences"},
+    {"weight-decay",    DIAL_OPT_REAL, offsetof(T, weight_decay),    "0",       NULL, "decoupled weight decay"},
+    {"schedule",        DIAL_OPT_TEXT, offsetof(T, schedule),        "constant", "constant|linear|cosine", "learning rate along the run"},
+    {"warmup",          DIAL_OPT_TEXT, offsetof(T, warmup),          "0",       NULL, "steps of linear warm-up: N or X%"},
+    {"clip",            DIAL_OPT_REAL, offsetof(T, clip),            "1",       NULL, "global gradient norm; 0: off"},
+    {"center",          DIAL_OPT_REAL, offsetof(T, center),          "0",       NULL, "weight of reward centring"},
+    {"label-smoothing", DIAL_OPT_REAL, offsetof(T, label_smoothing), "0",       NULL, "share of flipped labels assumed"},
+    {"margin",          DIAL_OPT_TEXT, offsetof(T, margin),          "auto",    "auto|off", "use the margin column"},
+    {"limit-source",    DIAL_OPT_INT,  offsetof(T, limit_source),    "0",       NULL, "draw of N source rows by the seed; 0: all"},
+    {"limit-target",    DIAL_OPT_INT,  offsetof(T, limit_target),    "0",       NULL, "draw of N target rows by the seed; 0: all"},
+    {"heldout-source",  DIAL_OPT_TEXT, offsetof(T, heldout_source),  "5%",      NULL, "share of source rows, or a file, to choose the checkpoint on"},
+    {"select",          DIAL_OPT_TEXT, offsetof(T, select),          "earliest", "earliest|source|last", "which checkpoint becomes the run's"},
+    {"select-rows",     DIAL_OPT_INT,  offsetof(T, select_rows),     "256",     NULL, "held-out rows looked at in a save"},
+    {"save-every",      DIAL_OPT_TEXT, offsetof(T, save_every),      "auto",    NULL, "auto (tenths, and 8 in the first pass over the source) or N steps"},
+    {"keep",            DIAL_OPT_INT,  offsetof(T, keep),            "3",       NULL, "checkpoints kept after selection; 0: all"},
+    {"early-stop",      DIAL_OPT_INT,  offsetof(T, early_stop),      "0",       NULL, "end after N saves that do not change the choice; 0: off"},
+    {"eval-every",      DIAL_OPT_INT,  offsetof(T, eval_every),      "0",       NULL, "report on --eval sets every N steps; 0: at the end"},
+    {"maps",            DIAL_OPT_INT,  offsetof(T, maps),            "250",     NULL, "rows of each set whose embeddings are kept for the report; 0: none"},
+    {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass instead of keeping them"},
+    {"log-every",       DIAL_OPT_INT,  offsetof(T, log_every),       "10",      NULL, "steps between progress lines"},
+    {"overfit",         DIAL_OPT_INT,  offsetof(T, overfit),         "0",       NULL, "sanity check: train on the first N rows; exit 4 unless all are learnt"},
+    {"resume",          DIAL_OPT_BOOL, offsetof(T, resume),          "no",      NULL, "continue the run in --out"},
+    {"overwrite",       DIAL_OPT_BOOL, offsetof(T, overwrite),       "no",      NULL, "replace the run in --out"},
+    {"dry-run",         DIAL_OPT_BOOL, offsetof(T, dry_run),         "no",      NULL, "print the plan, write nothing"},
+    COMMON(T, "1024"),
+    END
+};
+#undef T
+
+#define T dial_eval_options
+const dial_option dial_eval_table[] = {
+    {"model",        DIAL_OPT_TEXT, offsetof(T, model),        NULL,    NULL, "run folder"},
+    {"data",         DIAL_OPT_LIST, offsetof(T, data),         NULL,    NULL, "[NAME=]FILE: labelled rows"},
+    {"compare",      DIAL_OPT_TEXT, offsetof(T, compare),      NULL,    NULL, "second run, compared row by row"},
+    {"length-unit",  DIAL_OPT_TEXT, offsetof(T, length_unit),  "chars", "chars|words|tokens", "what the longer-wins baseline counts"},
+    {"bootstrap",    DIAL_OPT_INT,  offsetof(T, bootstrap),    "2000",  NULL, "draws of the bootstrap"},
+    {"cluster",      DIAL_OPT_TEXT, offsetof(T, cluster),      "text",  "text|prompt|none", "what the interval resamples"},
+    {"scores",       DIAL_OPT_TEXT, offsetof(T, scores),       NULL,    NULL, "file for one line of scores a row"},
+    {"min-accuracy", DIAL_OPT_REAL, offsetof(T, min_accuracy), "-1",    NULL, "exit 4 below this accuracy"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_score_options
+const dial_option dial_score_table[] = {
+    {"model",     DIAL_OPT_TEXT, offsetof(T, model),     NULL, NULL, "run folder"},
+    {"data",      DIAL_OPT_TEXT, offsetof(T, data),      NULL, NULL, "rows; - is stdin"},
+    {"prompt",    DIAL_OPT_TEXT, offsetof(T, prompt),    NULL, NULL, "prompt of a single text"},
+    {"response",  DIAL_OPT_TEXT, offsetof(T, response),  NULL, NULL, "response of a single text"},
+    {"normalize", DIAL_OPT_BOOL, offsetof(T, normalize), "no", NULL, "apply the run's shift and scale"},
+    {"out",       DIAL_OPT_TEXT, offsetof(T, out),       NULL, NULL, "file for the lines instead of stdout"},
+    {"summary",   DIAL_OPT_TEXT, offsetof(T, summary),   NULL, NULL, "file for the summary document"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_embed_options
+const dial_option dial_embed_table[] = {
+    {"model",      DIAL_OPT_TEXT, offsetof(T, model),      NULL,   NULL, "run folder or base model"},
+    {"data",       DIAL_OPT_TEXT, offsetof(T, data),       NULL,   NULL, "rows"},
+    {"out",        DIAL_OPT_TEXT, offsetof(T, out),        NULL,   NULL, ".npy, .safetensors or .jsonl"},
+    {"layer",      DIAL_OPT_TEXT, offsetof(T, layer),      NULL,   NULL, "last, N or P% (a run fixes it)"},
+    {"pooling",    DIAL_OPT_TEXT, offsetof(T, pooling),    NULL,   "last|mean", "last token or mean over tokens (a run fixes it)"},
+    {"embed-norm", DIAL_OPT_TEXT, offsetof(T, embed_norm), "none", "none|l2", "l2: unit vectors"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_info_options
+const dial_option dial_info_table[] = {
+    {"model",   DIAL_OPT_TEXT, offsetof(T, model),   NULL, NULL, "run folder, adapter, Hugging Face folder or .gguf file"},
+    {"verify",  DIAL_OPT_BOOL, offsetof(T, verify),  "no", NULL, "recompute the run's self-test"},
+    {"tensors", DIAL_OPT_BOOL, offsetof(T, tensors), "no", NULL, "list the tensors"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_data_options
+const dial_option dial_data_table[] = {
+    COMMON(T, "1024"),
+    END
+};
+#undef T
+
+#define T dial_bench_options
+const dial_option dial_bench_table[] = {
+    {"model",           DIAL_OPT_TEXT, offsetof(T, model),           NULL,      NULL, "base model, run or config.json alone (random weights)"},
+    {"what",            DIAL_OPT_TEXT, offsetof(T, what),            "train",   "forward|train|tokenize|kernels", "what is measured"},
+    {"length",          DIAL_OPT_LIST, offsetof(T, length),          NULL,      NULL, "tokens of a text in `forward`; default 128,512"},
+    {"repeat",          DIAL_OPT_INT,  offsetof(T, repeat),          "5",       NULL, "measured repetitions"},
+    {"batch-source",    DIAL_OPT_INT,  offsetof(T, batch_source),    "4",       NULL, "source pairs of a step"},
+    {"batch-target",    DIAL_OPT_INT,  offsetof(T, batch_target),    "4",       NULL, "target pairs of a step"},
+    {"lora-r",          DIAL_OPT_INT,  offsetof(T, lora_r),          "64",      NULL, "LoRA rank"},
+    {"lora-targets",    DIAL_OPT_TEXT, offsetof(T, lora_targets),    "q_proj,v_proj", NULL, "linear layers with LoRA, or all"},
+    {"lora-layers",     DIAL_OPT_TEXT, offsetof(T, lora_layers),     "all",     NULL, "all, or top:K"},
+    {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass"},
+    {"check",           DIAL_OPT_BOOL, offsetof(T, check),           "no",      NULL, "compare the result with the ref backend; exit 4 if it differs"},
+    COMMON(T, "1024"),
+    END
+};
+#undef T
+
+#define T dial_report_options
+const dial_option dial_report_table[] = {
+    {"runs",  DIAL_OPT_LIST, offsetof(T, runs),  NULL, NULL, "run folders"},
+    {"out",   DIAL_OPT_TEXT, offsetof(T, out),   NULL, NULL, ".html, .md or .json"},
+    {"title", DIAL_OPT_TEXT, offsetof(T, title), NULL, NULL, "title of the page"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+/* clang-format on */
+
+void dial_options_default(const dial_option *table, void *options, size_t size)
+{
+    memset(options, 0, size);
+    for (const dial_option *row = table; row->name != NULL; row++)
+        if (row->initial != NULL) dial_option_set(row, options, row->initial, NULL);
+}
+
+/* Is text one of "a|b|c"? */
+static int is_choice(const char *choices, const char *text)
+{
+    size_t n = strlen(text);
+
+    for (const char *c = choices; c != NULL; c = strchr(c, '|')) {
+        c += *c == '|';
+        if (strncmp(c, text, n) == 0 && (c[n] == '|' || c[n] == '\0') && n > 0) return 1;
+    }
+    return 0;
+}
+
+static dial_status parse_int(const dial_option *row, const char *text, int64_t *out,
+                             dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+    long long x;
+    int shift = 0;
+
+    errno = 0;
+    x = strtoll(text, &end, 10);
+    if (row->type == DIAL_OPT_SIZE && end != text) {
+        shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+        end += shift != 0;
+    }
+    if (end == text || *end != '\0' || errno != 0 || (shift && llabs(x) > (1LL << (62 - shift))))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name),
+                   row->type == DIAL_OPT_SIZE ? "give a size such as 512M" : "give a number",
+                   "expected a whole number, found '%s'", text);
+    *out = (int64_t)x * (1LL << shift);
+done:
+    return st;
+}
+
+static dial_status parse_bool(const dial_option *row, const char *text, int *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int yes = is_choice("yes|true|on|1", text);
+
+    if (!yes && !is_choice("no|false|off|0", text))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name),
+                   DI_FMT("write --%s or --no-%s", row->name, row->name),
+                   "expected true or false, found '%s'", text);
+    *out = yes;
+done:
+    return st;
+}
+
+dial_status dial_option_set(const dial_option *row, void *options, const char *text,
+                            dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *at = (char *)options + row->offset;
+    char *end;
+    double x;
+
+    if (row->choices != NULL && !is_choice(row->choices, text))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name), "choose one of them",
+                   "expected %s, found '%s'", row->choices, text);
+    switch (row->type) {
+    case DIAL_OPT_BOOL: DI_TRY(parse_bool(row, text, (int *)at, err)); break;
+    case DIAL_OPT_INT:
+    case DIAL_OPT_SIZE: DI_TRY(parse_int(row, text, (int64_t *)at, err)); break;
+    case DIAL_OPT_REAL:
+        x = strtod(text, &end);
+        if (end == text || *end != '\0' || !isfinite(x))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name), "give a number such as 5e-5",
+                       "expected a number, found '%s'", text);
+        *(double *)at = x;
+        break;
+    case DIAL_OPT_TEXT: *(const char **)at = text; break;
+    case DIAL_OPT_LIST: ((dial_list *)at)->item[((dial_list *)at)->n++] = text; break;
+    }
+done:
+    return st;
+}
+
+static json_t *value_of(const dial_option *row, const void *options)
+{
+    const char *at = (const char *)options + row->offset;
+    const char *text;
+    json_t *list;
+
+    switch (row->type) {
+    case DIAL_OPT_BOOL: return json_boolean(*(const int *)at);
+    case DIAL_OPT_INT:
+    case DIAL_OPT_SIZE: return json_integer(*(const int64_t *)at);
+    case DIAL_OPT_REAL: return json_real(*(const double *)at);
+    case DIAL_OPT_TEXT:
+        text = *(const char *const *)at;
+        return text != NULL ? json_string(text) : json_null();
+    case DIAL_OPT_LIST: break;
+    }
+    list = json_array();
+    for (int64_t i = 0; i < ((const dial_list *)at)->n; i++)
+        json_array_append_new(list, json_string(((const dial_list *)at)->item[i]));
+    return list;
+}
+
+dial_status dial_options_to_json(const dial_env *env, const dial_option *table, const void *options,
+                                 char **json, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *all = json_object();
+    di_buf b;
+
+    di_buf_init(&b, di_env_alloc(env));
+    for (const dial_option *row = table; row->name != NULL; row++)
+        if (row->help != NULL) json_object_set_new(all, row->name, value_of(row, options));
+    DI_TRY(di_json_write(all, &b, err));
+    *json = di_buf_take(&b);
+    if (*json == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the options as JSON");
+done:
+    json_decref(all);
+    di_buf_deinit(&b);
+    return st;
+}

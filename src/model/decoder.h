@@ -1,0 +1,78 @@
+/*
+ * The decoder: frozen base weights packed for a device, LoRA beside them, forward to pooled
+ * embeddings and backward to LoRA gradients. Layers are explicit: forward and backward call the
+ * operations of tensor/ops.h in order (docs/math.md). No padding, no autograd tape; all memory of a
+ * step comes from one planned workspace.
+ *
+ *   ids --embed--> x --[ norm, qkv (+LoRA), q/k norm, RoPE, attention, o (+LoRA), (post norm), +
+ *                        norm, gate/up (+LoRA), GLU, down (+LoRA), (post norm), + ] x n_layers
+ *       --final norm--> h --pool--> e [B, C] --(w . e)--> reward
+ */
+#ifndef DI_MODEL_DECODER_H
+#define DI_MODEL_DECODER_H
+
+#include "base/arena.h"
+#include "model/lora.h"
+#include "model/source.h"
+
+typedef struct di_decoder di_decoder;
+
+typedef enum di_pooling { DI_POOL_LAST, DI_POOL_MEAN } di_pooling;
+
+typedef struct di_decoder_options {
+    int64_t n_layers;     /* the first N blocks, then the final norm; 0: all */
+    di_pooling pooling;
+    int train;            /* pack for the backward pass too (layers at or above first_trained) */
+    int64_t first_trained;/* lowest layer that carries LoRA; backward stops there */
+    int with_logits;      /* keep the output head for di_decoder_logits */
+    uint64_t random_seed; /* source without weights (config.json alone): random ones from this */
+} di_decoder_options;
+
+/* Packs the weights. dev, and cfg inside source, must outlive the decoder. */
+dial_status di_decoder_new(di_device *dev, const di_source *source, const di_decoder_options *opt,
+                           di_decoder **out, dial_error *err);
+void di_decoder_free(di_decoder *d);
+const di_config *di_decoder_config(const di_decoder *d);
+int64_t di_decoder_layers(const di_decoder *d);   /* blocks in use */
+size_t di_decoder_weight_bytes(const di_decoder *d);
+
+/* LoRA in use; values are read at each call, so an optimizer may change them in between. NULL: none */
+void di_decoder_set_lora(di_decoder *d, const di_params *p);
+
+/* A workspace for batches of at most these sizes; keeps what backward needs. */
+typedef struct di_workspace di_workspace;
+typedef struct di_workspace_options {
+    int64_t max_rows, max_texts, max_length; /* token rows, texts, tokens of the longest text */
+    int train;            /* 0: forward only */
+    int grad_checkpoint;  /* 1: keep layer inputs alone and recompute each layer in backward */
+} di_workspace_options;
+
+/* Exact bytes that di_workspace_new will take from the device (for --dry-run). */
+size_t di_workspace_bytes(const di_decoder *d, const di_workspace_options *opt);
+dial_status di_workspace_new(const di_decoder *d, const di_workspace_options *opt,
+                             di_workspace **out, dial_error *err);
+void di_workspace_free(di_workspace *w);
+
+/*
+ * e [B, C] f32, contiguous, host or device memory of a CPU backend. Allocates nothing.
+ * ERR_INPUT: an id outside the vocabulary; ERR_NUMERIC: a non-finite embedding (where: "text B").
+ */
+dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
+                               dial_error *err);
+
+/*
+ * After the forward of the same batch: grad (laid out like params->theta) += dL/dLoRA for
+ * de [B, C] = dL/de. The head's gradient is the caller's. Texts whose de is zero cost nothing
+ * extra in value: their rows add exact zeros.
+ */
+dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *b, const float *de,
+                                float *grad, dial_error *err);
+
+/* h [N, C] f32: the rows after the final norm of the last forward (tests, --pooling probes). */
+const float *di_workspace_hidden(const di_workspace *w);
+
+/* logits [n, V] f32 of rows row[0..n) of the last forward: output head and its soft cap. */
+dial_status di_decoder_logits(di_decoder *d, di_workspace *w, const int32_t *row, int64_t n,
+                              float *logits, dial_error *err);
+
+#endif

@@ -1,0 +1,99 @@
+/* Products with frozen weights. Packed means here: dequantised to f32, parts stacked by rows. */
+#include "ref/ref.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+struct di_packed {
+    int64_t out, in;
+    float *w;    /* [out, in]; values of bf16 where act is bf16 */
+    float *bias; /* [out]; zeros where there is none */
+};
+
+/* Appends the rows of one part at row `at` of p. */
+static void pack_part(const di_device *dev, const di_weight *part, di_packed *p, int64_t at)
+{
+    size_t row_bytes = di_dtype_row_bytes(part->dtype, part->in);
+
+    for (int64_t r = 0; r < part->out; r++) {
+        int64_t from = part->row_map != NULL ? part->row_map[r] : r;
+        float *row = p->w + (at + r) * p->in;
+
+        di_dequantize(part->dtype, (const char *)part->data + (size_t)from * row_bytes, row, p->in);
+        if (dev->act == DI_BF16)
+            for (int64_t i = 0; i < p->in; i++) row[i] = di_bf16_to_f32(di_f32_to_bf16(row[i]));
+    }
+}
+
+dial_status di_ref_linear_pack(di_device *dev, const di_weight *part, int n_parts,
+                               const float *bias, unsigned directions, di_packed **out,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_packed *p = di_zalloc(dev->al, sizeof *p);
+    size_t n;
+
+    (void)directions; /* both loops read the same rows */
+    if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
+    p->in = part[0].in;
+    for (int i = 0; i < n_parts; i++) p->out += part[i].out;
+    if (!di_mul_size((size_t)p->out, (size_t)p->in, &n))
+        DI_FAIL(err, DIAL_ERR_NOMEM, "a weight of %lld x %lld does not fit in memory",
+                (long long)p->out, (long long)p->in);
+    p->w = di_new_array(dev->al, n, sizeof *p->w);
+    p->bias = di_new_array(dev->al, (size_t)p->out, sizeof *p->bias);
+    if (p->w == NULL || p->bias == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight of %lld x %lld",
+                (long long)p->out, (long long)p->in);
+    for (int64_t i = 0, at = 0; i < n_parts; at += part[i].out, i++)
+        pack_part(dev, &part[i], p, at);
+    if (bias != NULL) memcpy(p->bias, bias, (size_t)p->out * sizeof *bias);
+    *out = p;
+    p = NULL;
+done:
+    di_ref_linear_free(dev, p);
+    return st;
+}
+
+void di_ref_linear_free(di_device *dev, di_packed *w)
+{
+    if (w == NULL) return;
+    di_free(dev->al, w->w);
+    di_free(dev->al, w->bias);
+    di_free(dev->al, w);
+}
+
+size_t di_ref_linear_bytes(const di_packed *w)
+{
+    return (size_t)(w->out * w->in + w->out) * sizeof(float);
+}
+
+void di_ref_linear_forward(di_device *dev, const di_packed *w, const di_mat *x, di_mat *y, int add)
+{
+#pragma omp parallel for num_threads(dev->threads) schedule(static)
+    for (int64_t n = 0; n < x->rows; n++) {
+        for (int64_t o = 0; o < w->out; o++) {
+            const float *row = w->w + o * w->in;
+            double sum = 0;
+
+            for (int64_t i = 0; i < w->in; i++) sum += get(x, n, i) * (double)row[i];
+            sum += (double)w->bias[o];
+            put(y, n, o, add ? get(y, n, o) + sum : sum);
+        }
+    }
+}
+
+void di_ref_linear_backward(di_device *dev, const di_packed *w, const di_mat *dy, di_mat *dx,
+                            int add)
+{
+#pragma omp parallel for num_threads(dev->threads) schedule(static)
+    for (int64_t n = 0; n < dy->rows; n++) {
+        for (int64_t i = 0; i < w->in; i++) {
+            double sum = 0;
+
+            for (int64_t o = 0; o < w->out; o++) sum += get(dy, n, o) * (double)w->w[o * w->in + i];
+            put(dx, n, i, add ? get(dx, n, i) + sum : sum);
+        }
+    }
+}
