@@ -61,6 +61,8 @@ typedef struct dial_option {
     const char *help;     /* one line for --help; NULL: hidden alias */
 } dial_option;
 
+typedef struct dial_train_options dial_train_options;
+
 /* Tables end in a row whose name is NULL. */
 DIAL_API extern const dial_option dial_train_table[];
 DIAL_API extern const dial_option dial_eval_table[];
@@ -81,6 +83,13 @@ DIAL_API void dial_options_default(const dial_option *table, void *options, size
 DIAL_API dial_status dial_option_set(const dial_option *row, void *options, const char *text,
                                      dial_error *err);
 
+/*
+ * Settings of a preset of `dial train` ("default", "paper", "code"; interfaces 1.5), set in
+ * options. Call it after dial_options_default and before single flags, which are stronger.
+ */
+DIAL_API dial_status dial_preset_apply(const char *preset, dial_train_options *options,
+                                       dial_error *err);
+
 /* All options of the table as one JSON object (a string): what --print-config prints. */
 DIAL_API dial_status dial_options_to_json(const dial_env *env, const dial_option *table,
                                           const void *options, char **json, dial_error *err);
@@ -99,7 +108,7 @@ typedef struct dial_common_options {
 
 /* ---- jobs ---- */
 
-typedef struct dial_train_options {
+struct dial_train_options {
     dial_common_options common;
     const char *base, *preset, *method, *out;
     dial_list source, target, eval; /* eval: NAME=FILE */
@@ -135,7 +144,7 @@ typedef struct dial_train_options {
     const char *grad_checkpoint;
     int64_t log_every, overfit;
     int resume, overwrite, dry_run;
-} dial_train_options;
+};
 
 /* Trains and writes options->out. The document is dial.train/1, or dial.plan/1 with dry_run. */
 DIAL_API dial_status dial_train(const dial_train_options *options, const dial_env *env,

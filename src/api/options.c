@@ -196,6 +196,41 @@ void dial_options_default(const dial_option *table, void *options, size_t size)
         if (row->initial != NULL) dial_option_set(row, options, row->initial, NULL);
 }
 
+/* A preset is a list of flags; what it does not name keeps its default. */
+typedef struct preset_row {
+    const char *preset, *flag, *value;
+} preset_row;
+
+/* clang-format off */
+static const preset_row preset_rows[] = {
+    {"paper", "update",        "alternate"},
+    {"paper", "eos",           "never"},
+    {"paper", "critic-warmup", "0"},
+    {"paper", "clip",          "0"},
+    {"paper", "epochs",        "20"},
+    {"code",  "critic",        "linear"},
+    {"code",  "eos",           "never"},
+    {"code",  "critic-warmup", "0"},
+    {"code",  "clip",          "0"},
+    {"code",  "epochs",        "20"},
+};
+/* clang-format on */
+
+dial_status dial_preset_apply(const char *preset, dial_train_options *options, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (const dial_option *row = dial_train_table; row->name != NULL; row++) {
+        if (strcmp(row->name, "preset") == 0) DI_TRY(dial_option_set(row, options, preset, err));
+        for (size_t i = 0; i < sizeof preset_rows / sizeof *preset_rows; i++)
+            if (strcmp(preset_rows[i].preset, preset) == 0 &&
+                strcmp(preset_rows[i].flag, row->name) == 0)
+                DI_TRY(dial_option_set(row, options, preset_rows[i].value, err));
+    }
+done:
+    return st;
+}
+
 /* Is text one of "a|b|c"? */
 static int is_choice(const char *choices, const char *text)
 {

@@ -1,6 +1,7 @@
 /*
  * A data file in memory, tokenised: what training and evaluation walk over. Equal texts are
- * encoded and stored once (`text` indices), since a text often stands in several pairs.
+ * encoded and stored once (`text_of` indices), since a text often stands in several pairs. A
+ * dataset is immutable after loading; any number of threads may read it.
  */
 #ifndef DI_DATA_DATASET_H
 #define DI_DATA_DATASET_H
@@ -10,10 +11,12 @@
 /* One text: ids of one token sequence, ready for the model. */
 typedef struct di_seq {
     const int32_t *id;
-    int64_t n;
+    int64_t n;               /* >= 1 */
     uint64_t hash;           /* FNV-1a of prompt, a 0 byte, and response: names the text */
     uint64_t prompt_hash;    /* of the prompt alone */
-    int32_t chars, words;    /* of the response: code points, runs of non-space */
+    int32_t chars, words;    /* of the response (a text without border: of all of it): code
+                                points; runs of what is no Unicode white space */
+    unsigned flags;          /* DI_PROMPT_TRUNCATED, DI_RESPONSE_TRUNCATED */
 } di_seq;
 
 typedef struct di_example {
@@ -22,22 +25,24 @@ typedef struct di_example {
     float score, margin, weight;
     const char *id, *group;  /* NULL where absent */
     int length_matched;      /* 1, 0, -1 */
-    int identical;           /* equal bytes or equal ids */
+    int identical;           /* pair: equal bytes or equal ids; a tie, never trained on */
     int64_t row, line;       /* place in the file, for messages and --scores */
 } di_example;
 
 typedef struct di_dataset {
     const di_alloc *al;
-    char *path;
-    char sha256[65];
+    char *path;              /* as given; "stdin" for "-" */
+    char sha256[65];         /* of the file as stored */
     char schema[24], format[8];
-    di_example *example;
-    int64_t n;
+    di_example *example;     /* in the order of the file */
+    int64_t n;               /* = counts.used */
     int32_t *text_of;        /* example texts -> index into seq */
     di_seq *seq;
     int64_t n_seq;
-    di_row_counts counts;
-    void *memory;            /* ids and strings */
+    di_row_counts counts;    /* complete: read = bad + overlong_dropped + used, and under
+                                drop_identical + identical + identical_after_truncation */
+    int32_t *ids;            /* all tokens, texts one after the other */
+    char *strings;           /* ids and groups of the examples */
 } di_dataset;
 
 typedef struct di_dataset_options {
@@ -45,10 +50,19 @@ typedef struct di_dataset_options {
     int drop_identical;      /* training: identical pairs are dropped and counted */
 } di_dataset_options;
 
-/* Reads, checks, encodes. ERR_INPUT if no row is usable. Free with di_dataset_free. */
+/*
+ * Reads, checks, encodes. prompt_truncated and response_truncated count the used rows with such a
+ * text; the first 3 identical pairs are logged as warnings. ERR_INPUT if no row is usable, if rows
+ * are message lists and the policy names no template (`template_failed`), or if a row is bad as
+ * opt->rows takes it; ERR_USAGE if the file is missing. Free with di_dataset_free.
+ */
 dial_status di_dataset_load(const di_alloc *al, const char *path, const di_dataset_options *opt,
                             const di_text_policy *policy, const di_tokenizer *tok,
                             const dial_env *env, di_dataset **out, dial_error *err);
 void di_dataset_free(di_dataset *d);
+
+/* Code points of a valid UTF-8 text, and its runs of what is no Unicode white space. */
+int64_t di_count_chars(const char *text, size_t n);
+int64_t di_count_words(const char *text, size_t n);
 
 #endif

@@ -33,10 +33,10 @@ typedef enum di_reason {
 
 const char *di_reason_name(di_reason reason);
 
-typedef enum di_format { DI_FORMAT_JSONL, DI_FORMAT_JSON, DI_FORMAT_CSV, DI_FORMAT_TSV } di_format;
+typedef enum di_container { DI_FORMAT_JSONL, DI_FORMAT_JSON, DI_FORMAT_CSV, DI_FORMAT_TSV } di_container;
 
 /* "jsonl", "json", "csv", "tsv". */
-const char *di_format_name(di_format format);
+const char *di_container_name(di_container c);
 
 /* Where a key of the record's object and its value stand, as offsets into its bytes. */
 typedef struct di_span {
@@ -47,7 +47,8 @@ typedef struct di_span {
 typedef struct di_records {
     const di_alloc *al;
     di_input *in;            /* borrowed */
-    di_format format;
+    di_window *w;            /* its window */
+    di_container format;
     /* the record in hand, valid until the next cut */
     json_t *object;
     int64_t line, column;    /* 1-based place of its first byte; column in bytes */
@@ -56,6 +57,8 @@ typedef struct di_records {
     size_t n_span, span_cap;
     di_reason fault;         /* why the call that just failed failed; DI_ROW_FINE: not the row's
                                 content, so that reading cannot go on */
+    /* keys whose NaN has a reason of its own; "score", "label", "margin" unless renamed */
+    const char *score_key, *label_key, *margin_key;
     /* place of the next byte of the window */
     int64_t next_line, next_column;
     int any;                 /* JSON array: an element was read */
@@ -114,6 +117,9 @@ const di_span *di_records_find(const di_records *rs, const char *name);
 
 /* A scalar is written as the bytes of the file have it (an id of 30 digits keeps them all). */
 const char *di_records_text(const di_records *rs, const di_span *span);
+
+/* "a string", "a list", ...: what a message says was found. */
+const char *di_json_kind(const json_t *v);
 
 /* Offset of the first byte that is no valid UTF-8; n: all of it is. */
 size_t di_utf8_check(const char *text, size_t n);

@@ -157,7 +157,7 @@ done:
 
 const di_span *di_records_find(const di_records *rs, const char *name)
 {
-    const char *text = di_input_window(rs->in)->data + rs->offset;
+    const char *text = rs->w->data + rs->offset;
     size_t n = strlen(name);
 
     for (size_t i = 0; i < rs->n_span; i++)
@@ -168,5 +168,5 @@ const di_span *di_records_find(const di_records *rs, const char *name)
 
 const char *di_records_text(const di_records *rs, const di_span *span)
 {
-    return di_input_window(rs->in)->data + rs->offset + span->value;
+    return rs->w->data + rs->offset + span->value;
 }

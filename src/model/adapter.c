@@ -50,7 +50,8 @@ static dial_status refuse_unsupported(const json_t *cfg, const char *path, dial_
         {"velora_config", "VeLoRA"},
         {"monteclora_config", "MonteCLoRA"},
     };
-    /* these subtract the adapter's first value from the base weights, which the file does not say */
+    /* these subtract the adapter's first value from the base weights, which the file does not say
+     */
     static const char *const changes_base[] = {"pissa", "olora", "loftq", "corda", "lora_ga"};
     dial_status st = DIAL_OK;
     const char *s;
@@ -185,11 +186,13 @@ dial_status di_adapter_read_config(const di_alloc *al, const char *dir, const di
     v = json_object_get(cfg, "r");
     o.r = json_integer_value(v);
     if (!json_is_integer(v) || o.r < 0 || o.r > 65536)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, path, NULL, "\"r\": expected a number from 0 to 65536");
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, path, "is the file whole?",
+                   "\"r\": expected a number from 0 to 65536");
     v = json_object_get(cfg, "lora_alpha");
     o.alpha = v == NULL ? 8 : (float)json_number_value(v); /* peft's own default */
     if (v != NULL && (!json_is_number(v) || !isfinite(o.alpha)))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, path, NULL, "\"lora_alpha\": expected a number");
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, path, "is the file whole?",
+                   "\"lora_alpha\": expected a number");
     o.rslora = json_is_true(json_object_get(cfg, "use_rslora"));
     if (o.r > 0) {
         DI_TRY(read_targets(cfg, path, &o.targets, err));
@@ -296,15 +299,22 @@ done:
     return st;
 }
 
-/* In alphabetical order, as peft sorts them. */
+/* Appends item; a list that ran out of memory is dropped, so that none is written short. */
+static json_t *with(json_t *list, json_t *item)
+{
+    if (json_array_append_new(list, item) == 0) return list;
+    json_decref(list);
+    return NULL;
+}
+
 static json_t *target_list(unsigned targets)
 {
     static const di_linear sorted[] = {DI_DOWN_PROJ, DI_GATE_PROJ, DI_K_PROJ, DI_O_PROJ,
                                        DI_Q_PROJ,    DI_UP_PROJ,   DI_V_PROJ};
     json_t *list = json_array();
 
-    for (size_t i = 0; i < sizeof sorted / sizeof sorted[0]; i++)
-        if (targets >> sorted[i] & 1) json_array_append_new(list, json_string(di_linear_name[sorted[i]]));
+    for (size_t i = 0; i < sizeof sorted / sizeof *sorted; i++)
+        if (targets >> sorted[i] & 1) list = with(list, json_string(di_linear_name[sorted[i]]));
     return list;
 }
 
@@ -315,8 +325,7 @@ static json_t *layer_list(const di_params *p)
 
     if (o->r == 0 || (o->first_layer == 0 && o->end_layer == p->n_layers)) return json_null();
     list = json_array();
-    for (int64_t l = o->first_layer; l < o->end_layer; l++)
-        json_array_append_new(list, json_integer(l));
+    for (int64_t l = o->first_layer; l < o->end_layer; l++) list = with(list, json_integer(l));
     return list;
 }
 
@@ -332,7 +341,8 @@ static json_t *config_json(const di_params *p, const char *base_name)
     json_t *layers = layer_list(p);
     int some = json_is_array(layers);
 
-    /* "s?": null if there is no name. "o" hands the reference over. */
+    /* clang-format off */
+    /* "s?": null if there is no name; "o" hands the reference over */
     return json_pack("{s:o,s:s?,s:s,s:b,s:b,s:b,s:s?,s:o,s:o,s:f,s:[s,s],s:s,s:I,s:o,s:o,s:s,s:b,s:b}",
                      "alpha_pattern", json_object(),
                      "base_model_name_or_path", base_name,
@@ -352,6 +362,7 @@ static json_t *config_json(const di_params *p, const char *base_name)
                      "task_type", "SEQ_CLS",
                      "use_dora", 0,
                      "use_rslora", o->rslora != 0);
+    /* clang-format on */
 }
 
 dial_status di_adapter_save(const di_params *p, const char *dir, const char *base_name,

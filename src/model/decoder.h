@@ -20,31 +20,40 @@ typedef struct di_decoder di_decoder;
 typedef enum di_pooling { DI_POOL_LAST, DI_POOL_MEAN } di_pooling;
 
 typedef struct di_decoder_options {
-    int64_t n_layers;     /* the first N blocks, then the final norm; 0: all */
+    int64_t n_layers; /* the first N blocks, then the final norm; 0: all */
     di_pooling pooling;
-    int train;            /* pack for the backward pass too (layers at or above first_trained) */
-    int64_t first_trained;/* lowest layer that carries LoRA; backward stops there */
-    int with_logits;      /* keep the output head for di_decoder_logits */
-    uint64_t random_seed; /* source without weights (config.json alone): random ones from this */
+    int train;             /* pack for the backward pass too (layers at or above first_trained) */
+    int64_t first_trained; /* lowest layer that carries LoRA; backward stops there */
+    int with_logits;       /* keep the output head for di_decoder_logits */
+    uint64_t random_seed;  /* source without weights (config.json alone): random ones from this */
 } di_decoder_options;
 
-/* Packs the weights. dev, and cfg inside source, must outlive the decoder. */
-dial_status di_decoder_new(di_device *dev, const di_source *source, const di_decoder_options *opt,
+/*
+ * Packs the weights. dev and source must outlive the decoder: token embeddings are read from the
+ * mapped file row by row (source is not const because its pages are given back after packing).
+ * ERR_INPUT, naming the tensor: missing, or of another shape than the configuration says.
+ */
+dial_status di_decoder_new(di_device *dev, di_source *source, const di_decoder_options *opt,
                            di_decoder **out, dial_error *err);
 void di_decoder_free(di_decoder *d);
 const di_config *di_decoder_config(const di_decoder *d);
-int64_t di_decoder_layers(const di_decoder *d);   /* blocks in use */
-size_t di_decoder_weight_bytes(const di_decoder *d);
+int64_t di_decoder_layers(const di_decoder *d);      /* blocks in use */
+size_t di_decoder_weight_bytes(const di_decoder *d); /* on the device; the embedding table is not */
 
-/* LoRA in use; values are read at each call, so an optimizer may change them in between. NULL: none */
+/*
+ * LoRA in use, borrowed; its values are read at each call, so an optimizer may change them in
+ * between. NULL: none. Set it before a workspace is planned: the workspace keeps room for its rank,
+ * targets and layers, and refuses another shape (ERR_USAGE), but accepts none.
+ */
 void di_decoder_set_lora(di_decoder *d, const di_params *p);
 
 /* A workspace for batches of at most these sizes; keeps what backward needs. */
 typedef struct di_workspace di_workspace;
 typedef struct di_workspace_options {
     int64_t max_rows, max_texts, max_length; /* token rows, texts, tokens of the longest text */
-    int train;            /* 0: forward only */
-    int grad_checkpoint;  /* 1: keep layer inputs alone and recompute each layer in backward */
+    int train;                               /* 0: forward only */
+    int grad_checkpoint; /* 1: keep layer inputs alone, compute each layer again in backward; the
+                            same bits for about a third more time */
 } di_workspace_options;
 
 /* Exact bytes that di_workspace_new will take from the device (for --dry-run). */
@@ -54,16 +63,18 @@ dial_status di_workspace_new(const di_decoder *d, const di_workspace_options *op
 void di_workspace_free(di_workspace *w);
 
 /*
- * e [B, C] f32, contiguous, host or device memory of a CPU backend. Allocates nothing.
- * ERR_INPUT: an id outside the vocabulary; ERR_NUMERIC: a non-finite embedding (where: "text B").
+ * e [B, C] f32, contiguous, host memory. Allocates nothing. Row b depends on text b alone, bit for
+ * bit: not on the batch, the place in it, or a prefix shared with others.
+ * ERR_INPUT: an id outside the vocabulary; ERR_NUMERIC: a non-finite embedding (where: "text 3",
+ * counted from 0; e is undefined then); ERR_USAGE: a batch that the workspace has no room for.
  */
 dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
                                dial_error *err);
 
 /*
- * After the forward of the same batch: grad (laid out like params->theta) += dL/dLoRA for
- * de [B, C] = dL/de. The head's gradient is the caller's. Texts whose de is zero cost nothing
- * extra in value: their rows add exact zeros.
+ * After the forward of the same batch, any number of times: grad (laid out like params->theta) +=
+ * dL/dLoRA for de [B, C] = dL/de. The head's gradient is the caller's. Nothing below the lowest
+ * layer with LoRA is computed. A text whose de is zero adds exact zeros. Allocates nothing.
  */
 dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *b, const float *de,
                                 float *grad, dial_error *err);

@@ -30,8 +30,8 @@ void di_linear_shape(const di_config *c, di_linear l, int64_t *out, int64_t *in)
 
 void di_linear_path(char *buf, size_t n, int64_t layer, di_linear l)
 {
-    snprintf(buf, n, "model.layers.%d.%s.%s", (int)layer,
-             l >= DI_GATE_PROJ ? "mlp" : "self_attn", di_linear_name[l]);
+    snprintf(buf, n, "model.layers.%d.%s.%s", (int)layer, l >= DI_GATE_PROJ ? "mlp" : "self_attn",
+             di_linear_name[l]);
 }
 
 float di_lora_scale(const di_lora_options *o)

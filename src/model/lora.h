@@ -11,39 +11,45 @@
 
 /* Linear layers of a block, by their names in PEFT. */
 typedef enum di_linear {
-    DI_Q_PROJ, DI_K_PROJ, DI_V_PROJ, DI_O_PROJ, DI_GATE_PROJ, DI_UP_PROJ, DI_DOWN_PROJ,
+    DI_Q_PROJ,
+    DI_K_PROJ,
+    DI_V_PROJ,
+    DI_O_PROJ,
+    DI_GATE_PROJ,
+    DI_UP_PROJ,
+    DI_DOWN_PROJ,
     DI_LINEAR_COUNT
 } di_linear;
 extern const char *const di_linear_name[DI_LINEAR_COUNT];
 
 typedef struct di_lora_options {
-    int64_t r;               /* 0: head only */
+    int64_t r; /* 0: head only */
     float alpha;
-    int rslora;              /* scale alpha/sqrt(r) instead of alpha/r */
-    unsigned targets;        /* bit per di_linear */
+    int rslora;                     /* scale alpha/sqrt(r) instead of alpha/r */
+    unsigned targets;               /* bit per di_linear */
     int64_t first_layer, end_layer; /* layers [first, end) carry LoRA */
 } di_lora_options;
 
 /* A trainable tensor: a slice of one flat block of floats. */
 typedef struct di_param {
-    char name[128];          /* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight" */
-    int64_t rows, cols, at;  /* at: offset in the block, elements */
-    int layer;               /* -1: the head */
+    char name[128];         /* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight" */
+    int64_t rows, cols, at; /* at: offset in the block, elements */
+    int layer;              /* -1: the head */
     di_linear linear;
-    int is_b;                /* lora_B; head: 0 */
+    int is_b; /* lora_B; head: 0 */
 } di_param;
 
 /* The table and the values. All blocks have `size` floats, laid out alike. */
 typedef struct di_params {
     const di_alloc *al;
     di_lora_options lora;
-    int64_t width;           /* C */
-    int64_t n_layers;        /* L of the model: rows of index */
+    int64_t width;    /* C */
+    int64_t n_layers; /* L of the model: rows of index */
     di_param *param;
     int n;
-    int64_t size;            /* floats in all */
-    int64_t head_at;         /* LoRA comes first; the head is [head_at, head_at + C) */
-    float *theta;            /* values */
+    int64_t size;                         /* floats in all */
+    int64_t head_at;                      /* LoRA comes first; the head is [head_at, head_at + C) */
+    float *theta;                         /* values */
     int16_t (*index)[DI_LINEAR_COUNT][2]; /* [layer][linear][A, B] -> param, -1: none */
 } di_params;
 
@@ -72,7 +78,10 @@ void di_params_randomize(di_params *p, uint64_t seed);
 
 /* Into a block laid out like theta (values, gradients, moments); NULL: no such pair. */
 float *di_param_at(const di_params *p, float *block, int64_t layer, di_linear l, int is_b);
-static inline float *di_head_at(const di_params *p, float *block) { return block + p->head_at; }
+static inline float *di_head_at(const di_params *p, float *block)
+{
+    return block + p->head_at;
+}
 
 /*
  * PEFT folder: adapter_config.json + adapter_model.safetensors (interfaces.md 4.1), as peft or dial

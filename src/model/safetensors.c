@@ -14,22 +14,31 @@
  */
 static const uint64_t max_header = 100u * 1000 * 1000;
 
-/* Bits of an element; 0: a dtype this file does not know, whose size cannot be checked. */
+/* Rank of the reference writer (its files begin with the highest) and bits of an element. */
+static const struct {
+    const char *name;
+    unsigned bits;
+} dtype_row[] = {
+    {"BOOL", 8},     {"F4", 4},   {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},
+    {"F8_E5M2", 8},  {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
+    {"BF16", 16},    {"I32", 32}, {"U32", 32},    {"F32", 32},    {"C64", 64}, {"F64", 64},
+    {"I64", 64},     {"U64", 64},
+};
+
+/* -1: a dtype this file does not know, whose size cannot be checked. */
+static int dtype_rank(const char *name)
+{
+    for (size_t i = 0; name != NULL && i < sizeof dtype_row / sizeof *dtype_row; i++)
+        if (strcmp(dtype_row[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+/* 0: not known. */
 static unsigned dtype_bits(const char *name)
 {
-    static const struct {
-        const char *name;
-        unsigned bits;
-    } row[] = {
-        {"F64", 64},     {"I64", 64},     {"U64", 64},    {"C64", 64},    {"F32", 32},
-        {"I32", 32},     {"U32", 32},     {"F16", 16},    {"BF16", 16},   {"I16", 16},
-        {"U16", 16},     {"F8_E4M3", 8},  {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"I8", 8},
-        {"U8", 8},       {"BOOL", 8},     {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
-    };
+    int rank = dtype_rank(name);
 
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
-        if (strcmp(row[i].name, name) == 0) return row[i].bits;
-    return 0;
+    return rank < 0 ? 0 : dtype_row[rank].bits;
 }
 
 static di_dtype dtype_from(const char *name)
@@ -250,20 +259,15 @@ done:
 }
 
 /* -------------------------------------------------------------------------------------------------
- * Writing. Order in the buffer: wide elements first, then by name, which is what the reference
- * writer does; together with the padded header it keeps every tensor aligned to its element.
+ * Writing. Wide elements come first, then names in order, as the reference writer does: the same
+ * tensors give the same bytes, and with the padded header every tensor is aligned to its element.
  */
-static unsigned entry_bits(const di_st_entry *e)
-{
-    return e->dtype_name != NULL ? dtype_bits(e->dtype_name) : 0;
-}
-
-static int by_width(const void *a, const void *b)
+static int by_rank(const void *a, const void *b)
 {
     const di_st_entry *x = *(const di_st_entry *const *)a, *y = *(const di_st_entry *const *)b;
-    unsigned bx = entry_bits(x), by = entry_bits(y);
+    int rx = dtype_rank(x->dtype_name), ry = dtype_rank(y->dtype_name);
 
-    return bx != by ? (bx > by ? -1 : 1) : strcmp(x->name, y->name);
+    return rx != ry ? (rx > ry ? -1 : 1) : strcmp(x->name, y->name);
 }
 
 static json_t *entry_json(const di_st_entry *e, size_t begin)
@@ -283,7 +287,7 @@ fail:
 static dial_status check_entry(const di_st_entry *e, const char *path, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    size_t bits = entry_bits(e);
+    size_t bits = dtype_bits(e->dtype_name);
 
     if (bits == 0 || e->n_dims < 0 || e->n_dims > 4)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("%s: tensor '%s'", path, e->name), NULL,
@@ -345,7 +349,7 @@ dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry 
     di_buf_init(&header, al);
     if (order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to write '%s'", path);
     for (size_t i = 0; i < n; i++) order[i] = &entry[i];
-    if (n > 0) qsort(order, n, sizeof *order, by_width);
+    if (n > 0) qsort(order, n, sizeof *order, by_rank);
     DI_TRY(make_header(order, n, metadata, path, &header, err));
     DI_TRY(di_write_begin(al, path, &w, err));
     DI_TRY(di_write(&w, header.data, header.size, err));

@@ -49,7 +49,11 @@ typedef struct di_st_entry {
     size_t bytes;
 } di_st_entry;
 
-/* Writes atomically (base/file.h). metadata: object of strings, or NULL. Names are sorted. */
+/*
+ * Writes atomically (base/file.h), byte for byte what the reference writer writes for the same
+ * tensors: wide elements first, then by name. metadata: object of strings, or NULL. ERR_USAGE if
+ * dtype, shape and bytes of an entry contradict each other.
+ */
 dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry *entry, size_t n,
                         const json_t *metadata, dial_error *err);
 

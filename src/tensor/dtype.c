@@ -59,7 +59,7 @@ static inline float half_to_f32(uint16_t x)
     } v = {.u = (uint32_t)(x & 0x7fff) << 13};
 
     v.f *= 0x1p112f;
-    if ((x & 0x7c00) == 0x7c00) v.u |= 0x7f800000u;
+    v.u |= (x & 0x7c00) == 0x7c00 ? 0x7f800000u : 0;
     v.u |= (uint32_t)(x & 0x8000) << 16;
     return v.f;
 }

@@ -158,7 +158,10 @@ typedef struct di_adam_args {
 typedef struct di_backend {
     const char *name;
 
-    /* Opens / closes what the backend keeps for itself (threads, streams, caches). */
+    /*
+     * Opens / closes what the backend keeps for itself (threads, streams, caches) in dev->priv, and
+     * fills dev->isa. act and threads are set. dev moves after open: do not keep its address.
+     */
     dial_status (*open)(di_device *dev, dial_error *err);
     void (*close)(di_device *dev);
 

@@ -1,0 +1,325 @@
+#include "api/session.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+
+dial_status di_rows_options_from(const dial_common_options *c, di_rows_options *out,
+                                 dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_rows_options o = di_rows_options_default();
+
+    o.format = c->format;
+    o.columns = c->columns;
+    o.limit = c->limit;
+    o.skip = c->skip_rows;
+    o.on_error_skip = strcmp(c->on_error, "skip") == 0;
+    o.seed = (uint64_t)c->seed;
+    DI_TRY(di_parse_share("max-bad", c->max_bad, &o.max_bad_share, &o.max_bad_count, err));
+    *out = o;
+done:
+    return st;
+}
+
+dial_status di_parse_share(const char *flag, const char *text, double *share, int64_t *count,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+    double x = strtod(text, &end);
+
+    if (end == text || !(x >= 0) || (strcmp(end, "%") != 0 && (*end != '\0' || x != floor(x))))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", flag), "write 5% or 12",
+                   "expected a share or a number, found '%s'", text);
+    *share = *end == '%' ? x / 100 : 0;
+    *count = *end == '%' ? -1 : (int64_t)x;
+done:
+    return st;
+}
+
+dial_status di_parse_layer(const char *text, int64_t layers, int64_t *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    double share;
+    int64_t count;
+
+    if (text == NULL || strcmp(text, "last") == 0) {
+        *out = layers;
+        return DIAL_OK;
+    }
+    DI_TRY(di_parse_share("layer", text, &share, &count, err));
+    if (count < 0) count = (int64_t)floor(share * (double)layers + 0.5); /* rounded half up */
+    if (strchr(text, '%') != NULL && count < 1) count = 1;
+    if (count < 1 || count > layers)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "write last, a number of blocks or a share",
+                   "expected 1 to %lld, found '%s'", (long long)layers, text);
+    *out = count;
+done:
+    return st;
+}
+
+dial_status di_parse_named_file(const di_alloc *al, const char *text, char **name,
+                                const char **file, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *eq = strchr(text, '='), *slash, *dot;
+
+    if (eq != NULL && memchr(text, '/', (size_t)(eq - text)) == NULL && eq > text) {
+        *name = di_strndup(al, text, (size_t)(eq - text));
+        *file = eq + 1;
+    } else {
+        slash = strrchr(text, '/');
+        slash = slash != NULL ? slash + 1 : text;
+        dot = strchr(slash, '.');
+        *name = dot != NULL && dot > slash ? di_strndup(al, slash, (size_t)(dot - slash))
+                                           : di_strdup(al, slash);
+        *file = text;
+    }
+    if (*name == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a name");
+done:
+    return st;
+}
+
+static di_when when_of(const char *text)
+{
+    return strcmp(text, "always") == 0 ? DI_ALWAYS : strcmp(text, "never") == 0 ? DI_NEVER : DI_AUTO;
+}
+
+static di_overlong overlong_of(const char *text)
+{
+    return strcmp(text, "drop") == 0    ? DI_DROP
+           : strcmp(text, "error") == 0 ? DI_OVERLONG_ERROR
+                                        : DI_TRUNCATE_PROMPT;
+}
+
+/* The policy of a base model from the flags. */
+static dial_status fresh_policy(di_session *s, const dial_common_options *c, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_config *config = di_source_config(s->source);
+    di_text_policy p = {.bos = when_of(c->bos), .eos = when_of(c->eos),
+                        .max_length = c->max_length > 0 ? c->max_length : 1024,
+                        .overlong = overlong_of(c->overlong)};
+
+    snprintf(p.template_name, sizeof p.template_name, "%s", c->template_name);
+    if (config->context > 0 && p.max_length > config->context) {
+        if (c->max_length != 1024)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--max-length", "give a smaller length",
+                       "expected at most %lld (the model's context), found %lld",
+                       (long long)config->context, (long long)p.max_length);
+        p.max_length = config->context;
+    }
+    DI_TRY(di_text_policy_resolve(&p, s->tok, err));
+    s->policy = p;
+done:
+    return st;
+}
+
+/* A run fixes the policy; a flag that differs needs --override-text. */
+static dial_status run_policy(di_session *s, const dial_common_options *c, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_text_policy p;
+    const char *differs = NULL;
+
+    DI_TRY(di_text_policy_from_json(json_object_get(s->run, "text"), s->path, &p, err));
+    if (strcmp(c->template_name, "auto") != 0 && strcmp(c->template_name, p.template_name) != 0)
+        differs = "template";
+    if (strcmp(c->bos, "auto") != 0 && when_of(c->bos) != p.bos) differs = "bos";
+    if (strcmp(c->eos, "auto") != 0 && when_of(c->eos) != p.eos) differs = "eos";
+    if (c->max_length > 0 && c->max_length != p.max_length) differs = "max-length";
+    if (strcmp(c->overlong, "truncate-prompt") != 0 && overlong_of(c->overlong) != p.overlong)
+        differs = "overlong";
+    if (differs != NULL && !c->override_text)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", differs),
+                   "leave the flag out, or insist with --override-text",
+                   "the run '%s' was trained with another value", s->path);
+    if (differs != NULL) {
+        snprintf(p.template_name, sizeof p.template_name, "%s", c->template_name);
+        p.bos = when_of(c->bos);
+        p.eos = when_of(c->eos);
+        p.overlong = overlong_of(c->overlong);
+        if (c->max_length > 0) p.max_length = c->max_length;
+        s->text_override = 1;
+    }
+    DI_TRY(di_text_policy_resolve(&p, s->tok, err));
+    s->policy = p;
+done:
+    return st;
+}
+
+/* The files of the base are those that the run was trained on. */
+static dial_status check_hashes(di_session *s, int allow, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *base = json_object_get(s->run, "base"), *now = json_object(), *was;
+    const char *file;
+
+    DI_TRY(di_source_hashes(s->source, now, err));
+    json_object_foreach (json_object_get(base, "sha256"), file, was) {
+        if (json_equal(json_object_get(now, file), was)) continue;
+        if (!allow)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, s->base_path,
+                       "restore the base model, or insist with --allow-hash-mismatch",
+                       "hash mismatch: '%s' is not the file that '%s' was trained on", file,
+                       s->path);
+        di_log(s->env, DIAL_LOG_WARN, "base file '%s' changed since the training", file);
+    }
+done:
+    json_decref(now);
+    return st;
+}
+
+static dial_status open_run(di_session *s, const dial_common_options *common, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *base = json_object_get(s->run, "base"), *head = json_object_get(s->run, "head");
+    const char *path = json_string_value(json_object_get(base, "path"));
+    const char *pooling = json_string_value(json_object_get(s->run, "pooling"));
+    int64_t layer = json_integer_value(json_object_get(s->run, "layer"));
+    di_lora_options lora;
+    char *beside = NULL;
+
+    if (path == NULL || pooling == NULL || head == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
+                   "expected base.path, pooling and head");
+    if (!di_exists(path) && path[0] != '/') { /* written from another working folder */
+        beside = di_path_join(s->al, s->path, path);
+        if (beside != NULL && di_exists(beside)) path = beside;
+    }
+    s->base_path = di_strdup(s->al, path);
+    if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
+    DI_TRY(check_hashes(s, common->allow_hash_mismatch, err));
+    DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
+    DI_TRY(run_policy(s, common, err));
+    if (layer < 1 || layer > di_source_config(s->source)->layers)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
+                   "layer %lld is not in the base model", (long long)layer);
+    s->layers = layer;
+    s->pooling = strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
+    s->shift = json_number_value(json_object_get(head, "shift"));
+    s->scale = json_number_value(json_object_get(head, "scale"));
+    s->applied = json_is_true(json_object_get(head, "applied"));
+    DI_TRY(di_adapter_read_config(s->al, s->path, di_source_config(s->source), &lora, err));
+    DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &lora, err));
+    s->has_params = 1;
+    DI_TRY(di_adapter_load(s->al, s->path, &s->params, err));
+done:
+    di_free(s->al, beside);
+    return st;
+}
+
+static dial_status open_base(di_session *s, const dial_common_options *common, const char *layer,
+                             const char *pooling, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    s->base_path = di_strdup(s->al, s->path);
+    if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_source_open(s->al, s->env, s->path, &s->source, err));
+    DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
+    DI_TRY(fresh_policy(s, common, err));
+    DI_TRY(di_parse_layer(layer, di_source_config(s->source)->layers, &s->layers, err));
+    s->pooling = pooling != NULL && strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
+done:
+    return st;
+}
+
+dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
+                            int need_run, const char *layer, const char *pooling,
+                            const dial_env *env, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *config = NULL;
+
+    *s = (di_session){.al = di_env_alloc(env), .env = env, .scale = 1,
+                      .batch_tokens = common->batch_tokens};
+    s->path = di_strdup(s->al, path);
+    config = di_path_join(s->al, path, "dial.json");
+    if (s->path == NULL || config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (!di_exists(path))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "check the path", "no such file or folder");
+    DI_TRY(di_device_open(s->al, env, common->device, common->dtype, (int)common->threads, &s->dev,
+                          err));
+    s->device_open = 1;
+    if (di_exists(config)) {
+        DI_TRY(di_json_read(s->al, config, &s->run, err));
+        DI_TRY(open_run(s, common, err));
+        if (layer != NULL || (pooling != NULL && need_run))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "leave the flag out",
+                       "the run fixes layer and pooling");
+    } else if (need_run) {
+        DI_FAIL_AT(err, di_is_dir(path) ? DIAL_ERR_INPUT : DIAL_ERR_USAGE, path,
+                   "give a folder that `dial train` wrote and finished",
+                   "expected a run (dial.json); a base model has no reward head");
+    } else {
+        DI_TRY(open_base(s, common, layer, pooling, err));
+    }
+done:
+    di_free(s->al, config);
+    if (st != DIAL_OK) di_session_close(s);
+    return st;
+}
+
+dial_status di_session_ready(di_session *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_decoder_options o = {.n_layers = s->layers, .pooling = s->pooling};
+
+    DI_TRY(di_decoder_new(&s->dev, s->source, &o, &s->decoder, err));
+    if (s->has_params) di_decoder_set_lora(s->decoder, &s->params);
+    DI_TRY(di_embedder_new(&s->dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder,
+                           err));
+done:
+    return st;
+}
+
+void di_session_close(di_session *s)
+{
+    di_embedder_free(s->embedder);
+    di_decoder_free(s->decoder);
+    if (s->has_params) di_params_deinit(&s->params);
+    di_tokenizer_close(s->tok);
+    di_source_close(s->source);
+    if (s->device_open) di_device_close(&s->dev);
+    json_decref(s->run);
+    di_free(s->al, s->path);
+    di_free(s->al, s->base_path);
+    *s = (di_session){0};
+}
+
+void di_show_tokens(const di_session *s, const di_dataset *d, int64_t n)
+{
+    for (int64_t i = 0; i < n && i < d->n_seq; i++)
+        for (int64_t k = 0; k < d->seq[i].n; k++) {
+            int32_t id = d->seq[i].id[k];
+            di_str t = di_tokenizer_token(s->tok, id);
+            int special = id == s->policy.bos_id || id == s->policy.eos_id;
+
+            di_log(s->env, DIAL_LOG_INFO, "text %lld  %6d  %s%.*s", (long long)i, (int)id,
+                   special ? "(special) " : "", (int)t.size, t.data);
+        }
+}
+
+dial_status di_document(const di_alloc *al, json_t *value, char **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_buf b;
+
+    di_buf_init(&b, al);
+    if (value == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+    DI_TRY(di_json_write(value, &b, err));
+    *out = di_buf_take(&b);
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+done:
+    di_buf_deinit(&b);
+    json_decref(value);
+    return st;
+}

@@ -1,0 +1,71 @@
+/*
+ * A model that is open: device, weights, tokenizer, text policy and, for a run, adapter and head.
+ * What every job of the library begins with.
+ */
+#ifndef DI_API_SESSION_H
+#define DI_API_SESSION_H
+
+#include "dial/dial.h"
+#include "data/dataset.h"
+#include "eval/texts.h"
+#include "model/decoder.h"
+#include "model/device.h"
+
+typedef struct di_session {
+    const di_alloc *al;
+    const dial_env *env;
+    char *path;              /* as given */
+    json_t *run;             /* dial.json; NULL: a base model */
+    char *base_path;
+    di_device dev;
+    int device_open;
+    di_source *source;
+    di_tokenizer *tok;
+    di_text_policy policy;
+    int64_t layers;          /* blocks that the embedding reads */
+    di_pooling pooling;
+    int64_t batch_tokens;
+    di_params params;        /* a run's adapter and head */
+    int has_params;
+    di_decoder *decoder;     /* after di_session_ready */
+    di_embedder *embedder;
+    double shift, scale;     /* of the run's reward; 0 and 1 */
+    int applied;             /* they belong to the reward itself */
+    int text_override;
+} di_session;
+
+/*
+ * Opens a run or a base model; flags in `common` that a run fixes must not contradict it.
+ * need_run: a base model is ERR_USAGE. layer, pooling: for a base model (NULL: last). On failure
+ * nothing stays open.
+ */
+dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
+                            int need_run, const char *layer, const char *pooling,
+                            const dial_env *env, dial_error *err);
+void di_session_close(di_session *s);
+
+/* Packs the weights for scoring and makes the embedder. */
+dial_status di_session_ready(di_session *s, dial_error *err);
+
+/* Options of the readers from the shared flags. */
+dial_status di_rows_options_from(const dial_common_options *common, di_rows_options *out,
+                                 dial_error *err);
+
+/* "last", N or P% of `layers` -> a number of blocks. */
+dial_status di_parse_layer(const char *text, int64_t layers, int64_t *out, dial_error *err);
+
+/* "5%" -> share 0.05, count -1; "12" -> share 0, count 12. flag names it in errors. */
+dial_status di_parse_share(const char *flag, const char *text, double *share, int64_t *count,
+                           dial_error *err);
+
+/* "NAME=FILE" or FILE (NAME = the file's name without folder and ending); di_free *name. */
+dial_status di_parse_named_file(const di_alloc *al, const char *text, char **name,
+                                const char **file, dial_error *err);
+
+/* Prints ids and strings of the first n texts of a dataset to the log (--show-tokens). */
+void di_show_tokens(const di_session *s, const di_dataset *d, int64_t n);
+
+/* One JSON document as a string from al; takes over the reference. */
+dial_status di_document(const di_alloc *al, json_t *value, char **out, dial_error *err);
+
+#endif

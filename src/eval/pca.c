@@ -1,0 +1,291 @@
+#include "eval/pca.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+/*
+ * Lanczos: v_1 is random; A v_j = beta_j-1 v_j-1 + alpha_j v_j + beta_j v_j+1, A = Xc^T Xc / (n-1).
+ * The eigenpairs of the small tridiagonal matrix (alpha, beta) give those of A. The v are kept
+ * orthogonal by two passes of Gram-Schmidt against all before. Where the space is used up
+ * (beta = 0) the iteration goes on from a new random direction, so that repeated eigenvalues of a
+ * small matrix are all found. Block power iteration needed ten times as many products with A to
+ * separate component 50 from 51.
+ */
+typedef struct lanczos {
+    const di_alloc *al;
+    int64_t n, c, steps;
+    float *x;              /* (n, c) centred */
+    double *v;             /* (steps, c) */
+    double *alpha, *beta;  /* (steps): diagonal, and coupling of j with j + 1 */
+    double *u;             /* (n) */
+    double *w;             /* (c) */
+    double *tri, *vec;     /* (steps, steps): tridiagonal matrix, eigenvectors in columns */
+} lanczos;
+
+static void deinit(lanczos *z)
+{
+    di_free(z->al, z->x);
+    di_free(z->al, z->v);
+    di_free(z->al, z->alpha);
+    di_free(z->al, z->u);
+    di_free(z->al, z->w);
+    di_free(z->al, z->tri);
+}
+
+static dial_status init(lanczos *z, const di_alloc *al, const float *x, int64_t n, int64_t c,
+                        int64_t steps, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t m = (size_t)steps, cells;
+
+    *z = (lanczos){.al = al, .n = n, .c = c, .steps = steps};
+    if (!di_mul_size((size_t)n, (size_t)c, &cells))
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)n);
+    z->x = di_new_array(al, cells, sizeof *z->x);
+    z->v = di_new_array(al, m * (size_t)c, sizeof *z->v);
+    z->alpha = di_new_array(al, m, 2 * sizeof *z->alpha);
+    z->u = di_new_array(al, (size_t)n, sizeof *z->u);
+    z->w = di_new_array(al, (size_t)c, sizeof *z->w);
+    z->tri = di_new_array(al, m * m, 2 * sizeof *z->tri);
+    if (!z->x || !z->v || !z->alpha || !z->u || !z->w || !z->tri)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the components of %lld rows", (long long)n);
+    z->beta = z->alpha + m;
+    z->vec = z->tri + m * m;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++) {
+            if (!isfinite(x[i * c + j]))
+                DI_FAIL(err, DIAL_ERR_NUMERIC, "row %lld holds a value that is not finite",
+                        (long long)i);
+            z->w[j] += (double)x[i * c + j] / (double)n;
+        }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++)
+            z->x[i * c + j] = (float)((double)x[i * c + j] - z->w[j]);
+done:
+    return st;
+}
+
+static double dot(const double *a, const double *b, int64_t n)
+{
+    double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* u = Xc v, one row a turn. */
+static void project(const lanczos *z, const double *v, double *u)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < z->n; i++) {
+        const float *x = z->x + i * z->c;
+        double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < z->c; j++) sum += (double)x[j] * v[j];
+        u[i] = sum;
+    }
+}
+
+/* w = Xc^T u / (n - 1). Threads split the columns; each column adds its rows in order. */
+static void back_project(const lanczos *z, const double *u, double *w)
+{
+    enum { BLOCK = 128 };
+    int64_t blocks = (z->c + BLOCK - 1) / BLOCK;
+
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t first = b * BLOCK, width = z->c - first < BLOCK ? z->c - first : BLOCK;
+        double sum[BLOCK] = {0};
+
+        for (int64_t i = 0; i < z->n; i++) {
+            const float *x = z->x + i * z->c + first;
+
+#pragma omp simd
+            for (int64_t j = 0; j < width; j++) sum[j] += u[i] * (double)x[j];
+        }
+        for (int64_t j = 0; j < width; j++) w[first + j] = sum[j] / (double)(z->n - 1);
+    }
+}
+
+/* Takes the parts of w along v_0 .. v_count-1 away, twice; returns the length of what is left. */
+static double orthogonalise(const lanczos *z, int64_t count, double *w)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t k = 0; k < count; k++) {
+            const double *v = z->v + k * z->c;
+            double a = dot(v, w, z->c);
+
+#pragma omp simd
+            for (int64_t j = 0; j < z->c; j++) w[j] -= a * v[j];
+        }
+    }
+    return sqrt(dot(w, w, z->c));
+}
+
+/* A random unit vector orthogonal to the first `count`. count < c, so there is one. */
+static void random_direction(lanczos *z, int64_t count)
+{
+    di_rng r = di_rng_make(0, DI_RNG_TSNE, (uint32_t)count);
+    double *v = z->v + count * z->c, length;
+
+    for (int64_t j = 0; j < z->c; j++) v[j] = di_rng_normal(&r);
+    length = orthogonalise(z, count, v);
+    for (int64_t j = 0; j < z->c; j++) v[j] /= length;
+}
+
+static void iterate(lanczos *z)
+{
+    double scale = 0;
+
+    random_direction(z, 0);
+    for (int64_t s = 0; s < z->steps; s++) {
+        double *v = z->v + s * z->c, length;
+
+        project(z, v, z->u);
+        back_project(z, z->u, z->w);
+        z->alpha[s] = dot(v, z->w, z->c);
+        scale = fmax(scale, fabs(z->alpha[s]));
+        length = orthogonalise(z, s + 1, z->w);
+        if (s + 1 == z->steps) break;
+        if (length > 1e-13 * scale) {
+            z->beta[s] = length;
+            for (int64_t j = 0; j < z->c; j++) v[z->c + j] = z->w[j] / length;
+        } else {
+            z->beta[s] = 0;
+            random_direction(z, s + 1);
+        }
+    }
+}
+
+/* Turns rows and columns p, q of the symmetric a by the angle that clears a[p, q]. */
+static void rotate(double *a, double *vec, int64_t m, int64_t p, int64_t q)
+{
+    double apq = a[p * m + q], theta, t, c, s;
+
+    theta = (a[q * m + q] - a[p * m + p]) / (2 * apq);
+    t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
+    c = 1 / sqrt(t * t + 1);
+    s = t * c;
+    for (int64_t i = 0; i < m; i++) {
+        double x = a[i * m + p], y = a[i * m + q];
+
+        a[i * m + p] = c * x - s * y;
+        a[i * m + q] = s * x + c * y;
+    }
+    for (int64_t i = 0; i < m; i++) {
+        double x = a[p * m + i], y = a[q * m + i];
+
+        a[p * m + i] = c * x - s * y;
+        a[q * m + i] = s * x + c * y;
+    }
+    for (int64_t i = 0; i < m; i++) { /* eigenvectors stand in rows */
+        double x = vec[p * m + i], y = vec[q * m + i];
+
+        vec[p * m + i] = c * x - s * y;
+        vec[q * m + i] = s * x + c * y;
+    }
+}
+
+/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows. */
+static void jacobi(double *a, double *vec, int64_t m)
+{
+    double total = 0;
+
+    for (int64_t i = 0; i < m * m; i++) total += a[i] * a[i];
+    for (int64_t i = 0; i < m; i++) vec[i * m + i] = 1;
+    for (int sweep = 0; sweep < 40; sweep++) {
+        double off = 0;
+
+        for (int64_t p = 0; p < m; p++)
+            for (int64_t q = p + 1; q < m; q++) off += a[p * m + q] * a[p * m + q];
+        if (off <= 1e-26 * total) break;
+        for (int64_t p = 0; p < m; p++)
+            for (int64_t q = p + 1; q < m; q++)
+                if (fabs(a[p * m + q]) > 1e-15 * sqrt(total / (double)m)) rotate(a, vec, m, p, q);
+    }
+}
+
+/* The largest diagonal entry not yet taken. */
+static int64_t next_largest(const double *a, int64_t m, const char *taken)
+{
+    int64_t best = -1;
+
+    for (int64_t i = 0; i < m; i++)
+        if (!taken[i] && (best < 0 || a[i * m + i] > a[best * m + best])) best = i;
+    return best;
+}
+
+/* w = sum_s vec[s] v_s, with the sign of the header. */
+static void ritz_vector(const lanczos *z, const double *vec, double *w)
+{
+    int64_t top = 0;
+    double length;
+
+    memset(w, 0, (size_t)z->c * sizeof *w);
+    for (int64_t s = 0; s < z->steps; s++)
+        for (int64_t j = 0; j < z->c; j++) w[j] += vec[s] * z->v[s * z->c + j];
+    for (int64_t j = 1; j < z->c; j++)
+        if (fabs(w[j]) > fabs(w[top])) top = j;
+    length = (w[top] < 0 ? -1 : 1) * sqrt(dot(w, w, z->c));
+    for (int64_t j = 0; j < z->c; j++) w[j] /= length;
+}
+
+static dial_status extract(lanczos *z, int64_t k, float *y, double *variance, float *axis,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t m = z->steps;
+    double first = 0;
+    char *taken = di_new_array(z->al, (size_t)m, 1);
+
+    if (taken == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the components");
+    for (int64_t s = 0; s < m; s++) {
+        z->tri[s * m + s] = z->alpha[s];
+        if (s + 1 < m) z->tri[s * m + s + 1] = z->tri[(s + 1) * m + s] = z->beta[s];
+    }
+    jacobi(z->tri, z->vec, m);
+    for (int64_t i = 0; i < k; i++) {
+        int64_t best = i < m ? next_largest(z->tri, m, taken) : -1;
+        double value = best < 0 ? 0 : z->tri[best * m + best];
+
+        if (i == 0) first = value;
+        if (best >= 0) taken[best] = 1;
+        if (!(value > 1e-12 * first)) value = 0; /* beyond the rank */
+        if (variance != NULL) variance[i] = value;
+        if (value > 0) {
+            ritz_vector(z, z->vec + best * m, z->w);
+            project(z, z->w, z->u);
+        }
+        for (int64_t r = 0; r < z->n; r++) y[r * k + i] = value > 0 ? (float)z->u[r] : 0;
+        for (int64_t j = 0; axis != NULL && j < z->c; j++)
+            axis[i * z->c + j] = value > 0 ? (float)z->w[j] : 0;
+    }
+done:
+    di_free(z->al, taken);
+    return st;
+}
+
+dial_status di_pca(const di_alloc *al, const float *x, int64_t n, int64_t c, int64_t k, float *y,
+                   double *variance, float *axis, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    lanczos z = {.al = al};
+    int64_t steps = 4 * k + 60;
+
+    if (n < 2 || c < 1 || k < 1)
+        DI_FAIL(err, DIAL_ERR_USAGE, "components need 2 rows, found %lld of %lld values",
+                (long long)n, (long long)c);
+    if (steps > c) steps = c;
+    if (steps > n) steps = n; /* rank n - 1, and one more in which A is 0 */
+    DI_TRY(init(&z, al, x, n, c, steps, err));
+    iterate(&z);
+    DI_TRY(extract(&z, k, y, variance, axis, err));
+done:
+    deinit(&z);
+    return st;
+}

@@ -1,0 +1,34 @@
+/* Many texts through the language model: packed batches up to a token budget, results in order. */
+#ifndef DI_EVAL_TEXTS_H
+#define DI_EVAL_TEXTS_H
+
+#include "data/dataset.h"
+#include "model/decoder.h"
+
+typedef struct di_embedder di_embedder;
+
+/*
+ * A forward-only workspace for batches of batch_tokens rows (more for a single longer text), texts
+ * of at most max_length tokens.
+ */
+dial_status di_embedder_new(di_device *dev, di_decoder *d, int64_t batch_tokens, int64_t max_length,
+                            di_embedder **out, dial_error *err);
+void di_embedder_free(di_embedder *m);
+
+/*
+ * e [n, C]: embeddings in the order of `text`. prompt (may be NULL) [n]: texts of equal prompt
+ * number share their common prefix. what names the work in env->progress. The result of a text does
+ * not depend on the others, to the last bit.
+ */
+dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                           int64_t n, const char *what, float *e, dial_error *err);
+
+/*
+ * Rewards [d->n_seq] of all distinct texts of a dataset; e (may be NULL) [d->n_seq, C] receives
+ * their embeddings. *seconds, *tokens (may be NULL): time and tokens of the forward passes.
+ */
+dial_status di_score_dataset(di_embedder *m, const float *head, const di_dataset *d,
+                             const char *what, float *reward, float *e, double *seconds,
+                             int64_t *tokens, dial_error *err);
+
+#endif

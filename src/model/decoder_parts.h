@@ -1,0 +1,126 @@
+/*
+ * What the files of the decoder share: packed weights, the planned workspace, one block forward and
+ * backward. Letters as everywhere (docs/notation.md): N rows of the batch, C width, F MLP width,
+ * H query heads, K key/value heads, D head size, R LoRA rank, V vocabulary.
+ */
+#ifndef DI_MODEL_DECODER_PARTS_H
+#define DI_MODEL_DECODER_PARTS_H
+
+#include "model/decoder.h"
+
+/* The norms of a block in the order in which they are met; those without a weight do not exist. */
+typedef enum di_norm_kind {
+    DI_NORM_ATTN, /* before q, k, v */
+    DI_NORM_Q,    /* per head [D]: qwen3, gemma3 */
+    DI_NORM_K,
+    DI_NORM_POST_ATTN, /* after o, before the sum: gemma2, gemma3 */
+    DI_NORM_MLP,       /* before gate, up */
+    DI_NORM_POST_MLP,  /* after down, before the sum: gemma2, gemma3 */
+    DI_NORM_COUNT
+} di_norm_kind;
+
+typedef struct di_layer {
+    di_packed *qkv;             /* rows of q, k, v:  [HD + 2KD, C] */
+    di_packed *o;               /* [C, HD] */
+    di_packed *gate_up;         /* rows of gate, up: [2F, C] */
+    di_packed *down;            /* [C, F] */
+    float *norm[DI_NORM_COUNT]; /* into di_decoder.norms; NULL: none */
+} di_layer;
+
+struct di_decoder {
+    di_device *dev;
+    const di_config *cfg;   /* borrowed from the source */
+    di_decoder_options opt; /* n_layers resolved */
+    di_layer *layer;        /* [n_layers] */
+    float *norms;           /* device memory of all norm weights, "1 +" folded in */
+    size_t norms_bytes;
+    float *final_norm;     /* into norms */
+    di_weight table;       /* token embeddings: rows are read where the file has them */
+    void *random_table;    /* ... or here, for a source without weights */
+    di_packed *head;       /* [V, C]; NULL without with_logits */
+    float embed_scale;     /* as the act dtype rounds it */
+    const di_params *lora; /* borrowed; NULL: none */
+};
+
+/* Device buffers of the activations of one block: what its backward reads. */
+typedef struct di_saved {
+    float *x;                   /* [N, C] residual stream, input of the block */
+    float *mid;                 /* [N, C] residual stream after attention */
+    float *rstd[DI_NORM_COUNT]; /* [N]; Q and K: unused, recomputed */
+    void *qkv;     /* [N, HD + 2KD] act; rotated in place unless q and k are normed first */
+    void *o;       /* [N, HD] act, output of attention */
+    float *lse;    /* [N, H] */
+    void *gate_up; /* [N, 2F] act */
+    void *post[2]; /* [N, C] act: inputs of the post norms (attention, MLP); NULL: none */
+    float *u[DI_LINEAR_COUNT]; /* [N, R] x A^T; NULL: no LoRA there */
+} di_saved;
+
+struct di_workspace {
+    di_device *dev;
+    const di_decoder *decoder;
+    di_workspace_options opt;
+    di_lora_options lora; /* the shape that it was planned for; r 0: none */
+    int64_t first;        /* lowest layer that backward visits; n_layers: none */
+    void *memory;         /* the one block that all pointers below point into */
+    size_t bytes;
+
+    float *rope[2];  /* [max_length, D] cos then sin: global, local; NULL: not used */
+    di_saved *saved; /* [n_layers - first]; .x of each is its own, the rest may be shared */
+    di_saved plain;  /* for layers below first: x and mid are both `x` */
+    float *x;        /* [N, C] output of the last block */
+    float *hidden;   /* [N, C] after the final norm */
+    float *rstd;     /* [N] of the final norm */
+    float *e;        /* [texts, C] */
+    void *normed;    /* [N, C] act, scratch: output of a norm */
+    void *h;         /* [N, F] act, scratch: output of the GLU */
+    void *qk;        /* [N, (H + K) D] act, scratch: q and k after norm and RoPE; NULL: none */
+    float *rstd_qk;  /* [N, H + K], scratch */
+    void *work;      /* of LoRA and attention */
+    /* backward; NULL without train */
+    float *dx;      /* [N, C] gradient of the residual stream */
+    float *dnormed; /* [N, C] gradient of a norm's output */
+    void *dact;     /* [N, C] act: gradient of what a branch adds */
+    void *dwide;    /* [N, max(2F, HD + 2KD)] act: of gate|up, or of q, k, v */
+    void *dnarrow;  /* [N, max(F, HD)] act: of h, or of o */
+    /* logits; NULL without with_logits */
+    int64_t logit_rows; /* rows taken at a time */
+    void *logit_x;      /* [logit_rows, C] act */
+    float *logits;      /* [logit_rows, V] */
+
+    int64_t n_rows; /* of the last forward; 0: none yet */
+    int has_saved;  /* that forward kept what backward needs */
+};
+
+static inline di_mat di_mat_of(void *data, di_dtype t, int64_t rows, int64_t cols)
+{
+    return (di_mat){data, t, rows, cols, cols};
+}
+
+/* Columns [at, at + cols) of m. */
+static inline di_mat di_mat_cols(di_mat m, int64_t at, int64_t cols)
+{
+    m.data = (char *)m.data + (size_t)at * di_act_bytes(m.dtype);
+    m.cols = cols;
+    return m;
+}
+
+/* decoder_weights.c: fills layer, norms, table and head from the source. */
+dial_status di_decoder_load_weights(di_decoder *d, di_source *source, dial_error *err);
+
+/* decoder_layer.c: one block on rows 0 .. b->n_rows-1. */
+
+/*
+ * From s->x to out (may be s->x; both then also s->mid), keeping in *s what backward reads. out
+ * NULL: what follows is known already, only *s is filled (recomputation).
+ */
+void di_layer_forward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
+                      const di_saved *s, float *out);
+
+/*
+ * w->dx: gradient of the block's output in, of its input out; grad += LoRA gradients. lowest != 0:
+ * stops once the gradients of this block's own LoRA are known, w->dx is undefined then.
+ */
+void di_layer_backward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
+                       const di_saved *s, float *grad, int lowest);
+
+#endif

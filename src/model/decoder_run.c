@@ -1,0 +1,176 @@
+/* A batch through the whole decoder: ids to embeddings, and gradients of embeddings to LoRA. */
+#include "model/decoder_parts.h"
+
+#include <math.h>
+
+#include "base/error.h"
+
+/* Input of block l: kept apart for each block that backward visits. */
+static float *input_of(const di_workspace *w, int64_t l)
+{
+    return l < w->first || l >= w->decoder->opt.n_layers ? w->x : w->saved[l - w->first].x;
+}
+
+static const di_saved *saved_of(const di_workspace *w, int64_t l)
+{
+    return l < w->first ? &w->plain : &w->saved[l - w->first];
+}
+
+/* The first text whose path holds an id outside the vocabulary. */
+static int64_t text_with_bad_id(const di_batch *b, int64_t vocab, int32_t *id)
+{
+    for (int64_t t = 0; t < b->n_texts; t++)
+        for (int32_t s = b->leaf[t]; s >= 0; s = b->segment[s].parent)
+            for (int32_t i = 0; i < b->segment[s].n; i++) {
+                *id = b->id[b->segment[s].row + i];
+                if (*id < 0 || *id >= vocab) return t;
+            }
+    return -1;
+}
+
+static dial_status check_batch(const di_decoder *d, const di_workspace *w, const di_batch *b,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t longest = 0, vocab = d->table.out, bad = 0;
+    int32_t id = 0;
+
+    for (int64_t t = 0; t < b->n_texts; t++)
+        if (b->length[t] > longest) longest = b->length[t];
+    if (b->n_rows > w->opt.max_rows || b->n_texts > w->opt.max_texts || longest > w->opt.max_length)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "raise --batch-tokens or lower --max-length",
+                   "a batch of %lld rows, %lld texts, longest %lld; the workspace holds %lld, "
+                   "%lld, %lld",
+                   (long long)b->n_rows, (long long)b->n_texts, (long long)longest,
+                   (long long)w->opt.max_rows, (long long)w->opt.max_texts,
+                   (long long)w->opt.max_length);
+    for (int64_t n = 0; n < b->n_rows; n++) bad += b->id[n] < 0 || b->id[n] >= vocab;
+    if (bad > 0) {
+        int64_t t = text_with_bad_id(b, vocab, &id);
+
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("text %lld", (long long)t),
+                   "does the tokenizer belong to this model?",
+                   "token id %d is outside the vocabulary of %lld", (int)id, (long long)vocab);
+    }
+done:
+    return st;
+}
+
+/* Was the workspace planned for the LoRA that the decoder carries now? */
+static int same_lora(const di_decoder *d, const di_workspace *w)
+{
+    const di_lora_options *a = &w->lora, *b;
+
+    if (d->lora == NULL || d->lora->lora.r == 0) return 1;
+    b = &d->lora->lora;
+    return a->r == b->r && a->targets == b->targets && a->first_layer == b->first_layer &&
+           a->end_layer == b->end_layer;
+}
+
+static di_norm_args final_norm(const di_decoder *d, const di_workspace *w, int64_t n)
+{
+    return (di_norm_args){.x = di_mat_of(w->x, DI_F32, n, d->cfg->width),
+                          .y = di_mat_of(w->hidden, DI_F32, n, d->cfg->width),
+                          .w = d->final_norm,
+                          .rstd = w->rstd,
+                          .groups = 1,
+                          .eps = d->cfg->norm_eps};
+}
+
+dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_backend *ops = d->dev->ops;
+    int64_t width = d->cfg->width, last = d->opt.n_layers;
+    di_mat x = di_mat_of(input_of(w, 0), DI_F32, b->n_rows, width);
+    di_mat hidden = di_mat_of(w->hidden, DI_F32, b->n_rows, width);
+    di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
+    di_norm_args fin = final_norm(d, w, b->n_rows);
+
+    w->n_rows = 0;
+    w->has_saved = 0;
+    if (w->decoder != d || !same_lora(d, w))
+        DI_FAIL(err, DIAL_ERR_USAGE, "the workspace was planned for another decoder or LoRA shape");
+    DI_TRY(check_batch(d, w, b, err));
+    ops->embed(d->dev, &d->table, b->id, d->embed_scale, &x);
+    for (int64_t l = 0; l < last; l++)
+        di_layer_forward(d, w, b, l, saved_of(w, l), input_of(w, l + 1));
+    ops->norm_forward(d->dev, &fin);
+    ops->pool_forward(d->dev, b, &hidden, d->opt.pooling == DI_POOL_MEAN, &pooled);
+    ops->download(d->dev, e, w->e, (size_t)(b->n_texts * width) * sizeof *e);
+    for (int64_t i = 0; i < b->n_texts * width; i++)
+        if (!isfinite(e[i]))
+            DI_FAIL_AT(err, DIAL_ERR_NUMERIC, DI_FMT("text %lld", (long long)(i / width)),
+                       "check the adapter and the base weights; with bf16 try --dtype f32",
+                       "the embedding is not finite (value %lld of %lld)", (long long)(i % width),
+                       (long long)width);
+    w->n_rows = b->n_rows;
+    w->has_saved = w->opt.train;
+done:
+    return st;
+}
+
+dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *b, const float *de,
+                                float *grad, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_backend *ops = d->dev->ops;
+    int64_t width = d->cfg->width;
+    di_mat given = di_mat_of(w->e, DI_F32, b->n_texts, width);
+    di_mat dhidden = di_mat_of(w->dnormed, DI_F32, b->n_rows, width);
+    di_norm_args fin = final_norm(d, w, b->n_rows);
+
+    if (!w->has_saved || w->n_rows != b->n_rows || w->decoder != d || !same_lora(d, w))
+        DI_FAIL(err, DIAL_ERR_USAGE, "backward without a forward pass of the same batch before it");
+    if (d->lora == NULL || w->first >= d->opt.n_layers) goto done; /* nothing here is trained */
+    ops->upload(d->dev, w->e, de, (size_t)(b->n_texts * width) * sizeof *de);
+    ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
+    fin.dy = dhidden;
+    fin.dx = di_mat_of(w->dx, DI_F32, b->n_rows, width);
+    ops->norm_backward(d->dev, &fin);
+    for (int64_t l = d->opt.n_layers - 1; l >= w->first; l--) {
+        const di_saved *s = saved_of(w, l);
+
+        if (w->opt.grad_checkpoint) di_layer_forward(d, w, b, l, s, NULL);
+        di_layer_backward(d, w, b, l, s, grad, l == w->first);
+    }
+done:
+    return st;
+}
+
+dial_status di_decoder_logits(di_decoder *d, di_workspace *w, const int32_t *row, int64_t n,
+                              float *logits, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_backend *ops = d->dev->ops;
+    int64_t width = d->cfg->width, vocab = d->cfg->vocab;
+    float cap = d->cfg->logit_cap;
+
+    if (d->head == NULL)
+        DI_FAIL(err, DIAL_ERR_USAGE, "the decoder was opened without its output head");
+    for (int64_t i = 0; i < n; i++)
+        if (row[i] < 0 || row[i] >= w->n_rows)
+            DI_FAIL(err, DIAL_ERR_USAGE, "row %d: the last forward pass had %lld rows", (int)row[i],
+                    (long long)w->n_rows);
+    for (int64_t at = 0; at < n; at += w->logit_rows) {
+        int64_t some = n - at < w->logit_rows ? n - at : w->logit_rows;
+        di_mat x = di_mat_of(w->logit_x, d->dev->act, some, width);
+        di_mat y = di_mat_of(w->logits, DI_F32, some, vocab);
+
+        for (int64_t i = 0; i < some; i++) {
+            di_mat from = di_mat_of(w->hidden + row[at + i] * width, DI_F32, 1, width);
+            di_mat to = x;
+
+            to.data = (char *)x.data + (size_t)(i * width) * di_act_bytes(x.dtype);
+            to.rows = 1;
+            ops->copy(d->dev, &from, &to, 0);
+        }
+        ops->linear_forward(d->dev, d->head, &x, &y, 0);
+        ops->download(d->dev, logits + at * vocab, w->logits,
+                      (size_t)(some * vocab) * sizeof *logits);
+    }
+    for (int64_t i = 0; cap > 0 && i < n * vocab; i++) logits[i] = cap * tanhf(logits[i] / cap);
+done:
+    return st;
+}

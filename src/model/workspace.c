@@ -1,0 +1,277 @@
+/*
+ * The memory of a step. One function, lay_out(), names every buffer once; it runs twice: dry, to
+ * add up, then over the block that was taken from the device. So the plan cannot be wrong.
+ *
+ *   always       rope tables, x, hidden, e, normed, and scratch for one block
+ *   train        one di_saved for each layer that backward visits, and the gradients
+ *   checkpoint   of these only the x of each layer; one di_saved for all, filled again in backward
+ *
+ * Scratch shares memory where two things never live at once: gate|up with q|k|v and their
+ * gradients ("wide"), o with the gradient of h ("narrow").
+ */
+#include "model/decoder_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { LOGIT_ROWS = 16 };
+
+typedef struct plan {
+    di_arena arena; /* base NULL: dry */
+    size_t total;
+} plan;
+
+static void *take(plan *p, size_t n)
+{
+    p->total += di_arena_bytes(n);
+    return p->arena.base != NULL ? di_arena_take(&p->arena, n) : NULL;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Sizes that the buffers are made of. */
+typedef struct sizes {
+    const di_config *c;
+    int64_t rows; /* row capacity of max_rows */
+    int64_t hd, kd, r;
+    size_t act; /* bytes of an element */
+} sizes;
+
+static float *take_f32(plan *p, const sizes *z, int64_t cols)
+{
+    return take(p, (size_t)(z->rows * cols) * sizeof(float));
+}
+
+static void *take_act(plan *p, const sizes *z, int64_t cols)
+{
+    return take(p, (size_t)(z->rows * cols) * z->act);
+}
+
+/* What backward reads of one block, but x. */
+static void lay_saved(plan *p, const sizes *z, const di_lora_options *lora, di_saved *s)
+{
+    const di_config *c = z->c;
+
+    s->mid = take_f32(p, z, c->width);
+    s->rstd[DI_NORM_ATTN] = take_f32(p, z, 1);
+    s->rstd[DI_NORM_MLP] = take_f32(p, z, 1);
+    s->qkv = take_act(p, z, z->hd + 2 * z->kd);
+    s->o = take_act(p, z, z->hd);
+    s->lse = take_f32(p, z, c->heads);
+    s->gate_up = take_act(p, z, 2 * c->mlp);
+    for (int i = 0; c->post_norms && i < 2; i++) {
+        s->post[i] = take_act(p, z, c->width);
+        s->rstd[i ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN] = take_f32(p, z, 1);
+    }
+    for (int l = 0; l < DI_LINEAR_COUNT; l++)
+        if (lora->targets >> l & 1) s->u[l] = take_f32(p, z, z->r);
+}
+
+static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
+{
+    int64_t n = w->decoder->opt.n_layers - w->first;
+    di_saved shared = {0}, unused;
+
+    if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, &w->lora, &shared);
+    for (int64_t i = 0; i < n; i++) {
+        di_saved *s = w->saved != NULL ? &w->saved[i] : &unused; /* dry: only counted */
+
+        *s = shared;
+        if (!w->opt.grad_checkpoint) lay_saved(p, z, &w->lora, s);
+        s->x = take_f32(p, z, z->c->width);
+    }
+}
+
+/* Work memory of LoRA and attention, which never run at once. */
+static size_t work_bytes(const di_workspace *w, const sizes *z)
+{
+    const di_config *c = z->c;
+    di_device *dev = w->dev;
+    size_t most = 0;
+
+    for (int64_t l = 0; l < w->decoder->opt.n_layers; l++) {
+        di_attention_args a = {.heads = c->heads,
+                               .kv_heads = c->kv_heads,
+                               .head_dim = c->head_dim,
+                               .window = c->window[l],
+                               .scale = c->attn_scale,
+                               .cap = c->attn_cap};
+
+        for (int backward = 0; backward <= (w->opt.train != 0); backward++) {
+            size_t n =
+                dev->ops->attention_bytes(dev, &a, w->opt.max_rows, w->opt.max_length, backward);
+            if (n > most) most = n;
+        }
+    }
+    for (int l = 0; l < DI_LINEAR_COUNT; l++) {
+        int64_t out, in;
+        size_t n;
+
+        if (!(w->lora.targets >> l & 1)) continue;
+        di_linear_shape(c, (di_linear)l, &out, &in);
+        n = dev->ops->lora_bytes(dev, w->opt.max_rows, in, out, z->r);
+        if (n > most) most = n;
+    }
+    return most;
+}
+
+static void lay_gradients(plan *p, const sizes *z, di_workspace *w)
+{
+    w->dx = take_f32(p, z, z->c->width);
+    w->dnormed = take_f32(p, z, z->c->width);
+    w->dact = take_act(p, z, z->c->width);
+}
+
+/* Layers below first leave nothing behind: their buffers are scratch of the backward pass. */
+static void lay_plain(plan *p, const sizes *z, di_workspace *w)
+{
+    di_saved *s = &w->plain;
+    float *u = w->lora.r > 0 ? take_f32(p, z, z->r) : NULL;
+
+    s->x = s->mid = w->x;
+    s->qkv = s->gate_up = w->dwide;
+    s->o = w->dnarrow;
+    for (int i = 0; z->c->post_norms && i < 2; i++)
+        s->post[i] = w->opt.train ? w->dact : i == 0 ? take_act(p, z, z->c->width) : s->post[0];
+    for (int l = 0; l < DI_LINEAR_COUNT; l++) s->u[l] = u;
+}
+
+static void lay_logits(plan *p, const sizes *z, di_workspace *w)
+{
+    int64_t rows;
+
+    if (!w->decoder->opt.with_logits) return;
+    w->logit_rows = w->opt.max_rows < LOGIT_ROWS ? w->opt.max_rows : LOGIT_ROWS;
+    rows = w->dev->ops->row_capacity(w->dev, w->logit_rows);
+    w->logit_x = take(p, (size_t)(rows * z->c->width) * z->act);
+    w->logits = take(p, (size_t)(rows * z->c->vocab) * sizeof(float));
+}
+
+/* Every buffer of the workspace; the only place that knows their sizes. */
+static void lay_out(plan *p, di_workspace *w)
+{
+    const di_config *c = w->decoder->cfg;
+    sizes z = {.c = c,
+               .rows = w->dev->ops->row_capacity(w->dev, w->opt.max_rows),
+               .hd = c->heads * c->head_dim,
+               .kd = c->kv_heads * c->head_dim,
+               .r = w->lora.r,
+               .act = di_act_bytes(w->dev->act)};
+    size_t table = (size_t)(w->opt.max_length * c->head_dim) * sizeof(float);
+    int used[2] = {0, 0};
+
+    for (int64_t l = 0; l < w->decoder->opt.n_layers; l++) used[c->rope_local[l] != 0] = 1;
+    for (int i = 0; i < 2; i++) w->rope[i] = used[i] ? take(p, table) : NULL;
+    w->x = take_f32(p, &z, c->width);
+    w->hidden = take_f32(p, &z, c->width);
+    w->rstd = take_f32(p, &z, 1);
+    w->e = take(p, (size_t)(w->opt.max_texts * c->width) * sizeof(float));
+    w->normed = take_act(p, &z, c->width);
+    w->dwide = take_act(p, &z, larger(2 * c->mlp, z.hd + 2 * z.kd));
+    w->dnarrow = take_act(p, &z, larger(c->mlp, z.hd));
+    /* forward alone: o is spent when h is made; backward: the gradient of h stands beside h */
+    w->h = w->opt.train ? take_act(p, &z, c->mlp) : w->dnarrow;
+    if (c->qk_norm) {
+        w->qk = take_act(p, &z, z.hd + z.kd);
+        w->rstd_qk = take_f32(p, &z, c->heads + c->kv_heads);
+    }
+    w->work = take(p, work_bytes(w, &z));
+    if (w->opt.train) lay_gradients(p, &z, w);
+    if (w->first > 0) lay_plain(p, &z, w);
+    lay_all_saved(p, &z, w);
+    lay_logits(p, &z, w);
+}
+
+/* The members that lay_out reads. */
+static di_workspace describe(const di_decoder *d, const di_workspace_options *opt)
+{
+    di_workspace w = {.dev = d->dev, .decoder = d, .opt = *opt, .first = d->opt.n_layers};
+
+    if (d->lora != NULL && d->lora->lora.r > 0) {
+        w.lora = d->lora->lora;
+        if (opt->train && w.lora.first_layer < w.first) w.first = w.lora.first_layer;
+    }
+    return w;
+}
+
+size_t di_workspace_bytes(const di_decoder *d, const di_workspace_options *opt)
+{
+    di_workspace w = describe(d, opt);
+    plan dry = {0};
+
+    lay_out(&dry, &w);
+    return dry.total;
+}
+
+/* Row p: cos(p freq[i]), then sin. Angles in f64: at position 8192 an f32 product is off by 5e-4.
+ */
+static void fill_rope(di_device *dev, float *table, const float *freq, int64_t length, int64_t dim)
+{
+    float row[512];
+
+    for (int64_t p = 0; p < length; p++) {
+        for (int64_t i = 0; i < dim / 2; i++) {
+            double angle = (double)p * (double)freq[i];
+
+            row[i] = (float)cos(angle);
+            row[dim / 2 + i] = (float)sin(angle);
+        }
+        dev->ops->upload(dev, table + p * dim, row, (size_t)dim * sizeof *row);
+    }
+}
+
+dial_status di_workspace_new(const di_decoder *d, const di_workspace_options *opt,
+                             di_workspace **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_device *dev = d->dev;
+    const di_config *c = d->cfg;
+    plan p = {0};
+    di_workspace *w = di_zalloc(dev->al, sizeof *w);
+
+    if (w == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the workspace");
+    w->dev = dev; /* di_workspace_free reads it */
+    if (opt->max_rows < 1 || opt->max_texts < 1 || opt->max_length < 1 || c->head_dim > 512)
+        DI_FAIL(err, DIAL_ERR_USAGE,
+                "workspace for %lld rows, %lld texts of up to %lld tokens: each must be 1 or more",
+                (long long)opt->max_rows, (long long)opt->max_texts, (long long)opt->max_length);
+    *w = describe(d, opt);
+    if (opt->train && (!d->opt.train || w->first < d->opt.first_trained))
+        DI_FAIL(err, DIAL_ERR_USAGE,
+                "LoRA from layer %lld on: the decoder was packed to train from layer %lld on",
+                (long long)w->first, (long long)(d->opt.train ? d->opt.first_trained : c->layers));
+    w->bytes = di_workspace_bytes(d, opt);
+    w->memory = dev->ops->buffer_new(dev, w->bytes);
+    w->saved = di_new_array(dev->al, (size_t)(d->opt.n_layers - w->first), sizeof *w->saved);
+    if (w->memory == NULL || w->saved == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_NOMEM, NULL, "use a smaller --batch-tokens or --micro-batch",
+                   "no memory for %zu bytes of workspace", w->bytes);
+    p.arena = (di_arena){.al = dev->al, .base = w->memory, .size = w->bytes};
+    lay_out(&p, w);
+    for (int i = 0; i < 2; i++)
+        if (w->rope[i] != NULL)
+            fill_rope(dev, w->rope[i], i ? c->freq_local : c->freq, opt->max_length, c->head_dim);
+    *out = w;
+    w = NULL;
+done:
+    di_workspace_free(w);
+    return st;
+}
+
+void di_workspace_free(di_workspace *w)
+{
+    if (w == NULL) return;
+    if (w->memory != NULL) w->dev->ops->buffer_free(w->dev, w->memory);
+    di_free(w->dev->al, w->saved);
+    di_free(w->dev->al, w);
+}
+
+const float *di_workspace_hidden(const di_workspace *w)
+{
+    return w->hidden;
+}

@@ -1,0 +1,34 @@
+/* One domain's part of a step: picked examples, their texts in batch order, rows of E. */
+#ifndef DI_TRAIN_SIDE_H
+#define DI_TRAIN_SIDE_H
+
+#include "train/trainer.h"
+
+/*
+ * Batch order keeps the texts of an example together, so that they can share their prompt:
+ * x0.first, x0.second, x1.first, ... Rows of E are [firsts; seconds]: row[i] is where the embedding
+ * of text i goes.
+ */
+typedef struct di_side {
+    const di_examples *examples;
+    di_sampler order;
+    int64_t cap;          /* examples of a step */
+    int64_t n, n_texts;   /* picked examples, their texts */
+    int64_t tokens;       /* of the texts as if each ran alone */
+    int64_t *picked;      /* [cap] */
+    di_seq_view *text;    /* [2 cap] */
+    int32_t *group, *row; /* [2 cap] */
+    float *margin, *weight; /* [cap] */
+} di_side;
+
+dial_status di_side_init(di_side *s, const di_alloc *al, const di_examples *examples, int64_t cap,
+                         uint64_t seed, di_purpose purpose, dial_error *err);
+void di_side_deinit(di_side *s, const di_alloc *al);
+
+/* Picks the next cap examples of `order` (the side's own, or another over the same examples). */
+void di_side_pick(di_side *s, di_sampler *order);
+
+/* Tokens of the longest text among the examples. */
+int64_t di_examples_longest(const di_examples *x);
+
+#endif

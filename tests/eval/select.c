@@ -1,0 +1,84 @@
+/* Which checkpoint each rule takes, on losses whose answer is plain. */
+#include "test.h"
+
+#include <math.h>
+
+#include "eval/select.h"
+
+/*
+ * Four rows. Step 30 is best (mean 0.4). Step 20 differs by -+0.2, so its gap 0.05 has a standard
+ * error of 0.099 and passes; step 10 is worse by 0.1 on every row: gap 0.1, no error, does not.
+ */
+static const int64_t steps[] = {40, 10, 20, 30};
+static const double losses[] = {
+    .60, .60, .60, .60, /* 40 */
+    .50, .50, .50, .50, /* 10 */
+    .65, .25, .65, .25, /* 20: gap +.25 -.15 +.25 -.15, mean 0.05 */
+    .40, .40, .40, .40, /* 30 */
+};
+
+static int64_t pick(di_select_rule rule, di_candidate *seen)
+{
+    int64_t chosen = -1;
+
+    assert_int_equal(di_select(steps, 4, losses, 4, rule, &chosen, seen, NULL), DIAL_OK);
+    return steps[chosen];
+}
+
+static void rules(void **state)
+{
+    di_candidate seen[4];
+    (void)state;
+    assert_int_equal(pick(DI_SELECT_SOURCE, NULL), 30);
+    assert_int_equal(pick(DI_SELECT_LAST, NULL), 40);
+    assert_int_equal(pick(DI_SELECT_EARLIEST, seen), 20);
+    assert_true(fabs(seen[2].gap - 0.05) < 1e-12);
+    assert_true(fabs(seen[2].se - 0.2 * sqrt(4.0 / 3) / 2) < 1e-12);
+    assert_true(seen[3].gap == 0 && seen[3].se == 0 && seen[3].within);
+    assert_true(!seen[0].within && !seen[1].within && seen[2].within);
+}
+
+static void equal_losses_take_the_first(void **state)
+{
+    static const int64_t step[] = {9, 3, 6};
+    static const double loss[] = {.5, .5, .5};
+    int64_t chosen = -1;
+    (void)state;
+    for (int rule = DI_SELECT_EARLIEST; rule <= DI_SELECT_SOURCE; rule++) {
+        assert_int_equal(di_select(step, 3, loss, 1, (di_select_rule)rule, &chosen, NULL, NULL), DIAL_OK);
+        assert_int_equal(chosen, 1);
+    }
+}
+
+static void bad_input(void **state)
+{
+    static const int64_t step[] = {1, 2};
+    static const double loss[] = {.5, NAN};
+    int64_t chosen = 7;
+    dial_error err = {0};
+    (void)state;
+    assert_int_equal(di_select(step, 2, loss, 1, DI_SELECT_EARLIEST, &chosen, NULL, &err), DIAL_ERR_NUMERIC);
+    assert_non_null(strstr(err.message, "step 2"));
+    assert_int_equal(di_select(step, 0, loss, 1, DI_SELECT_SOURCE, &chosen, NULL, NULL), DIAL_ERR_USAGE);
+    assert_int_equal(di_select(step, 2, loss, 0, DI_SELECT_SOURCE, &chosen, NULL, NULL), DIAL_ERR_USAGE);
+    assert_int_equal(chosen, 7);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    for (int rule = DI_SELECT_EARLIEST; rule <= DI_SELECT_LAST; rule++)
+        assert_int_equal(di_select_parse(di_select_name((di_select_rule)rule)), rule);
+    assert_int_equal(di_select_parse("best"), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules),
+        cmocka_unit_test(equal_losses_take_the_first),
+        cmocka_unit_test(bad_input),
+        cmocka_unit_test(names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
