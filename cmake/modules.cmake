@@ -19,6 +19,10 @@ if(DIAL_FUZZ)
   target_compile_options(dial_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+set(DIAL_MODULES) # all of them, for cmake/install.cmake
+set(DIAL_LIBRARIES PkgConfig::JANSSON PkgConfig::CRYPTO PkgConfig::PCRE2 PkgConfig::UTF8PROC
+                   OpenMP::OpenMP_C m)
+
 function(dial_module name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
   if(NOT sources)
@@ -28,6 +32,7 @@ function(dial_module name)
     add_library(dial_${name} STATIC ${sources})
     target_link_libraries(dial_${name} PUBLIC dial_flags ${ARGN})
   endif()
+  set(DIAL_MODULES ${DIAL_MODULES} ${name} PARENT_SCOPE)
 endfunction()
 
 dial_module(base PkgConfig::JANSSON PkgConfig::CRYPTO m)
@@ -53,9 +58,23 @@ if(DNNL_FOUND)
   target_link_libraries(dial_flags INTERFACE ${DNNL_LIBRARY})
 endif()
 
-# The program: its verbs see the public header alone.
+# The program. All but main.c is a library, so that tests and fuzz targets can call it; what it
+# includes (the public header alone) is held by tools/lint.sh.
 file(GLOB cmd_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cmd/*.c)
-if(cmd_sources)
-  add_executable(dial ${cmd_sources})
-  target_link_libraries(dial PRIVATE dial_api)
+list(REMOVE_ITEM cmd_sources ${PROJECT_SOURCE_DIR}/src/cmd/main.c)
+add_library(dial_cmd STATIC ${cmd_sources})
+target_link_libraries(dial_cmd PUBLIC dial_api)
+add_executable(dial ${PROJECT_SOURCE_DIR}/src/cmd/main.c)
+target_link_libraries(dial PRIVATE dial_cmd)
+
+# The commit, for --version --json. A new commit configures again, and compiles main.c alone.
+if(EXISTS ${PROJECT_SOURCE_DIR}/.git/logs/HEAD)
+  execute_process(COMMAND git rev-parse --short=12 HEAD WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+                  OUTPUT_VARIABLE DIAL_GIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(DIAL_GIT)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                 ${PROJECT_SOURCE_DIR}/.git/logs/HEAD)
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/cmd/main.c PROPERTIES
+                                COMPILE_DEFINITIONS DIAL_GIT="${DIAL_GIT}")
+  endif()
 endif()

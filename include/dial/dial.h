@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-/* "0.1.0", and one line on what this build and machine compute with: "cpu avx512-bf16". */
+/* "0.1.0", and the vector instructions that this machine computes with: "avx512-bf16". */
 DIAL_API const char *dial_version(void);
 DIAL_API const char *dial_cpu_text(void);
 

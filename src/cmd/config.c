@@ -60,6 +60,9 @@ static dial_status walk(json_walk *w, const json_t *object, const char *prefix, 
         int n = snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] != '\0' ? "-" : "", name);
         dial_status st;
 
+        if (name[0] == '\0')
+            return at_line(w->name, line, "dial VERB --help lists the flags",
+                           "a key without a name", err);
         if (n < 0 || (size_t)n >= sizeof key)
             return at_line(w->name, line, "dial VERB --help lists the flags",
                            "no flag has so long a name", err);
@@ -114,8 +117,7 @@ dial_status config_read(const char *path, config_entry_fn entry, void *ctx, dial
     n = fread(text, 1, sizeof text, f);
     failed = ferror(f);
     fclose(f);
-    if (failed)
-        return cmd_fail(err, DIAL_ERR_USAGE, path, "check --config", "cannot read it");
+    if (failed) return cmd_fail(err, DIAL_ERR_USAGE, path, "check --config", "cannot read it");
     if (n > CONFIG_MAX_BYTES)
         return cmd_fail(err, DIAL_ERR_USAGE, path, "check --config",
                         "a config file has at most %d bytes", CONFIG_MAX_BYTES);

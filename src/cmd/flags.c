@@ -24,14 +24,6 @@ const dial_option cmd_settings_table[] = {
 };
 /* clang-format on */
 
-static int is_own(const dial_option *row)
-{
-    const dial_option *t = cmd_settings_table;
-
-    return row >= t && row->name != NULL &&
-           row < t + sizeof cmd_settings_table / sizeof *cmd_settings_table;
-}
-
 const char *cmd_keep(cmd_call *call, const char *text, size_t n)
 {
     json_t *s = json_stringn(text, n);
@@ -135,8 +127,8 @@ static dial_status add(cmd_call *call, const dial_option *row, const char *text,
 
             if (u->row == row && (u->line > 0) == (line > 0) && !equal_values(row, u->text, text))
                 return cmd_fail(err, DIAL_ERR_USAGE, place(call, &v, where, sizeof where),
-                                "give it once", "given twice, as '%.100s' and as '%.100s'",
-                                u->text, text);
+                                "give it once", "given twice, as '%.100s' and as '%.100s'", u->text,
+                                text);
         }
     if (call->n_values == CMD_MAX_VALUES)
         return cmd_fail(err, DIAL_ERR_USAGE, place(call, &v, where, sizeof where),
@@ -286,7 +278,7 @@ static dial_status flag(cmd_call *call, int n, char **argv, int *i, dial_error *
     else if (*i + 1 == n)
         return cmd_fail(err, DIAL_ERR_USAGE, where, NULL, "a value must follow");
     else if (strncmp(argv[*i + 1], "--", 2) == 0 && argv[*i + 1][2] != '\0') {
-        char hint[160];
+        char hint[200];
 
         snprintf(hint, sizeof hint, "%s=%.60s if that is the value", where, argv[*i + 1]);
         return cmd_fail(err, DIAL_ERR_USAGE, where, hint, "a value must follow, found '%.60s'",
@@ -349,36 +341,31 @@ static dial_status apply(cmd_call *call, const dial_option *table, void *options
     return DIAL_OK;
 }
 
-/* The preset is needed before the values that are stronger than it. */
-static const char *chosen_preset(const cmd_call *call, const dial_option **row)
+/* The preset is weaker than all single values, so it is looked up before they are applied. */
+static dial_status apply_preset(cmd_call *call, dial_error *err)
 {
-    const char *text = NULL;
-    int from_config = 1;
+    const dial_option *row = find(dial_train_table, "preset", 6);
+    const cmd_value *chosen = NULL;
+    dial_status st = DIAL_OK;
 
-    *row = find(call->verb->table, "preset", 6);
-    if (*row == NULL) return NULL;
-    for (int i = 0; i < call->n_values; i++) {
+    for (int i = 0; row != NULL && i < call->n_values; i++) {
         const cmd_value *v = &call->value[i];
 
-        if (v->row != *row || (v->line > 0 && !from_config)) continue;
-        text = v->text;
-        from_config = v->line > 0;
+        if (v->row == row && (chosen == NULL || v->line == 0)) chosen = v;
     }
-    return text != NULL ? text : (*row)->initial;
+    if (chosen != NULL) st = dial_preset_apply(chosen->text, &call->options.train, err);
+    if (st != DIAL_OK) place(call, chosen, err->where, sizeof err->where);
+    return st;
 }
 
 static dial_status apply_all(cmd_call *call, dial_error *err)
 {
-    const dial_option *table = call->verb->table, *row;
-    const char *preset = chosen_preset(call, &row);
+    const dial_option *table = call->verb->table;
     dial_status st = DIAL_OK;
 
     call->n_items = 0;
     dial_options_default(table, &call->options, call->verb->size);
-    if (preset != NULL) {
-        st = dial_option_set(row, &call->options, preset, err); /* is it one of the choices? */
-        if (st == DIAL_OK) st = dial_preset_apply(preset, table, &call->options, err);
-    }
+    if (table == dial_train_table) st = apply_preset(call, err);
     if (st == DIAL_OK) st = apply(call, table, &call->options, 1, err);
     if (st == DIAL_OK) st = apply(call, table, &call->options, 0, err);
     return st;
@@ -395,8 +382,8 @@ static dial_status apply_settings(cmd_call *call, dial_error *err)
     st = apply(call, cmd_settings_table, s, 1, err);
     if (st == DIAL_OK) st = apply(call, cmd_settings_table, s, 0, err);
     if (st == DIAL_OK && s->json && s->text)
-        st = cmd_fail(err, DIAL_ERR_USAGE, "--json, --text", "one of them",
-                      "stdout takes one form");
+        st =
+            cmd_fail(err, DIAL_ERR_USAGE, "--json, --text", "one of them", "stdout takes one form");
     return st;
 }
 

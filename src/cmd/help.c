@@ -9,10 +9,13 @@ enum { HELP_COLUMN = 26, WIDTH = 80 };
 static const struct {
     const char *flag, *value;
 } value_names[] = {
-    {"base", "MODEL"},      {"model", "MODEL"},    {"compare", "RUN"},      {"out", "PATH"},
-    {"source", "FILE,..."}, {"target", "FILE,..."}, {"eval", "NAME=FILE,..."},
-    {"runs", "RUN,..."},    {"summary", "FILE"},   {"scores", "FILE"},      {"config", "FILE"},
-    {"columns", "KEY=COLUMN,..."},
+    {"base", "MODEL"},    {"model", "MODEL"},
+    {"compare", "RUN"},   {"runs", "RUN"},
+    {"source", "FILE"},   {"target", "FILE"},
+    {"data", "FILE"},     {"eval", "NAME=FILE"},
+    {"out", "PATH"},      {"summary", "FILE"},
+    {"scores", "FILE"},   {"config", "FILE"},
+    {"length", "TOKENS"}, {"columns", "KEY=COLUMN,..."},
 };
 
 static const char *value_name(const dial_option *row)
@@ -25,8 +28,8 @@ static const char *value_name(const dial_option *row)
     case DIAL_OPT_INT: return "N";
     case DIAL_OPT_SIZE: return "SIZE";
     case DIAL_OPT_REAL: return "X";
-    case DIAL_OPT_TEXT: return "TEXT";
-    case DIAL_OPT_LIST: return "A,B,...";
+    case DIAL_OPT_TEXT:
+    case DIAL_OPT_LIST: return "TEXT";
     }
     return "";
 }
@@ -56,8 +59,8 @@ static void put_row(FILE *out, const dial_option *row)
 {
     const char *value = value_name(row), *initial = row->initial;
     int yes = row->type == DIAL_OPT_BOOL && initial != NULL && strcmp(initial, "yes") == 0;
-    int n = fprintf(out, "  --%s%s%s%s", yes ? "no-" : "", row->name, value[0] != '\0' ? " " : "",
-                    value);
+    int n = fprintf(out, "  --%s%s%s%s%s", yes ? "no-" : "", row->name, value[0] != '\0' ? " " : "",
+                    value, row->type == DIAL_OPT_LIST ? ",..." : "");
     char help[512];
 
     if (n >= HELP_COLUMN - 1) {

@@ -8,16 +8,15 @@ static const cmd_verb *const verbs[] = {&cmd_train, &cmd_eval, &cmd_score, &cmd_
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 /* Names that a later version will know: they get an answer of their own. */
-static const char *const later[] = {"rank", "doctor", "select", "sweep",  "serve",
-                                    "adapt", "rl",    "pull",   "merge", "export"};
+static const char *const later[] = {"rank",  "doctor", "select", "sweep", "serve",
+                                    "adapt", "rl",     "pull",   "merge", "export"};
 enum { N_LATER = sizeof later / sizeof *later };
 
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: dial VERB [FLAGS]\n\n"
                  "Reward models that transfer to a domain without labels.\n\n");
-    for (int i = 0; i < N_VERBS; i++)
-        fprintf(out, "  %-8s%s\n", verbs[i]->name, verbs[i]->purpose);
+    for (int i = 0; i < N_VERBS; i++) fprintf(out, "  %-8s%s\n", verbs[i]->name, verbs[i]->purpose);
     fprintf(out, "\ndial VERB --help lists the flags of a verb; dial --version names this build.\n"
                  "Exit: 0 done, 1 failed, 2 wrong use, 3 bad input, 4 a check failed,\n"
                  "130 or 143 stopped by a signal.\n");
@@ -35,10 +34,9 @@ static dial_status print_version(int json, dial_error *err)
     json_t *doc;
 
     if (!json) {
-        printf("dial %s (c17; %s; cuda none)\n", dial_version(), cpu);
+        printf("dial %s (c17; cpu %s; cuda none)\n", dial_version(), cpu);
         return cmd_stdout_flush(err);
     }
-    if (strncmp(cpu, "cpu ", 4) == 0) cpu += 4;
     doc = json_pack("{s:s, s:s, s:s, s:n, s:s?}", "schema", "dial.version/1", "version",
                     dial_version(), "cpu", cpu, "cuda", "git", git);
     if (doc != NULL) json_dumpf(doc, stdout, JSON_COMPACT);

@@ -133,7 +133,7 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
 
 const cmd_verb cmd_score = {
     .name = "score",
-    .purpose = "Reward of each row or text, one JSON line each, in the order of the input.",
+    .purpose = "Reward of each row or text, a JSON line each, in input order.",
     .usage = "--model RUN --data FILE|- | --model RUN [--prompt TEXT] --response TEXT [FLAGS]",
     .example = "echo '{\"prompt\":\"2+2=\",\"response\":\"4\"}' | dial score --model runs/toy "
                "--data -",

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,12 +90,13 @@ static size_t put_utf8(char *out, unsigned long c)
 static dial_status escape(toml *t, char **to)
 {
     static const char letters[] = "btnfr\"\\", values[] = "\b\t\n\f\r\"\\";
-    char c = *t->at++;
+    char c = *t->at;
     const char *known = c != '\0' ? strchr(letters, c) : NULL;
     int digits = c == 'u' ? 4 : c == 'U' ? 8 : 0;
     unsigned long code = 0;
     size_t n;
 
+    t->at += c != '\0'; /* the text may end in a backslash */
     if (known != NULL) {
         *(*to)++ = values[known - letters];
         return DIAL_OK;
@@ -102,8 +104,7 @@ static dial_status escape(toml *t, char **to)
     if (digits == 0) return bad(t, "unknown escape in a string");
     for (int i = 0; i < digits; i++, t->at++) {
         const char *hex = "0123456789abcdef";
-        const char *digit =
-            *t->at != '\0' ? strchr(hex, tolower((unsigned char)*t->at)) : NULL;
+        const char *digit = *t->at != '\0' ? strchr(hex, tolower((unsigned char)*t->at)) : NULL;
 
         if (digit == NULL) return bad(t, "expected hex digits after \\u");
         code = code << 4 | (unsigned long)(digit - hex);

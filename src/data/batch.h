@@ -18,25 +18,25 @@
 #include "base/alloc.h"
 
 typedef struct di_segment {
-    int32_t row;     /* first token row in the batch */
-    int32_t n;       /* its rows; >= 1 */
-    int32_t parent;  /* index of the parent segment, always smaller; -1: root */
-    int32_t start;   /* position (0-based, in the text) of its first token */
+    int32_t row;    /* first token row in the batch */
+    int32_t n;      /* its rows; >= 1 */
+    int32_t parent; /* index of the parent segment, always smaller; -1: root */
+    int32_t start;  /* position (0-based, in the text) of its first token */
 } di_segment;
 
 typedef struct di_batch {
     /* N token rows */
     int64_t n_rows;
-    int32_t *id;          /* [N] */
-    int32_t *position;    /* [N] position in its text: 0, 1, ... */
+    int32_t *id;       /* [N] */
+    int32_t *position; /* [N] position in its text: 0, 1, ... */
     /* the forest */
     int64_t n_segments;
     di_segment *segment;
     /* B texts, in the order in which they were given */
     int64_t n_texts;
-    int32_t *leaf;        /* [B] last segment of the text */
-    int32_t *last_row;    /* [B] row of its last token */
-    int32_t *length;      /* [B] tokens of the text, shared ones included */
+    int32_t *leaf;     /* [B] last segment of the text */
+    int32_t *last_row; /* [B] row of its last token */
+    int32_t *length;   /* [B] tokens of the text, shared ones included */
     /* capacities; there are at most two segments a text */
     int64_t cap_rows, cap_segments, cap_texts;
 } di_batch;

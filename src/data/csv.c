@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "data/containers.h"
+#include "text/unicode.h"
 
 static dial_status add_field(di_records *rs, size_t offset, size_t size, dial_error *err)
 {

@@ -154,8 +154,8 @@ static dial_status measure(di_records *rs, size_t *size, dial_error *err)
         } else if (c == '}' || c == ']') {
             if (depth == 0) goto done; /* a bare word, ended by the bracket of the array */
             if (--depth == 0) break;
-        } else if (depth == 0 && (c < 0 || c == ',' || c == ' ' || c == '\n' || c == '\r' ||
-                                  c == '\t')) {
+        } else if (depth == 0 &&
+                   (c < 0 || c == ',' || c == ' ' || c == '\n' || c == '\r' || c == '\t')) {
             goto done;
         }
     }

@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "data/records.h"
+#include "text/unicode.h"
 
 enum { SHOWN = 3 }; /* identical pairs that are logged */
 
@@ -25,34 +27,23 @@ int64_t di_count_chars(const char *text, size_t n)
     return chars;
 }
 
-/* Bytes of the white space at s, 0 if there is none: Unicode's White_Space and the four ASCII
- * separators, what Python's str.split takes, by which length_matched files are made. */
-static size_t space_at(const char *text, size_t n)
+/* White space as Python's str.split() has it, by which `length_matched` files are made. */
+static int is_space(uint32_t c)
 {
-    const unsigned char *s = (const unsigned char *)text;
-    unsigned c;
-
-    if (s[0] == ' ' || (s[0] >= 0x09 && s[0] <= 0x0d) || (s[0] >= 0x1c && s[0] <= 0x1f)) return 1;
-    if (n >= 2 && s[0] == 0xc2) return s[1] == 0x85 || s[1] == 0xa0 ? 2 : 0;
-    if (n < 3 || s[0] < 0xe1 || s[0] > 0xe3) return 0;
-    c = (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
-    return c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-                   c == 0x202f || c == 0x205f || c == 0x3000
-               ? 3
-               : 0;
+    return di_is_space(c) || (c >= 0x1c && c <= 0x1f);
 }
 
 int64_t di_count_words(const char *text, size_t n)
 {
     int64_t words = 0;
     int inside = 0;
+    size_t size;
 
-    for (size_t i = 0; i < n;) {
-        size_t space = space_at(text + i, n - i);
+    for (size_t i = 0; i < n; i += size) {
+        int space = is_space(di_utf8_get(text + i, &size));
 
-        words += space == 0 && !inside;
-        inside = space == 0;
-        i += space > 0 ? space : 1;
+        words += !space && !inside;
+        inside = !space;
     }
     return words;
 }
@@ -61,9 +52,9 @@ int64_t di_count_words(const char *text, size_t n)
 
 /* A text while the file is being read. */
 typedef struct entry {
-    di_seq seq;              /* id: not set yet */
-    size_t bytes, n_bytes;   /* prompt, 0, response in loader.bytes */
-    size_t ids;              /* offset in loader.ids */
+    di_seq seq;            /* id: not set yet */
+    size_t bytes, n_bytes; /* prompt, 0, response in loader.bytes */
+    size_t ids;            /* offset in loader.ids */
     int has_border;
 } entry;
 
@@ -73,6 +64,7 @@ typedef struct loader {
     const di_tokenizer *tok;
     const dial_env *env;
     const di_dataset_options *opt;
+    const char *path;
     di_rows *rows;
     di_text_scratch scratch;
     di_buf bytes, strings;
@@ -80,15 +72,15 @@ typedef struct loader {
     size_t n_ids, ids_cap;
     entry *text;
     size_t n_text, text_cap;
-    int32_t *slot;           /* hash table: index of a text, -1: free; a power of 2 */
+    int32_t *slot; /* hash table: index of a text, -1: free; a power of 2 */
     size_t n_slot;
     di_example *example;
     size_t n_example, example_cap;
-    size_t (*name)[2];       /* offsets in strings of an example's id and group; NONE: absent */
+    size_t (*name)[2]; /* offsets in strings of an example's id and group; NONE: absent */
     size_t name_cap;
     int32_t *text_of;
     size_t n_text_of, text_of_cap;
-    di_row_counts counts;    /* the part that the reader does not know */
+    di_row_counts counts; /* the part that the reader does not know */
 } loader;
 
 /* Makes room for `more` elements of `size` bytes behind the n in *p. */
@@ -102,7 +94,8 @@ static dial_status grow(const di_alloc *al, void **p, size_t n, size_t *cap, siz
     if (*p != NULL && n + more <= *cap) goto done;
     want = (n + more) + (n + more) / 2 + 64;
     if (di_mul_size(want, size, &bytes)) q = di_resize(al, *p, bytes);
-    if (q == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a dataset of %zu elements", n + more);
+    if (q == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a dataset of %zu elements", n + more);
     *p = q;
     *cap = want;
 done:
@@ -224,9 +217,8 @@ static int same_ids(const loader *l, int32_t a, int32_t b)
 {
     const entry *x = &l->text[a], *y = &l->text[b];
 
-    return a == b || (x->seq.n == y->seq.n &&
-                      memcmp(l->ids + x->ids, l->ids + y->ids,
-                             (size_t)x->seq.n * sizeof *l->ids) == 0);
+    return a == b || (x->seq.n == y->seq.n && memcmp(l->ids + x->ids, l->ids + y->ids,
+                                                     (size_t)x->seq.n * sizeof *l->ids) == 0);
 }
 
 static void warn_identical(const loader *l, const di_row *row, const char *what)
@@ -234,7 +226,7 @@ static void warn_identical(const loader *l, const di_row *row, const char *what)
     const di_row_counts *c = &l->counts;
 
     if (c->identical + c->identical_after_truncation > SHOWN) return;
-    di_log(l->env, DIAL_LOG_WARN, "line %lld: %s: the two texts of the pair %s; it %s",
+    di_log(l->env, DIAL_LOG_WARN, "%s:%lld: %s: the two texts of the pair %s; it %s", l->path,
            (long long)row->line, what,
            row->identical ? "are the same" : "have the same tokens once cut to the maximal length",
            l->opt->drop_identical ? "is left out" : "counts as a tie");
@@ -291,16 +283,15 @@ done:
 /* An encoding error of the form "REASON: detail" makes the row a bad one. */
 static dial_status refuse(loader *l, const dial_error *why, dial_error *err)
 {
-    char reason[32];
-    const char *colon = strstr(why->message, ": ");
+    for (int r = DI_ROW_FINE + 1; why->status == DIAL_ERR_INPUT && r <= DI_MAX_REASONS; r++) {
+        const char *reason = di_reason_name((di_reason)r);
+        size_t n = strlen(reason);
 
-    if (why->status != DIAL_ERR_INPUT || colon == NULL ||
-        (size_t)(colon - why->message) >= sizeof reason) {
-        if (err != NULL) *err = *why;
-        return why->status;
+        if (strncmp(why->message, reason, n) == 0 && strncmp(why->message + n, ": ", 2) == 0)
+            return di_rows_refuse(l->rows, reason, why->message + n + 2, why->hint, err);
     }
-    snprintf(reason, sizeof reason, "%.*s", (int)(colon - why->message), why->message);
-    return di_rows_refuse(l->rows, reason, colon + 2, why->hint, err);
+    if (err != NULL) *err = *why;
+    return why->status;
 }
 
 static dial_status add_row(loader *l, const di_row *row, dial_error *err)
@@ -348,7 +339,7 @@ done:
 
 /* --- the file --------------------------------------------------------------------------------- */
 
-static dial_status read_all(loader *l, const char *path, dial_error *err)
+static dial_status read_all(loader *l, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_row_counts *c;
@@ -359,14 +350,16 @@ static dial_status read_all(loader *l, const char *path, dial_error *err)
         DI_TRY(di_rows_next(l->rows, &row, &got, NULL, err));
         if (!got) break;
         DI_TRY(add_row(l, &row, err));
-        if (di_stop_asked(l->env)) DI_FAIL(err, DIAL_INTERRUPTED, "stopped while reading '%s'", path);
+        if (di_stop_asked(l->env))
+            DI_FAIL(err, DIAL_INTERRUPTED, "stopped while reading '%s'", l->path);
     }
     c = di_rows_counts(l->rows);
     if (c->read == 0)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, path, "check what wrote the file, --skip-rows and --limit",
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, l->path,
+                   "check what wrote the file, --skip-rows and --limit",
                    "expected one JSON object a line, found no row");
     if (l->counts.used == 0)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, l->path,
                    l->counts.overlong_dropped > 0 ? "raise --max-length"
                                                   : "the two texts of a pair have to differ",
                    "expected usable rows, found none: %lld read, %lld bad, %lld identical, %lld "
@@ -397,13 +390,37 @@ static const char *string_at(const di_dataset *d, size_t offset)
     return offset == NONE ? NULL : d->strings + offset;
 }
 
+/*
+ * Leaves out the texts that no example uses (of rows that were dropped after encoding), so that
+ * whoever walks over all texts computes nothing in vain. Renumbers text_of.
+ */
+static dial_status keep_used(loader *l, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int32_t *number = di_new_array(l->al, l->n_text, sizeof *number);
+    size_t n = 0;
+
+    if (number == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", l->n_text);
+    for (size_t i = 0; i < l->n_text_of; i++) number[l->text_of[i]] = 1;
+    for (size_t i = 0; i < l->n_text; i++) {
+        if (!number[i]) continue;
+        l->text[n] = l->text[i];
+        number[i] = (int32_t)n++;
+    }
+    for (size_t i = 0; i < l->n_text_of; i++) l->text_of[i] = number[l->text_of[i]];
+    l->n_text = n;
+done:
+    di_free(l->al, number);
+    return st;
+}
+
 /* Moves what was read into the dataset: nothing moves any more, offsets become pointers. */
-static dial_status finish(loader *l, const char *path, di_dataset *d, dial_error *err)
+static dial_status finish(loader *l, di_dataset *d, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
-    d->al = l->al;
-    d->path = di_strdup(l->al, strcmp(path, "-") == 0 ? "stdin" : path);
+    DI_TRY(keep_used(l, err));
+    d->path = di_strdup(l->al, strcmp(l->path, "-") == 0 ? "stdin" : l->path);
     d->seq = di_new_array(l->al, l->n_text, sizeof *d->seq);
     di_buf_append(&l->strings, "", 0);
     d->strings = di_buf_take(&l->strings);
@@ -413,6 +430,14 @@ static dial_status finish(loader *l, const char *path, di_dataset *d, dial_error
     snprintf(d->schema, sizeof d->schema, "%s", di_rows_schema(l->rows));
     snprintf(d->format, sizeof d->format, "%s", di_rows_format(l->rows));
     DI_TRY(di_rows_sha256(l->rows, d->sha256, err));
+    for (size_t i = 0; i < l->n_text; i++) {
+        d->seq[i] = l->text[i].seq;
+        d->seq[i].id = l->ids + l->text[i].ids;
+    }
+    for (size_t i = 0; i < l->n_example; i++) {
+        l->example[i].id = string_at(d, l->name[i][0]);
+        l->example[i].group = string_at(d, l->name[i][1]);
+    }
     d->ids = l->ids;
     d->example = l->example;
     d->text_of = l->text_of;
@@ -421,14 +446,6 @@ static dial_status finish(loader *l, const char *path, di_dataset *d, dial_error
     l->ids = NULL;
     l->example = NULL;
     l->text_of = NULL;
-    for (size_t i = 0; i < l->n_text; i++) {
-        d->seq[i] = l->text[i].seq;
-        d->seq[i].id = d->ids + l->text[i].ids;
-    }
-    for (int64_t i = 0; i < d->n; i++) {
-        d->example[i].id = string_at(d, l->name[i][0]);
-        d->example[i].group = string_at(d, l->name[i][1]);
-    }
 done:
     return st;
 }
@@ -452,7 +469,12 @@ dial_status di_dataset_load(const di_alloc *al, const char *path, const di_datas
                             const dial_env *env, di_dataset **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    loader l = {.al = al, .policy = policy, .tok = tok, .env = env, .opt = opt,
+    loader l = {.al = al,
+                .policy = policy,
+                .tok = tok,
+                .env = env,
+                .opt = opt,
+                .path = path,
                 .scratch = {.al = al}};
     di_dataset *d = di_zalloc(al, sizeof *d);
 
@@ -461,8 +483,8 @@ dial_status di_dataset_load(const di_alloc *al, const char *path, const di_datas
     if (d == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to load '%s'", path);
     d->al = al;
     DI_TRY(di_rows_open(al, path, &opt->rows, env, &l.rows, err));
-    DI_TRY(read_all(&l, path, err));
-    DI_TRY(finish(&l, path, d, err));
+    DI_TRY(read_all(&l, err));
+    DI_TRY(finish(&l, d, err));
     *out = d;
     d = NULL;
 done:

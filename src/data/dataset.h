@@ -11,43 +11,42 @@
 /* One text: ids of one token sequence, ready for the model. */
 typedef struct di_seq {
     const int32_t *id;
-    int64_t n;               /* >= 1 */
-    uint64_t hash;           /* FNV-1a of prompt, a 0 byte, and response: names the text */
-    uint64_t prompt_hash;    /* of the prompt alone */
-    int32_t chars, words;    /* of the response (a text without border: of all of it): code
-                                points; runs of what is no Unicode white space */
-    unsigned flags;          /* DI_PROMPT_TRUNCATED, DI_RESPONSE_TRUNCATED */
+    int64_t n;            /* >= 1 */
+    uint64_t hash;        /* FNV-1a of prompt, a 0 byte, and response: names the text */
+    uint64_t prompt_hash; /* of the prompt alone */
+    int32_t chars, words; /* of the response; of all of it where there is no border */
+    unsigned flags;       /* DI_PROMPT_TRUNCATED, DI_RESPONSE_TRUNCATED */
 } di_seq;
 
 typedef struct di_example {
     di_row_kind kind;
-    int32_t first, n_texts;  /* texts: dataset->text_of[first .. first + n_texts) */
+    int32_t first, n_texts; /* texts: dataset->text_of[first .. first + n_texts) */
     float score, margin, weight;
-    const char *id, *group;  /* NULL where absent */
-    int length_matched;      /* 1, 0, -1 */
-    int identical;           /* pair: equal bytes or equal ids; a tie, never trained on */
-    int64_t row, line;       /* place in the file, for messages and --scores */
+    const char *id, *group; /* NULL where absent */
+    int length_matched;     /* 1, 0, -1 */
+    int identical;          /* pair: equal bytes or equal ids; a tie, never trained on */
+    int64_t row, line;      /* place in the file, for messages and --scores */
 } di_example;
 
 typedef struct di_dataset {
     const di_alloc *al;
-    char *path;              /* as given; "stdin" for "-" */
-    char sha256[65];         /* of the file as stored */
+    char *path;      /* as given; "stdin" for "-" */
+    char sha256[65]; /* of the file as stored */
     char schema[24], format[8];
-    di_example *example;     /* in the order of the file */
-    int64_t n;               /* = counts.used */
-    int32_t *text_of;        /* example texts -> index into seq */
+    di_example *example; /* in the order of the file */
+    int64_t n;           /* = counts.used */
+    int32_t *text_of;    /* example texts -> index into seq */
     di_seq *seq;
     int64_t n_seq;
-    di_row_counts counts;    /* complete: read = bad + overlong_dropped + used, and under
-                                drop_identical + identical + identical_after_truncation */
-    int32_t *ids;            /* all tokens, texts one after the other */
-    char *strings;           /* ids and groups of the examples */
+    di_row_counts counts; /* complete: read = bad + overlong_dropped + used, and under
+                             drop_identical + identical + identical_after_truncation */
+    int32_t *ids;         /* all tokens, texts one after the other */
+    char *strings;        /* ids and groups of the examples */
 } di_dataset;
 
 typedef struct di_dataset_options {
     di_rows_options rows;
-    int drop_identical;      /* training: identical pairs are dropped and counted */
+    int drop_identical; /* training: identical pairs are dropped and counted */
 } di_dataset_options;
 
 /*
@@ -61,7 +60,7 @@ dial_status di_dataset_load(const di_alloc *al, const char *path, const di_datas
                             const dial_env *env, di_dataset **out, dial_error *err);
 void di_dataset_free(di_dataset *d);
 
-/* Code points of a valid UTF-8 text, and its runs of what is no Unicode white space. */
+/* Code points of a valid UTF-8 text, and its words: runs of what is no white space. */
 int64_t di_count_chars(const char *text, size_t n);
 int64_t di_count_words(const char *text, size_t n);
 

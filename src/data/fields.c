@@ -60,6 +60,21 @@ done:
     return st;
 }
 
+dial_status di_schema_check_text(const di_schema *s, const char *key, const di_text *t,
+                                 dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (t->response_size == 0 && t->prompt_size == 0)
+        DI_BAD(s->rs, EMPTY_TEXT, di_schema_column(s, key), "remove the row",
+               "expected a text, found an empty one and no prompt");
+    if (t->response_size == 0)
+        DI_BAD(s->rs, EMPTY_RESPONSE, di_schema_column(s, key), "remove the row",
+               "expected a text, found an empty one");
+done:
+    return st;
+}
+
 /* A cell of CSV as a number: all of it, spaces around it aside. */
 static int cell_number(const json_t *v, double *out)
 {
@@ -72,8 +87,8 @@ static int cell_number(const json_t *v, double *out)
     return end == text + json_string_length(v);
 }
 
-dial_status di_schema_number(const di_schema *s, const char *key, di_reason not_finite,
-                             double *out, dial_error *err)
+dial_status di_schema_number(const di_schema *s, const char *key, di_reason not_finite, double *out,
+                             dial_error *err)
 {
     dial_status st = DIAL_OK;
     const json_t *v = di_schema_get(s, key);

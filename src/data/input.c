@@ -18,16 +18,16 @@ enum { BLOCK = 1 << 16, MAGIC = 8 };
 struct di_input {
     const di_alloc *al;
     char *name;
-    int fd;                  /* -1: memory */
+    int fd; /* -1: memory */
     const char *memory;
     size_t memory_left;
-    EVP_MD_CTX *hash;        /* of all bytes that read_raw has handed out */
+    EVP_MD_CTX *hash; /* of all bytes that read_raw has handed out */
     di_window w;
     /* gzip only */
-    void *gz;                /* z_stream; NULL: the file is not compressed */
-    char *raw;               /* compressed bytes [raw_begin, raw_end) wait to be inflated */
+    void *gz;  /* z_stream; NULL: the file is not compressed */
+    char *raw; /* compressed bytes [raw_begin, raw_end) wait to be inflated */
     size_t raw_begin, raw_end;
-    int between_members;     /* the last member is complete; another may follow */
+    int between_members; /* the last member is complete; another may follow */
 };
 
 /* Contents that no container of ours fits, told from their first bytes. */

@@ -185,8 +185,10 @@ dial_status di_schema_pair_chat(di_schema *s, di_row *row, dial_error *err)
     di_buf_append(&s->joined, "", 0); /* so that data is a pointer even if all contents are empty */
     DI_TRY(di_buf_status(&s->joined, err));
     for (int i = 0; i < 2; i++)
-        row->text[i] = (di_text){s->joined.data, end[0], s->joined.data + end[i],
-                                 end[i + 1] - end[i], 1};
+        row->text[i] =
+            (di_text){s->joined.data, end[0], s->joined.data + end[i], end[i + 1] - end[i], 1};
+    DI_TRY(di_schema_check_text(s, "chosen", &row->text[0], err));
+    DI_TRY(di_schema_check_text(s, "rejected", &row->text[1], err));
     row->n_texts = 2;
     row->from_messages = 1;
 done:

@@ -80,8 +80,7 @@ dial_status di_records_fault(di_records *rs, dial_error *err, const char *file, 
         if (span != NULL && span->value > 0) offset = span->value;
         if (offset > 0) column += offset;
     }
-    di_place(where, sizeof where, di_input_name(rs->in), rs->line,
-             rs->n_header > 0 ? 0 : column);
+    di_place(where, sizeof where, di_input_name(rs->in), rs->line, rs->n_header > 0 ? 0 : column);
     if (field_of(rs, key) < rs->n_header)
         snprintf(where + strlen(where), sizeof where - strlen(where), ":field %zu",
                  field_of(rs, key) + 1);
@@ -139,12 +138,12 @@ static dial_status decide(di_records *rs, const char *format, dial_error *err)
                    "expected one JSON object a line, found an empty file");
     if (strcmp(format, "auto") != 0) goto done;
     /* a .jsonl that begins with anything else is broken JSON Lines, not CSV */
-    rs->format = c == '['                                                   ? DI_FORMAT_JSON
-                 : c == '{'                                                 ? DI_FORMAT_JSONL
-                 : named(name, ".jsonl") || named(name, ".ndjson")          ? DI_FORMAT_JSONL
-                 : named(name, ".json")                                     ? DI_FORMAT_JSONL
-                 : named(name, ".tsv")                                      ? DI_FORMAT_TSV
-                                                                            : DI_FORMAT_CSV;
+    rs->format = c == '['                                          ? DI_FORMAT_JSON
+                 : c == '{'                                        ? DI_FORMAT_JSONL
+                 : named(name, ".jsonl") || named(name, ".ndjson") ? DI_FORMAT_JSONL
+                 : named(name, ".json")                            ? DI_FORMAT_JSONL
+                 : named(name, ".tsv")                             ? DI_FORMAT_TSV
+                                                                   : DI_FORMAT_CSV;
 done:
     return st;
 }
@@ -154,8 +153,14 @@ dial_status di_records_open(di_records *rs, const di_alloc *al, di_input *in, co
 {
     dial_status st = DIAL_OK;
 
-    *rs = (di_records){.al = al, .in = in, .w = di_input_window(in), .next_line = 1, .next_column = 1,
-                       .score_key = "score", .label_key = "label", .margin_key = "margin"};
+    *rs = (di_records){.al = al,
+                       .in = in,
+                       .w = di_input_window(in),
+                       .next_line = 1,
+                       .next_column = 1,
+                       .score_key = "score",
+                       .label_key = "label",
+                       .margin_key = "margin"};
     DI_TRY(decide(rs, format, err));
     if (rs->format == DI_FORMAT_JSON) DI_TRY(di_array_open(rs, err));
     if (rs->format == DI_FORMAT_CSV || rs->format == DI_FORMAT_TSV) DI_TRY(di_csv_open(rs, err));
@@ -275,17 +280,16 @@ static dial_status parse_json(di_records *rs, dial_error *err)
 
     DI_TRY(di_records_scan(rs, text, rs->size, &fault, &at, err));
     if (fault == DI_BAD_BAD_UTF8)
-        DI_BAD_AT(rs, fault, at, "save the file as UTF-8",
-                  "expected UTF-8, found the byte 0x%02x", (unsigned)(unsigned char)text[at]);
+        DI_BAD_AT(rs, fault, at, "save the file as UTF-8", "expected UTF-8, found the byte 0x%02x",
+                  (unsigned)(unsigned char)text[at]);
     if (fault == DI_BAD_UNPAIRED_SURROGATE)
         DI_BAD_AT(rs, fault, at, "remove the half character; some program cut a text inside it",
                   "expected both halves of a surrogate pair, found %.6s alone", text + at);
     if (fault == DI_BAD_JSON_SYNTAX)
         DI_BAD_AT(rs, fault, at, "flatten the value", "nested deeper than 64 levels");
-    v = json_loadb(text, rs->size,
-                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY |
-                       JSON_DECODE_INT_AS_REAL,
-                   &bad);
+    v = json_loadb(
+        text, rs->size,
+        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &bad);
     if (v == NULL) {
         st = explain(rs, &bad, err);
         goto done;

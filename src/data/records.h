@@ -33,43 +33,48 @@ typedef enum di_reason {
 
 const char *di_reason_name(di_reason reason);
 
-typedef enum di_container { DI_FORMAT_JSONL, DI_FORMAT_JSON, DI_FORMAT_CSV, DI_FORMAT_TSV } di_container;
+typedef enum di_container {
+    DI_FORMAT_JSONL,
+    DI_FORMAT_JSON,
+    DI_FORMAT_CSV,
+    DI_FORMAT_TSV
+} di_container;
 
 /* "jsonl", "json", "csv", "tsv". */
 const char *di_container_name(di_container c);
 
 /* Where a key of the record's object and its value stand, as offsets into its bytes. */
 typedef struct di_span {
-    uint32_t key, key_n;     /* between the quotes */
+    uint32_t key, key_n; /* between the quotes */
     uint32_t value, value_n;
 } di_span;
 
 typedef struct di_records {
     const di_alloc *al;
-    di_input *in;            /* borrowed */
-    di_window *w;            /* its window */
+    di_input *in; /* borrowed */
+    di_window *w; /* its window */
     di_container format;
     /* the record in hand, valid until the next cut */
     json_t *object;
-    int64_t line, column;    /* 1-based place of its first byte; column in bytes */
-    size_t offset, size;     /* JSON: its bytes, from the window's data */
-    di_span *span;           /* JSON: [n_span] members of the object */
+    int64_t line, column; /* 1-based place of its first byte; column in bytes */
+    size_t offset, size;  /* JSON: its bytes, from the window's data */
+    di_span *span;        /* JSON: [n_span] members of the object */
     size_t n_span, span_cap;
-    di_reason fault;         /* why the call that just failed failed; DI_ROW_FINE: not the row's
-                                content, so that reading cannot go on */
+    di_reason fault; /* why the call that just failed failed; DI_ROW_FINE: not the row's
+                        content, so that reading cannot go on */
     /* keys whose NaN has a reason of its own; "score", "label", "margin" unless renamed */
     const char *score_key, *label_key, *margin_key;
     /* place of the next byte of the window */
     int64_t next_line, next_column;
-    int any;                 /* JSON array: an element was read */
+    int any; /* JSON array: an element was read */
     /* CSV: names of the columns, and the fields of the record as (offset, size) in the window */
     char **header;
     size_t n_header;
     struct di_field {
         size_t offset, size;
-    } *field;
+    } * field;
     size_t n_field, field_cap;
-    size_t broken_field;     /* text goes on behind its closing quote; SIZE_MAX: none */
+    size_t broken_field; /* text goes on behind its closing quote; SIZE_MAX: none */
 } di_records;
 
 /*
@@ -120,9 +125,6 @@ const char *di_records_text(const di_records *rs, const di_span *span);
 
 /* "a string", "a list", ...: what a message says was found. */
 const char *di_json_kind(const json_t *v);
-
-/* Offset of the first byte that is no valid UTF-8; n: all of it is. */
-size_t di_utf8_check(const char *text, size_t n);
 
 /*
  * Looks through the bytes of one JSON value ahead of the parser, for what the parser does not say:

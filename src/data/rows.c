@@ -10,16 +10,18 @@ static const char SKIP_HINT[] = "correct the row, or leave bad rows out with --o
 
 enum { SHOWN = 3 }; /* bad rows of one reason that are logged */
 
+_Static_assert((int)DI_BAD_TEMPLATE_FAILED == (int)DI_MAX_REASONS, "a counter for each reason");
+
 struct di_rows {
     const di_alloc *al;
     const dial_env *env;
-    di_rows_options opt;     /* format and columns: valid while opening alone */
+    di_rows_options opt; /* format and columns: valid while opening alone */
     di_input *in;
     di_records rs;
     di_schema schema;
     di_row_counts counts;
     int64_t to_skip;
-    int closed;              /* di_rows_sha256 has read the rest of the file */
+    int closed; /* di_rows_sha256 has read the rest of the file */
 };
 
 di_rows_options di_rows_options_default(void)
@@ -32,7 +34,8 @@ static dial_status attach(di_rows *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
-    DI_TRY(di_records_open(&r->rs, r->al, r->in, r->opt.format != NULL ? r->opt.format : "auto", err));
+    DI_TRY(
+        di_records_open(&r->rs, r->al, r->in, r->opt.format != NULL ? r->opt.format : "auto", err));
     DI_TRY(di_schema_init(&r->schema, r->al, &r->rs, r->opt.columns, r->opt.drop_labels,
                           r->opt.seed, err));
 done:
@@ -107,17 +110,18 @@ static dial_status bad_row(di_rows *r, const char *reason, const dial_error *why
 
     if (!r->opt.on_error_skip) {
         if (err != NULL) *err = *why;
-        if (err != NULL && err->hint[0] == '\0') snprintf(err->hint, sizeof err->hint, "%s", SKIP_HINT);
+        if (err != NULL && err->hint[0] == '\0')
+            snprintf(err->hint, sizeof err->hint, "%s", SKIP_HINT);
         return DIAL_ERR_INPUT;
     }
     c->bad++;
     seen = count(c->bad_by, &c->n_bad_by, DI_MAX_REASONS, reason);
     if (seen <= SHOWN) di_log(r->env, DIAL_LOG_WARN, "%s: %s", why->where, why->message);
     if (r->opt.max_bad_count >= 0 && c->bad > r->opt.max_bad_count)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_input_name(r->in), "correct the file, or raise --max-bad",
-                   "expected at most %lld bad rows, found %lld in the first %lld; the last one: %s",
-                   (long long)r->opt.max_bad_count, (long long)c->bad, (long long)c->read,
-                   why->message);
+        DI_FAIL_AT(
+            err, DIAL_ERR_INPUT, di_input_name(r->in), "correct the file, or raise --max-bad",
+            "expected at most %lld bad rows, found %lld in the first %lld; the last one: %s",
+            (long long)r->opt.max_bad_count, (long long)c->bad, (long long)c->read, why->message);
 done:
     return st;
 }
@@ -129,7 +133,8 @@ static dial_status judge(di_rows *r, dial_error *err)
     const di_row_counts *c = &r->counts;
 
     if (r->opt.max_bad_count < 0 && (double)c->bad > r->opt.max_bad_share * (double)c->read)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_input_name(r->in), "correct the file, or raise --max-bad",
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_input_name(r->in),
+                   "correct the file, or raise --max-bad",
                    "expected at most %g %% bad rows, found %lld of %lld, most of them %s",
                    100 * r->opt.max_bad_share, (long long)c->bad, (long long)c->read,
                    c->n_bad_by > 0 ? c->bad_by[0].name : "");

@@ -18,10 +18,10 @@
 
 /* Names in `data check`: pair, pair-named, pair-shp, scored, single, text, ... */
 typedef enum di_row_kind {
-    DI_ROW_PAIR,    /* text[0] chosen, text[1] rejected; hash order where labels are dropped */
-    DI_ROW_SCORED,  /* text[0], score; SINGLE where labels are dropped */
-    DI_ROW_SINGLE,  /* text[0] */
-    DI_ROW_MCQ      /* text[0] correct, text[1..] wrong; hash order where labels are dropped */
+    DI_ROW_PAIR,   /* text[0] chosen, text[1] rejected; hash order where labels are dropped */
+    DI_ROW_SCORED, /* text[0], score; SINGLE where labels are dropped */
+    DI_ROW_SINGLE, /* text[0] */
+    DI_ROW_MCQ     /* text[0] correct, text[1..] wrong; hash order where labels are dropped */
 } di_row_kind;
 
 enum { DI_ROW_TEXTS = 27 };
@@ -65,14 +65,14 @@ typedef struct di_row_counts {
 json_t *di_row_counts_to_json(const di_row_counts *c);
 
 typedef struct di_rows_options {
-    const char *format;      /* "auto", "jsonl", "json", "csv", "tsv" */
-    const char *columns;     /* "prompt=q,chosen=good": NAME=COLUMN of the file; NULL: none */
-    int64_t limit, skip;     /* rows read (limit < 0: all) after rows passed over unread */
-    int on_error_skip;       /* 0: the first bad row is an error */
-    double max_bad_share;    /* skip: more than this share of rows is an error at the end ... */
-    int64_t max_bad_count;   /* ... or more than this number, at once; < 0: the share decides */
-    int drop_labels;         /* target side */
-    uint64_t seed;           /* for the hash order under drop_labels */
+    const char *format;    /* "auto", "jsonl", "json", "csv", "tsv" */
+    const char *columns;   /* "prompt=q,chosen=good": NAME=COLUMN of the file; NULL: none */
+    int64_t limit, skip;   /* rows read (limit < 0: all) after rows passed over unread */
+    int on_error_skip;     /* 0: the first bad row is an error */
+    double max_bad_share;  /* skip: more than this share of rows is an error at the end ... */
+    int64_t max_bad_count; /* ... or more than this number, at once; < 0: the share decides */
+    int drop_labels;       /* target side */
+    uint64_t seed;         /* for the hash order under drop_labels */
 } di_rows_options;
 
 /* auto, no mapping, all rows, stop at the first bad one, 1 %, labels kept. */
@@ -81,7 +81,8 @@ di_rows_options di_rows_options_default(void);
 typedef struct di_rows di_rows;
 
 /*
- * path "-" reads stdin; opt is copied, its strings are used during the call alone. ERR_USAGE: missing file, unknown format, wrong
+ * path "-" reads stdin; opt is copied, its strings are used during the call alone. ERR_USAGE:
+ * missing file, unknown format, wrong
  * --columns. ERR_INPUT: an empty file, a container that is not read, an unusable CSV header.
  */
 dial_status di_rows_open(const di_alloc *al, const char *path, const di_rows_options *opt,

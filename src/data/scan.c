@@ -3,29 +3,9 @@
 
 #include "base/error.h"
 #include "data/records.h"
+#include "text/unicode.h"
 
 enum { MAX_DEPTH = 64 };
-
-size_t di_utf8_check(const char *text, size_t n)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    size_t i = 0;
-
-    while (i < n) {
-        unsigned c = s[i];
-        size_t more = c < 0x80 ? 0 : c < 0xc2 ? 4 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : 4;
-
-        if (more == 4 || more >= n - i) return i;
-        for (size_t k = 1; k <= more; k++)
-            if ((s[i + k] & 0xc0) != 0x80) return i;
-        /* longer than needed, a surrogate, or above U+10FFFF */
-        if ((c == 0xe0 && s[i + 1] < 0xa0) || (c == 0xed && s[i + 1] >= 0xa0) ||
-            (c == 0xf0 && s[i + 1] < 0x90) || (c == 0xf4 && s[i + 1] >= 0x90))
-            return i;
-        i += more + 1;
-    }
-    return n;
-}
 
 /* The code unit of an escape \uXXXX at text[i]; -1: there is none. */
 static int code_unit(const char *text, size_t n, size_t i)

@@ -11,11 +11,12 @@ static const char READ_HINT[] =
     "rows that are read: mcq, pair-chat, pair, pair-named, pair-shp, scored, single, text; "
     "--columns renames keys";
 
-/* Schemas in the order of interfaces.md 2.2: the first whose keys are there and whose test holds. */
+/* Schemas in the order of interfaces.md 2.2: the first whose keys are there and whose test holds.
+ */
 typedef struct di_schema_def {
     const char *name;
-    const char *key[4];                                           /* all of them must be there */
-    int (*test)(const di_schema *s);                              /* NULL: the keys suffice */
+    const char *key[4];                                              /* all of them must be there */
+    int (*test)(const di_schema *s);                                 /* NULL: the keys suffice */
     dial_status (*read)(di_schema *s, di_row *row, dial_error *err); /* NULL: not read yet */
 } di_schema_def;
 
@@ -39,14 +40,29 @@ static int has_wrong(const di_schema *s)
 static int is_rewardbench(const di_schema *s)
 {
     static const char *const subset[] = {
-        "alpacaeval-easy",    "alpacaeval-length",      "alpacaeval-hard",
-        "mt-bench-easy",      "mt-bench-med",           "mt-bench-hard",
-        "llmbar-natural",     "llmbar-adver-neighbor",  "llmbar-adver-GPTInst",
-        "llmbar-adver-GPTOut", "llmbar-adver-manual",   "refusals-dangerous",
-        "refusals-offensive", "xstest-should-refuse",   "xstest-should-respond",
-        "donotanswer",        "math-prm",               "hep-cpp",
-        "hep-go",             "hep-java",               "hep-js",
-        "hep-python",         "hep-rust",
+        "alpacaeval-easy",
+        "alpacaeval-length",
+        "alpacaeval-hard",
+        "mt-bench-easy",
+        "mt-bench-med",
+        "mt-bench-hard",
+        "llmbar-natural",
+        "llmbar-adver-neighbor",
+        "llmbar-adver-GPTInst",
+        "llmbar-adver-GPTOut",
+        "llmbar-adver-manual",
+        "refusals-dangerous",
+        "refusals-offensive",
+        "xstest-should-refuse",
+        "xstest-should-respond",
+        "donotanswer",
+        "math-prm",
+        "hep-cpp",
+        "hep-go",
+        "hep-java",
+        "hep-js",
+        "hep-python",
+        "hep-rust",
     };
     const char *name = json_string_value(di_schema_get(s, "subset"));
 
@@ -81,12 +97,7 @@ static dial_status read_text(di_schema *s, const char *key, const char *prompt, 
 
     *t = (di_text){.prompt = prompt, .prompt_size = prompt_size, .has_border = 1};
     DI_TRY(di_schema_string(s, key, &t->response, &t->response_size, err));
-    if (t->response_size == 0 && prompt_size == 0)
-        DI_BAD(s->rs, EMPTY_TEXT, di_schema_column(s, key), "remove the row",
-               "expected a text, found an empty string and no prompt");
-    if (t->response_size == 0)
-        DI_BAD(s->rs, EMPTY_RESPONSE, di_schema_column(s, key), "remove the row",
-               "expected a text, found an empty string");
+    DI_TRY(di_schema_check_text(s, key, t, err));
     row->n_texts++;
 done:
     return st;
@@ -127,7 +138,8 @@ static dial_status settle_prompt(di_schema *s, const char **key, dial_error *err
     }
     *key = s->prompt_key;
     if (s->prompt_key == NULL && found != NULL)
-        DI_BAD(s->rs, SCHEMA_MIXED, di_schema_column(s, found), "put such rows into a file of their own",
+        DI_BAD(s->rs, SCHEMA_MIXED, di_schema_column(s, found),
+               "put such rows into a file of their own",
                "the rows before have no prompt of their own, this one has");
 done:
     return st;
@@ -523,7 +535,8 @@ static int text_order(const di_text *a, const di_text *b)
     size_t n = a->response_size < b->response_size ? a->response_size : b->response_size;
     int c = memcmp(a->response, b->response, n);
 
-    return c != 0 ? c : (a->response_size > b->response_size) - (a->response_size < b->response_size);
+    return c != 0 ? c
+                  : (a->response_size > b->response_size) - (a->response_size < b->response_size);
 }
 
 /*

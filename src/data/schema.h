@@ -12,11 +12,11 @@ struct di_schema_def;
 
 typedef struct di_schema {
     const di_alloc *al;
-    di_records *rs;                /* borrowed */
+    di_records *rs; /* borrowed */
     int drop_labels;
     uint64_t seed;
     const struct di_schema_def *def; /* NULL before the first good row */
-    const char *prompt_key;        /* pair: the key that holds the prompt; NULL: no such key */
+    const char *prompt_key;          /* pair: the key that holds the prompt; NULL: no such key */
     /* --columns: the file's name of a key; both point into `columns` */
     char *columns;
     struct {
@@ -24,8 +24,8 @@ typedef struct di_schema {
     } map[40];
     int n_map;
     /* memory of the row in hand */
-    di_buf joined;                 /* texts that stand in no single string of the file */
-    di_buf id, group;              /* numbers as text */
+    di_buf joined;    /* texts that stand in no single string of the file */
+    di_buf id, group; /* numbers as text */
 } di_schema;
 
 /* columns may be NULL. ERR_USAGE: not of the form NAME=COLUMN,..., or an unknown NAME. */
@@ -52,9 +52,13 @@ json_t *di_schema_get_optional(const di_schema *s, const char *key);
 dial_status di_schema_string(const di_schema *s, const char *key, const char **text, size_t *size,
                              dial_error *err);
 
+/* empty_response or empty_prompt_and_response if there is nothing to score. */
+dial_status di_schema_check_text(const di_schema *s, const char *key, const di_text *t,
+                                 dial_error *err);
+
 /* A finite number (CSV: a cell that is one); missing_key, wrong_type or `not_finite` otherwise. */
-dial_status di_schema_number(const di_schema *s, const char *key, di_reason not_finite,
-                             double *out, dial_error *err);
+dial_status di_schema_number(const di_schema *s, const char *key, di_reason not_finite, double *out,
+                             dial_error *err);
 
 /* id, topic or subset, length_matched, weight: understood beside every schema. */
 dial_status di_schema_extras(di_schema *s, di_row *row, dial_error *err);

@@ -148,7 +148,8 @@ static void refuse(reader *r, const json_t *obj)
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         const json_t *v = json_object_get(obj, row[i].key);
 
-        if (v != NULL && !json_is_null(v)) fail_key(r, row[i].key, row[i].hint, "%s", row[i].why);
+        if (v != NULL && !json_is_null(v) && !(json_is_integer(v) && json_integer_value(v) == 0))
+            fail_key(r, row[i].key, row[i].hint, "%s", row[i].why);
     }
     if (json_is_true(json_object_get(obj, "use_bidirectional_attention")))
         fail_key(r, "use_bidirectional_attention", family_hint,

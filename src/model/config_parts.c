@@ -65,7 +65,7 @@ dial_status di_config_check(const di_config *c, const char *where, dial_error *e
     if (!(c->attn_scale > 0) || !isfinite(c->attn_scale) || !(c->attn_cap >= 0) ||
         !isfinite(c->attn_cap) || !(c->logit_cap >= 0) || !isfinite(c->logit_cap))
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "check the attention scale and the soft caps",
-                   "expected a scale above 0 and soft caps of at least 0, found %g, %g, %g",
+                   "expected an attention scale above 0 and soft caps of at least 0, found %g, %g, %g",
                    (double)c->attn_scale, (double)c->attn_cap, (double)c->logit_cap);
     for (int64_t i = 0; i < c->head_dim / 2; i++)
         if (!isfinite(c->freq[i]) || !(c->freq[i] > 0) || !isfinite(c->freq_local[i]) ||

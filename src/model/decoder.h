@@ -31,7 +31,6 @@ typedef struct di_decoder_options {
 /*
  * Packs the weights. dev and source must outlive the decoder: token embeddings are read from the
  * mapped file row by row (source is not const because its pages are given back after packing).
- * ERR_INPUT, naming the tensor: missing, or of another shape than the configuration says.
  */
 dial_status di_decoder_new(di_device *dev, di_source *source, const di_decoder_options *opt,
                            di_decoder **out, dial_error *err);

@@ -1,6 +1,7 @@
 /*
- * From the model file to packed weights. Every tensor is found by its Hugging Face name and checked
- * against the configuration before it is read. A source without weights gets random ones.
+ * From the model file to packed weights, by Hugging Face names. di_source_open has checked that all
+ * of them are there in the shapes that the configuration says. A source without weights gets random
+ * ones.
  */
 #include "model/decoder_parts.h"
 
@@ -27,26 +28,20 @@ typedef struct loader {
     float *norm_next; /* free part of d->norms */
 } loader;
 
-static dial_status shape_error(const loader *ld, const char *name, const di_weight *w, int64_t out,
-                               int64_t in, dial_error *err)
-{
-    return di_error_set(err, DIAL_ERR_INPUT, __FILE__, __LINE__, di_source_path(ld->source),
-                        "does config.json belong to these weights?",
-                        "'%s': expected shape [%lld, %lld], found [%lld, %lld]", name,
-                        (long long)out, (long long)in, (long long)w->out, (long long)w->in);
-}
-
 static dial_status find(const loader *ld, const char *name, int64_t out, int64_t in, di_weight *w,
                         dial_error *err)
 {
     dial_status st = DIAL_OK;
+    di_weight x = {0};
     int found = 0;
 
-    DI_TRY(di_source_find(ld->source, name, w, &found, err));
-    if (!found)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_source_path(ld->source), "is the model complete?",
-                   "no tensor '%s'", name);
-    if (w->out != out || w->in != in) DI_TRY(shape_error(ld, name, w, out, in, err));
+    DI_TRY(di_source_find(ld->source, name, &x, &found, err));
+    if (!found || x.out != out || x.in != in) /* cheap, and a wrong one would read past its end */
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_source_path(ld->source),
+                   "does config.json belong to these weights?",
+                   "'%s': expected shape [%lld, %lld], found [%lld, %lld]", name, (long long)out,
+                   (long long)in, (long long)x.out, (long long)x.in);
+    *w = x;
 done:
     return st;
 }
@@ -80,18 +75,7 @@ static dial_status read_vector(const loader *ld, const char *name, int64_t n, fl
     di_weight w;
 
     DI_TRY(find(ld, name, 1, n, &w, err));
-    if (n % di_dtype_block(w.dtype) != 0) DI_TRY(shape_error(ld, name, &w, 1, n, err));
-    if (w.row_map == NULL) {
-        di_dequantize(w.dtype, w.data, dst, n);
-        goto done;
-    }
-    if (di_dtype_block(w.dtype) != 1)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, di_source_path(ld->source), NULL,
-                   "'%s': a quantised bias cannot be put back into order", name);
-    for (int64_t i = 0; i < n; i++)
-        di_dequantize(w.dtype,
-                      (const char *)w.data + (size_t)w.row_map[i] * di_dtype_block_bytes(w.dtype),
-                      dst + i, 1);
+    di_dequantize(w.dtype, w.data, dst, n);
 done:
     return st;
 }

@@ -1,7 +1,6 @@
 /* The tokenizer of a GGUF file: its arrays decoded once into a di_vocab (interfaces.md 3.6). */
 #include "model/gguf.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -83,17 +82,15 @@ done:
     return st;
 }
 
-/* The id of a special token; absent or all ones: -1. */
-static dial_status read_id(const di_gguf *g, const char *key, size_t n, int32_t *out, dial_error *err)
+/* The id of a special token; absent or all ones: -1. The tokenizer compares it with its size. */
+static dial_status read_id(const di_gguf *g, const char *key, int32_t *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t v = -1;
 
-    if (di_gguf_has(g, key) && !di_gguf_int(g, key, &v)) DI_TRY(bad_key(g, key, "a token id", err));
-    if (v == UINT32_MAX || v < 0) v = -1;
-    if (v >= 0 && ((uint64_t)v >= n || v > INT32_MAX))
-        DI_TRY(bad_key(g, key, DI_FMT("an id below the %zu tokens, found %" PRId64, n, v), err));
-    *out = (int32_t)v;
+    if (di_gguf_has(g, key) && (!di_gguf_int(g, key, &v) || v > UINT32_MAX))
+        DI_TRY(bad_key(g, key, "a token id", err));
+    *out = v >= 0 && v <= INT32_MAX ? (int32_t)v : -1;
 done:
     return st;
 }
@@ -137,10 +134,10 @@ dial_status di_gguf_tokenizer(const di_alloc *al, const di_gguf *g, di_tokenizer
     DI_TRY(read_strings(al, g, PRE "merges", 0, &merges, &v.n_merges, err));
     DI_TRY(read_types(al, g, v.n, &types, err));
     DI_TRY(read_scores(al, g, v.n, &scores, err));
-    DI_TRY(read_id(g, PRE "bos_token_id", v.n, &v.bos, err));
-    DI_TRY(read_id(g, PRE "eos_token_id", v.n, &v.eos, err));
-    DI_TRY(read_id(g, PRE "unknown_token_id", v.n, &v.unk, err));
-    DI_TRY(read_id(g, PRE "padding_token_id", v.n, &v.pad, err));
+    DI_TRY(read_id(g, PRE "bos_token_id", &v.bos, err));
+    DI_TRY(read_id(g, PRE "eos_token_id", &v.eos, err));
+    DI_TRY(read_id(g, PRE "unknown_token_id", &v.unk, err));
+    DI_TRY(read_id(g, PRE "padding_token_id", &v.pad, err));
     v.add_bos = read_flag(g, PRE "add_bos_token");
     v.add_eos = read_flag(g, PRE "add_eos_token");
     v.add_space_prefix = read_flag(g, PRE "add_space_prefix");

@@ -1,8 +1,8 @@
 /*
  * Element types and their expansion to f32, by the closed forms of interfaces.md 3.5.
  *
- * A function per block type, one block a turn, in loops of fixed length that compilers turn into
- * vector code without flags for a special machine. Products are formed in the order in which the
+ * A function per block type, one block a turn, in loops of fixed length over pointers that do not
+ * alias: what compilers turn into vector code without flags for a special machine. Products are formed in the order in which the
  * closed forms are written, so values are equal bit for bit to those of other readers.
  */
 #include "tensor/dtype.h"
@@ -92,22 +92,30 @@ static inline void fifth_bits(const uint8_t *p, uint8_t out[32])
     }
 }
 
-static void expand_f16(const uint8_t *src, float *dst, int64_t n)
+/* Sixteen at a time: a fixed length is what gcc turns into vector code at -O2. */
+static void expand_f16(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
+    for (; n >= 16; n -= 16, src += 32, dst += 16)
+        for (int i = 0; i < 16; i++) dst[i] = half_at(src + 2 * i);
     for (int64_t i = 0; i < n; i++) dst[i] = half_at(src + 2 * i);
 }
 
-static void expand_bf16(const uint8_t *src, float *dst, int64_t n)
+static inline float bf16_at(const uint8_t *p)
 {
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t x;
+    uint16_t x;
 
-        memcpy(&x, src + 2 * i, sizeof x);
-        dst[i] = di_bf16_to_f32(x);
-    }
+    memcpy(&x, p, sizeof x);
+    return di_bf16_to_f32(x);
 }
 
-static void expand_q4_0(const uint8_t *src, float *dst, int64_t n)
+static void expand_bf16(const uint8_t *restrict src, float *restrict dst, int64_t n)
+{
+    for (; n >= 16; n -= 16, src += 32, dst += 16)
+        for (int i = 0; i < 16; i++) dst[i] = bf16_at(src + 2 * i);
+    for (int64_t i = 0; i < n; i++) dst[i] = bf16_at(src + 2 * i);
+}
+
+static void expand_q4_0(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 32, src += 18, dst += 32) {
         const float d = half_at(src);
@@ -118,7 +126,7 @@ static void expand_q4_0(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q4_1(const uint8_t *src, float *dst, int64_t n)
+static void expand_q4_1(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 32, src += 20, dst += 32) {
         const float d = half_at(src), m = half_at(src + 2);
@@ -129,7 +137,7 @@ static void expand_q4_1(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q5_0(const uint8_t *src, float *dst, int64_t n)
+static void expand_q5_0(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 32, src += 22, dst += 32) {
         const float d = half_at(src);
@@ -142,7 +150,7 @@ static void expand_q5_0(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q5_1(const uint8_t *src, float *dst, int64_t n)
+static void expand_q5_1(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 32, src += 24, dst += 32) {
         const float d = half_at(src), m = half_at(src + 2);
@@ -155,7 +163,7 @@ static void expand_q5_1(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q8_0(const uint8_t *src, float *dst, int64_t n)
+static void expand_q8_0(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 32, src += 34, dst += 32) {
         const float d = half_at(src);
@@ -181,7 +189,7 @@ static inline void scale_and_min(const uint8_t *sc, int s, float *scale, float *
     *min = (float)b;
 }
 
-static void expand_q4_k(const uint8_t *src, float *dst, int64_t n)
+static void expand_q4_k(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 256, src += 144, dst += 256) {
         const float d = half_at(src), dmin = half_at(src + 2);
@@ -200,7 +208,7 @@ static void expand_q4_k(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q5_k(const uint8_t *src, float *dst, int64_t n)
+static void expand_q5_k(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 256, src += 176, dst += 256) {
         const float d = half_at(src), dmin = half_at(src + 2);
@@ -222,7 +230,7 @@ static void expand_q5_k(const uint8_t *src, float *dst, int64_t n)
     }
 }
 
-static void expand_q6_k(const uint8_t *src, float *dst, int64_t n)
+static void expand_q6_k(const uint8_t *restrict src, float *restrict dst, int64_t n)
 {
     for (; n > 0; n -= 256, src += 210, dst += 256) {
         const float d = half_at(src + 208);

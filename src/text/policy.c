@@ -17,7 +17,8 @@ static int is_raw(const char *name)
     return strcmp(name, "auto") == 0 || strcmp(name, "raw") == 0;
 }
 
-/* What a choice comes to, given what auto means; ERR_USAGE if an id is asked for that is not there. */
+/* What a choice comes to, given what auto means; ERR_USAGE if an id is asked for that is not there.
+ */
 static dial_status decide(di_when when, const char *flag, int32_t id, int automatic, int *out,
                           dial_error *err)
 {
@@ -58,14 +59,13 @@ done:
 
 json_t *di_text_policy_to_json(const di_text_policy *p, const char *tokenizer_sha256)
 {
-    json_t *v = json_pack(
-        "{s:s, s:n, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:s, s:s}", "template", p->template_name,
-        "template_def", "bos", when_name[p->bos], "eos", when_name[p->eos], "adds_bos", p->adds_bos,
-        "appends_eos", p->appends_eos, "bos_id",
-        p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(), "eos_id",
-        p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(), "max_length",
-        (json_int_t)p->max_length, "overlong", overlong_name[p->overlong], "tokenizer_sha256",
-        tokenizer_sha256);
+    json_t *v = json_pack("{s:s, s:n, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:s, s:s}", "template",
+                          p->template_name, "template_def", "bos", when_name[p->bos], "eos",
+                          when_name[p->eos], "adds_bos", p->adds_bos, "appends_eos", p->appends_eos,
+                          "bos_id", p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(),
+                          "eos_id", p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(),
+                          "max_length", (json_int_t)p->max_length, "overlong",
+                          overlong_name[p->overlong], "tokenizer_sha256", tokenizer_sha256);
 
     return v;
 }

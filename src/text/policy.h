@@ -17,12 +17,12 @@ typedef enum di_when { DI_AUTO, DI_ALWAYS, DI_NEVER } di_when;
 typedef enum di_overlong { DI_TRUNCATE_PROMPT, DI_DROP, DI_OVERLONG_ERROR } di_overlong;
 
 typedef struct di_text_policy {
-    char template_name[32];  /* "auto" or "raw" (auto: raw for rows of strings); chat templates
-                                are refused by name until they are built */
-    di_when bos, eos;        /* as asked for */
+    char template_name[32];    /* "auto" or "raw" (auto: raw for rows of strings); chat templates
+                                  are refused by name until they are built */
+    di_when bos, eos;          /* as asked for */
     int adds_bos, appends_eos; /* what that came to with this tokenizer */
-    int32_t bos_id, eos_id;  /* -1: none */
-    int64_t max_length;      /* tokens of a text, BOS and EOS included; >= 3 */
+    int32_t bos_id, eos_id;    /* -1: none */
+    int64_t max_length;        /* tokens of a text, BOS and EOS included; >= 3 */
     di_overlong overlong;
 } di_text_policy;
 
@@ -43,11 +43,11 @@ dial_status di_text_policy_from_json(const json_t *v, const char *where, di_text
 
 /* One text; the strings are borrowed. */
 typedef struct di_text {
-    const char *prompt;      /* may be empty */
+    const char *prompt; /* may be empty */
     size_t prompt_size;
     const char *response;
     size_t response_size;
-    int has_border;          /* 0: no border, all of it is cut from the left */
+    int has_border; /* 0: no border, all of it is cut from the left */
 } di_text;
 
 /* What happened to a text that was too long. Without a border a cut counts as the prompt's. */
@@ -57,9 +57,9 @@ enum { DI_PROMPT_TRUNCATED = 1, DI_RESPONSE_TRUNCATED = 2, DI_DROPPED = 4 };
 typedef struct di_text_scratch {
     const di_alloc *al;
     di_token_list list;
-    char *joined;            /* prompt and response */
+    char *joined; /* prompt and response */
     size_t joined_cap;
-    int32_t *ids;            /* the result */
+    int32_t *ids; /* the result */
     size_t ids_cap;
 } di_text_scratch;
 

@@ -191,6 +191,27 @@ static void tsne_separates_clusters(void **state)
     }
 }
 
+/*
+ * One round cloud: under exaggeration it contracts. Rounded to a point it would stay there, with
+ * the divergence of a uniform q; a map that has opened again is far below that and of size >> 1.
+ */
+static void tsne_opens_a_round_cloud(void **state)
+{
+    enum { N = 300, C = 60 };
+    static float x[N * C], y[2 * N];
+    double collapsed, kl, squares = 0;
+    di_tsne_options opt = di_tsne_options_default();
+    (void)state;
+    fill_normal(x, N * C, 1, 9);
+    opt.learning_rate = 6; /* 300 rows then contract as fast as 2000 do at the default rate */
+    opt.iterations = 250;
+    assert_int_equal(di_tsne(al(), x, N, C, &opt, y, &collapsed, NULL), DIAL_OK);
+    opt.iterations = 1000;
+    assert_int_equal(di_tsne(al(), x, N, C, &opt, y, &kl, NULL), DIAL_OK);
+    for (int i = 0; i < 2 * N; i++) squares += (double)y[i] * (double)y[i] / N;
+    assert_true(squares > 1 && kl < collapsed - 0.2);
+}
+
 /* Few rows shrink the perplexity; equal rows stay finite; fewer than 5 are refused. */
 static void tsne_small(void **state)
 {
@@ -255,6 +276,7 @@ int main(void)
         cmocka_unit_test(affinities),
         cmocka_unit_test(gradient),
         cmocka_unit_test(tsne_separates_clusters),
+        cmocka_unit_test(tsne_opens_a_round_cloud),
         cmocka_unit_test(tsne_small),
         cmocka_unit_test(numbers_under_a_map),
     };

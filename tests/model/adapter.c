@@ -1,4 +1,5 @@
-/* PEFT adapters: what peft wrote is read to the bit, what dial writes is read back, the rest is refused. */
+/* PEFT adapters: what peft wrote is read to the bit, what dial writes is read back, the rest is
+ * refused. */
 #include "files.h"
 
 #include "model/lora.h"
@@ -6,10 +7,7 @@
 
 #define MODELS TEST_DIR "/fixtures/models/"
 
-enum {
-    QV = 1U << DI_Q_PROJ | 1U << DI_V_PROJ,
-    ALL = (1U << DI_LINEAR_COUNT) - 1
-};
+enum { QV = 1U << DI_Q_PROJ | 1U << DI_V_PROJ, ALL = (1U << DI_LINEAR_COUNT) - 1 };
 
 /* The shapes of models/NAME (tests/fixtures/make_models.py). */
 typedef struct fixture {
@@ -158,8 +156,8 @@ static void settings_are_those_of_peft(void **state)
         if (strcmp(key, "target_modules") == 0) continue; /* a set: peft writes any order */
         if (!json_equal(v, w)) fail_msg("\"%s\" differs from what peft writes", key);
     }
-    assert_string_equal(json_string_value(json_array_get(json_object_get(mine, "target_modules"), 0)),
-                        "q_proj");
+    assert_string_equal(
+        json_string_value(json_array_get(json_object_get(mine, "target_modules"), 0)), "q_proj");
     json_decref(mine);
     json_decref(theirs);
     /* all layers: null, and no pattern; no base: null */

@@ -242,6 +242,87 @@ static void adapter_equals_pytorch(void **state)
     }
 }
 
+/* --- where backward may stop ------------------------------------------------------------------ */
+
+/* p = the values of `from` for the pairs and the head that p has. */
+static void copy_values(di_params *p, const di_params *from)
+{
+    for (int i = 0; i < p->n; i++) {
+        const di_param *t = &p->param[i];
+        const float *v = t->layer < 0
+                             ? from->theta + from->head_at
+                             : di_param_at(from, from->theta, t->layer, t->linear, t->is_b);
+
+        memcpy(p->theta + t->at, v, (size_t)(t->rows * t->cols) * sizeof *v);
+    }
+}
+
+/*
+ * LoRA on one linear of one layer equals LoRA everywhere with B = 0 elsewhere: what backward leaves
+ * out below the lowest trained linear, and what it passes on through layers without LoRA, shows as
+ * a difference. Zero terms change no value, but a backend may group its sums by what there is.
+ */
+static void one_pair_trains_as_among_all(void **state)
+{
+    static const char *const names[] = {"llama", "gemma2"}; /* without and with post norms */
+    (void)state;
+
+    for (int k = 0; k < N_BACKENDS; k++)
+        for (int i = 0; i < 2; i++)
+            for (int l = 0; l < DI_LINEAR_COUNT; l++) {
+                char path[512], folder[600], file[600];
+                dial_error err = {0};
+                di_st st;
+                texts t;
+                model all, one;
+                result a, b;
+                di_lora_options o;
+
+                snprintf(path, sizeof path, "%s%s", MODELS, names[i]);
+                snprintf(folder, sizeof folder, "%s/adapter", path);
+                snprintf(file, sizeof file, "%s/expected.safetensors", path);
+                assert_ok(di_st_open(di_alloc_default(), file, &st, &err), err);
+                t = expected_texts(&st);
+                open_model(&all, path, folder, BACKENDS[k], "f32", (di_decoder_options){0});
+                for (int j = 0; j < all.params.n; j++) {
+                    const di_param *x = &all.params.param[j];
+
+                    if (x->is_b && !(x->layer == 1 && x->linear == (di_linear)l))
+                        memset(all.params.theta + x->at, 0,
+                               (size_t)(x->rows * x->cols) * sizeof(float));
+                }
+                a = run(&all, &t, PAIRS, 0);
+                open_model(&one, path, NULL, BACKENDS[k], "f32",
+                           (di_decoder_options){.train = 1, .first_trained = 1});
+                o = all.params.lora;
+                o.targets = 1U << l;
+                o.first_layer = 1;
+                o.end_layer = 2;
+                assert_ok(di_params_init(&one.params, di_alloc_default(),
+                                         di_decoder_config(one.decoder), &o, &err),
+                          err);
+                copy_values(&one.params, &all.params);
+                di_decoder_set_lora(one.decoder, &one.params);
+                for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+                    worst w = {0};
+
+                    b = run(&one, &t, PAIRS, checkpoint);
+                    check(&w, 1e-6, "embeddings", b.e, a.e, t.n * a.width);
+                    for (int is_b = 0; is_b < 2; is_b++)
+                        check(&w, 1e-6, di_linear_name[l],
+                              di_param_at(&one.params, b.grad, 1, (di_linear)l, is_b),
+                              di_param_at(&all.params, a.grad, 1, (di_linear)l, is_b),
+                              one.params.param[is_b].rows * one.params.param[is_b].cols);
+                    release(&b);
+                }
+                release(&a);
+                free(t.view);
+                di_st_close(&st);
+                close_model(&one);
+                close_model(&all);
+            }
+}
+
 /* --- gradients by differences ----------------------------------------------------------------- */
 
 /* L = sum of de . e over all texts, for theta + h u. */
@@ -280,7 +361,7 @@ static void gradient_equals_difference(void **state)
         di_rng g = di_rng_make(7, DI_RNG_SELECT, 0);
         int64_t size, n;
         float *theta, *u, *de, *grad, *e;
-        double norm = 0, inner = 0, d[2], limit, h = 1.0 / 16, de_norm = 0, e_norm = 0;
+        double norm = 0, inner = 0, d[2], limit, h = 1.0 / 64, de_norm = 0, e_norm = 0;
 
         open_model(&m, MODELS "gemma2", MODELS "gemma2/adapter", BACKENDS[k], "f32",
                    (di_decoder_options){0});
@@ -319,7 +400,7 @@ static void gradient_equals_difference(void **state)
         limit = 4.0 / 3 * fabs(d[0] - d[1]) + 3e-6 * sqrt(de_norm * e_norm) / (h / 2);
         print_message("gemma2 %s: <g, u> %.6f, difference %.6f, limit %.1e\n", BACKENDS[k], inner,
                       d[1], limit);
-        assert_true(limit < 0.02 * fabs(inner)); /* the check can see an error of 2 % */
+        assert_true(limit < 0.005 * fabs(inner)); /* the check sees an error of half a percent */
         assert_true(fabs(d[1] - inner) <= limit);
         free(theta);
         free(u);
@@ -493,9 +574,9 @@ static void warm_steps_allocate_nothing(void **state)
 
         open_model(&m, MODELS "gemma3_text", MODELS "gemma3_text/adapter", BACKENDS[k], "f32",
                    (di_decoder_options){0});
-        assert_ok(di_st_open(di_alloc_default(), MODELS "gemma3_text/expected.safetensors", &st,
-                             &err),
-                  err);
+        assert_ok(
+            di_st_open(di_alloc_default(), MODELS "gemma3_text/expected.safetensors", &st, &err),
+            err);
         t = expected_texts(&st);
         p = pack_texts(t.view, NULL, t.n);
         q = pack_texts(t.view, PAIRS, t.n); /* another shape: fewer rows */
@@ -531,16 +612,16 @@ static void warm_steps_allocate_nothing(void **state)
     }
 }
 
-/* Checkpointing keeps one layer's activations for all; layers below the lowest trained keep none. */
+/* Checkpointing keeps one layer's activations for all; layers below the lowest trained keep none.
+ */
 static void the_plan_follows_the_options(void **state)
 {
     model all, top;
-    di_workspace_options room = {.max_rows = 1000, .max_texts = 8, .max_length = 500, .train = 1};
+    di_workspace_options room = {.max_rows = 1024, .max_texts = 8, .max_length = 500, .train = 1};
     size_t full, checkpointed, few, forward;
     (void)state;
 
-    open_model(&all, MODELS "llama", MODELS "llama/adapter", "ref", "f32",
-               (di_decoder_options){0});
+    open_model(&all, MODELS "llama", MODELS "llama/adapter", "ref", "f32", (di_decoder_options){0});
     open_model(&top, MODELS "llama", MODELS "llama/adapter_top", "ref", "f32",
                (di_decoder_options){0});
     full = di_workspace_bytes(all.decoder, &room);
@@ -550,8 +631,8 @@ static void the_plan_follows_the_options(void **state)
     room.train = 0;
     forward = di_workspace_bytes(all.decoder, &room);
     /* per row and layer: x, mid, two rstd, q|k|v, o, lse, gate|up, seven u */
-    assert_in_range(full - few, 1000 * 4 * (32 + 32 + 2 + 64 + 32 + 4 + 88), SIZE_MAX);
-    assert_int_equal(full - checkpointed, 2 * 1000 * 4 * (32 + 2 + 64 + 32 + 4 + 88 + 7 * 4));
+    assert_in_range(full - few, 1024 * 4 * (32 + 32 + 2 + 64 + 32 + 4 + 88), SIZE_MAX);
+    assert_int_equal(full - checkpointed, 2 * 1024 * 4 * (32 + 2 + 64 + 32 + 4 + 88 + 7 * 4));
     assert_in_range(forward, 0, checkpointed);
     assert_in_range(di_decoder_weight_bytes(top.decoder), 1, di_decoder_weight_bytes(all.decoder));
     close_model(&all);
@@ -622,8 +703,8 @@ static void refuses_what_does_not_fit(void **state)
     p.b.id[4] = 96;
     di_workspace_free(w);
     for (int i = 0; i < 3; i++) { /* one too few of each */
-        di_workspace_options less = {.max_rows = 6 - (i == 0), .max_texts = 2 - (i == 1),
-                                     .max_length = 3 - (i == 2)};
+        di_workspace_options less = {
+            .max_rows = 6 - (i == 0), .max_texts = 2 - (i == 1), .max_length = 3 - (i == 2)};
         assert_ok(di_workspace_new(m.decoder, &less, &w, &err), err);
         assert_int_equal(di_decoder_forward(m.decoder, w, &p.b, e, &err), DIAL_ERR_USAGE);
         di_workspace_free(w);
@@ -647,10 +728,8 @@ static void refuses_what_does_not_fit(void **state)
     close_model(&m);
 }
 
-/* --- damaged models --------------------------------------------------------------------------- */
-
-/* models/llama in folder `dir` without tensor `drop`, with `cut` one row short, NaN in token `nan`. */
-static void write_damaged(const char *dir, const char *drop, const char *cut, int64_t nan)
+/* models/llama in folder `dir`, with NaN in the embedding of one token. */
+static void write_poisoned(const char *dir, int64_t token)
 {
     const di_alloc *al = di_alloc_default();
     dial_error err = {0};
@@ -658,30 +737,23 @@ static void write_damaged(const char *dir, const char *drop, const char *cut, in
     di_st_entry *entry;
     float *table = NULL;
     char path[400], *text;
-    size_t n = 0, size;
+    size_t size;
 
     assert_ok(di_st_open(al, MODELS "llama/model.safetensors", &st, &err), err);
     entry = calloc(st.n, sizeof *entry);
     for (size_t i = 0; i < st.n; i++) {
         const di_st_tensor *t = &st.tensor[i];
-        di_st_entry *x = &entry[n];
 
-        if (drop != NULL && strcmp(t->name, drop) == 0) continue;
-        *x = (di_st_entry){t->name, "F32", {t->dim[0], t->dim[1]}, t->n_dims, t->data, t->bytes};
-        if (cut != NULL && strcmp(t->name, cut) == 0) {
-            x->bytes -= x->bytes / (size_t)x->dim[0];
-            x->dim[0]--;
-        }
-        if (nan >= 0 && strcmp(t->name, "model.embed_tokens.weight") == 0) {
-            table = malloc(t->bytes);
-            memcpy(table, t->data, t->bytes);
-            table[nan * t->dim[1]] = NAN;
-            x->data = table;
-        }
-        n++;
+        entry[i] =
+            (di_st_entry){t->name, "F32", {t->dim[0], t->dim[1]}, t->n_dims, t->data, t->bytes};
+        if (strcmp(t->name, "model.embed_tokens.weight") != 0) continue;
+        table = malloc(t->bytes);
+        memcpy(table, t->data, t->bytes);
+        table[token * t->dim[1]] = NAN;
+        entry[i].data = table;
     }
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    assert_ok(di_st_write(al, path, entry, n, NULL, &err), err);
+    assert_ok(di_st_write(al, path, entry, st.n, NULL, &err), err);
     assert_ok(di_read_file(al, MODELS "llama/config.json", &text, &size, &err), err);
     snprintf(path, sizeof path, "%s/config.json", dir);
     write_file(path, text, size);
@@ -691,13 +763,10 @@ static void write_damaged(const char *dir, const char *drop, const char *cut, in
     di_st_close(&st);
 }
 
-static void names_what_is_wrong_with_a_model(void **state)
+static void names_the_text_that_is_not_finite(void **state)
 {
     char dir[256];
     dial_error err = {0};
-    di_device dev;
-    di_source *source;
-    di_decoder *d;
     model m;
     static const int32_t ids[] = {5, 9, 7, 5, 13, 8};
     const di_seq_view view[] = {{ids, 3}, {ids + 3, 3}};
@@ -707,30 +776,15 @@ static void names_what_is_wrong_with_a_model(void **state)
     (void)state;
 
     make_temp_dir(dir);
-    open_device("ref", "f32", &dev);
-    write_damaged(dir, "model.layers.1.self_attn.v_proj.weight", NULL, -1);
-    assert_ok(di_source_open(di_alloc_default(), NULL, dir, &source, &err), err);
-    assert_input_error(di_decoder_new(&dev, source, &(di_decoder_options){0}, &d, &err), err,
-                       "'model.layers.1.self_attn.v_proj.weight'");
-    /* a model cut above the gap does not need it */
-    assert_ok(di_decoder_new(&dev, source, &(di_decoder_options){.n_layers = 1}, &d, &err), err);
-    di_decoder_free(d);
-    di_source_close(source);
-    write_damaged(dir, NULL, "model.layers.2.mlp.up_proj.weight", -1);
-    assert_ok(di_source_open(di_alloc_default(), NULL, dir, &source, &err), err);
-    assert_input_error(di_decoder_new(&dev, source, &(di_decoder_options){0}, &d, &err), err,
-                       "'model.layers.2.mlp.up_proj.weight': expected shape [44, 32], found "
-                       "[43, 32]");
-    di_source_close(source);
-    di_device_close(&dev);
-
-    write_damaged(dir, NULL, NULL, 13);
-    open_model(&m, dir, NULL, "cpu", "f32", (di_decoder_options){0});
-    w = workspace_for(&m, &p.b, 0);
-    assert_int_equal(di_decoder_forward(m.decoder, w, &p.b, e, &err), DIAL_ERR_NUMERIC);
-    assert_string_equal(err.where, "text 1"); /* the one with token 13 */
-    di_workspace_free(w);
-    close_model(&m);
+    write_poisoned(dir, 13);
+    for (int k = 0; k < N_BACKENDS; k++) {
+        open_model(&m, dir, NULL, BACKENDS[k], "f32", (di_decoder_options){0});
+        w = workspace_for(&m, &p.b, 0);
+        assert_int_equal(di_decoder_forward(m.decoder, w, &p.b, e, &err), DIAL_ERR_NUMERIC);
+        assert_string_equal(err.where, "text 1"); /* the one with token 13 */
+        di_workspace_free(w);
+        close_model(&m);
+    }
     free(p.memory);
     remove_temp_dir(dir);
 }
@@ -740,6 +794,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base_equals_pytorch),
         cmocka_unit_test(adapter_equals_pytorch),
+        cmocka_unit_test(one_pair_trains_as_among_all),
         cmocka_unit_test(gradient_equals_difference),
         cmocka_unit_test(bf16_keeps_directions),
         cmocka_unit_test(survives_every_failed_allocation),
@@ -747,7 +802,7 @@ int main(void)
         cmocka_unit_test(the_plan_follows_the_options),
         cmocka_unit_test(backward_repeats_and_accumulates),
         cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(names_what_is_wrong_with_a_model),
+        cmocka_unit_test(names_the_text_that_is_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

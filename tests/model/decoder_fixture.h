@@ -120,8 +120,10 @@ static inline di_workspace *workspace_for(const model *m, const di_batch *b, int
 {
     dial_error err = {0};
     di_workspace *w = NULL;
-    di_workspace_options opt = {.max_rows = b->n_rows, .max_texts = b->n_texts,
-                                .train = m->params.n > 0, .grad_checkpoint = checkpoint};
+    di_workspace_options opt = {.max_rows = b->n_rows,
+                                .max_texts = b->n_texts,
+                                .train = m->params.n > 0,
+                                .grad_checkpoint = checkpoint};
 
     for (int64_t i = 0; i < b->n_texts; i++)
         if (b->length[i] > opt.max_length) opt.max_length = b->length[i];

@@ -6,8 +6,8 @@
 #include "model/lora.h"
 
 /* Heads and widths all different, so that a mixed-up shape cannot pass. */
-static const di_config CONFIG = {.vocab = 50, .width = 12, .mlp = 20, .layers = 5, .heads = 4,
-                                 .kv_heads = 2, .head_dim = 6};
+static const di_config CONFIG = {
+    .vocab = 50, .width = 12, .mlp = 20, .layers = 5, .heads = 4, .kv_heads = 2, .head_dim = 6};
 
 static di_params make(di_lora_options o)
 {
@@ -20,8 +20,8 @@ static di_params make(di_lora_options o)
 
 static void table_tiles_the_block(void **state)
 {
-    di_params p = make((di_lora_options){.r = 3, .alpha = 6, .targets = 127, .first_layer = 1,
-                                         .end_layer = 4});
+    di_params p = make(
+        (di_lora_options){.r = 3, .alpha = 6, .targets = 127, .first_layer = 1, .end_layer = 4});
     int64_t at = 0;
     (void)state;
 
@@ -96,15 +96,18 @@ static void scale_is_alpha_over_rank(void **state)
 }
 
 /*
- * A: each value is the documented number of its own stream. Over all of A the sample mean of U(-b, b)
- * has standard error b / sqrt(3 n) and the mean square b^2/3 one of b^2 sqrt(4/45) / sqrt(n): five
- * of each. The head likewise, N(0, 0.02^2): 0.02 / sqrt(n) and 0.02^2 sqrt(2/n).
+ * A: each value is the documented number of its own stream. Over all of A the sample mean of U(-b,
+ * b) has standard error b / sqrt(3 n) and the mean square b^2/3 one of b^2 sqrt(4/45) / sqrt(n):
+ * five of each. The head likewise, N(0, 0.02^2): 0.02 / sqrt(n) and 0.02^2 sqrt(2/n).
  */
 static void first_values_come_from_the_seed(void **state)
 {
     di_config big = CONFIG;
-    di_lora_options o = {.r = 8, .alpha = 8, .targets = 1U << DI_Q_PROJ | 1U << DI_DOWN_PROJ,
-                         .first_layer = 0, .end_layer = 5};
+    di_lora_options o = {.r = 8,
+                         .alpha = 8,
+                         .targets = 1U << DI_Q_PROJ | 1U << DI_DOWN_PROJ,
+                         .first_layer = 0,
+                         .end_layer = 5};
     di_params p, q;
     dial_error err = {0};
     double sum = 0, square = 0, n;

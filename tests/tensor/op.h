@@ -29,10 +29,13 @@
 #include "model/device.h"
 
 #define E 0x1p-24
-enum { IN = 1, OUT = 2, ROWS = 4, DENSE = 8 };
-enum { MAX_ARGS = 20, MAX_SCALARS = 2 };
+enum { IN = 1, OUT = 2, ROWS = 4, DENSE = 8, PAD = 16 };
+enum { MAX_ARGS = 28, MAX_SCALARS = 2 };
 
-/* An argument: a matrix. ROWS: its row n belongs to row n of the operation. DENSE: never padded. */
+/*
+ * An argument: a matrix. ROWS: its row n belongs to row n of the operation, and it may be padded
+ * unless DENSE. PAD: other rows, may be padded.
+ */
 typedef struct arg {
     const char *name;
     unsigned flags;
@@ -117,7 +120,7 @@ static inline di_mat *add_arg(problem *p, const char *name, unsigned flags, di_d
                               int64_t rows, int64_t cols, di_rng *r, double sd)
 {
     arg *a = &p->arg[p->n_args++];
-    int64_t pad = (flags & ROWS) && !(flags & DENSE) ? p->pad : 0;
+    int64_t pad = (flags & (ROWS | PAD)) && !(flags & DENSE) ? p->pad : 0;
 
     assert_true(p->n_args <= MAX_ARGS);
     *a = (arg){.name = name, .flags = flags, .m = new_mat(t, rows, cols, cols + pad)};
@@ -433,6 +436,7 @@ static inline void mode_rows(void **state)
         di_dtype act = variants[k / 2].act;
         di_device dev, threaded;
 
+        if (k % 2 == 0 && variants[k / 2].pad == 0) continue; /* ref is slow: one padding will do */
         if ((o->f32_only && act != DI_F32) || !open_device(names[k % 2], act, 1, &dev)) continue;
         assert_true(open_device(names[k % 2], act, 3, &threaded));
         for (int i = 0; (k % 2 == 0 || has_own(o, &dev)) && i < o->n_cases; i++) {

@@ -1,0 +1,442 @@
+/*
+ * dial_bench: throughput against the limit that the machine shows in the same run. gflops counts
+ * what the mathematics needs (a shared prompt once, no recomputation); the limit is that of
+ * prepacked products at this model's shapes, weighted by their share of the work.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "cpu/gemm.h"
+#include "train/split.h"
+#include "train/trainer.h"
+
+enum { PAIR_TOKENS = 170, PAIR_PROMPT = 24, WARM_STEPS = 2, MAX_REPEAT = 1000 };
+
+typedef struct bench_job {
+    const dial_bench_options *opt;
+    const di_alloc *al;
+    di_session s;
+    json_t *cases;
+} bench_job;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* The dense products of a block: out, in. */
+static int block_shapes(const di_config *c, int64_t shape[4][2])
+{
+    int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
+    int64_t all[4][2] = {{hd + 2 * kd, c->width}, {c->width, hd}, {2 * c->mlp, c->width},
+                         {c->width, c->mlp}};
+
+    memcpy(shape, all, sizeof all);
+    return 4;
+}
+
+/* Multiplications and additions of a token in one pass through n blocks, without attention. */
+static double block_flops(const di_config *c, int64_t n)
+{
+    int64_t shape[4][2];
+    double sum = 0;
+    int k = block_shapes(c, shape);
+
+    for (int i = 0; i < k; i++) sum += 2.0 * (double)(shape[i][0] * shape[i][1]);
+    return sum * (double)n;
+}
+
+/* 10^9 operations a second of prepacked products; NaN without a library for them. */
+static double limit_of(bench_job *j, int64_t rows)
+{
+#ifdef DIAL_DNNL
+    const di_config *c = di_source_config(j->s.source);
+    int64_t shape[4][2];
+    int n = block_shapes(c, shape);
+    double flops = 0, seconds = 0;
+
+    if (strcmp(j->s.dev.ops->name, "cpu") != 0) return NAN;
+    for (int i = 0; i < n; i++) {
+        double rate, work = (double)(shape[i][0] * shape[i][1]);
+
+        if (di_cpu_gemm_limit(&j->s.dev, rows, shape[i][1], shape[i][0], 10, &rate, NULL) !=
+            DIAL_OK)
+            return NAN;
+        flops += work;
+        seconds += work / rate;
+    }
+    return flops / seconds;
+#else
+    (void)j;
+    (void)rows;
+    return NAN;
+#endif
+}
+
+static void add_case(bench_job *j, const char *name, int64_t tokens, double pairs, double *seconds,
+                     int n, double flops, double limit)
+{
+    struct rusage use;
+    double best, median;
+
+    qsort(seconds, (size_t)n, sizeof *seconds, by_value);
+    best = seconds[0];
+    median = n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
+    getrusage(RUSAGE_SELF, &use);
+    json_array_append_new(
+        j->cases,
+        json_pack("{s:s, s:s, s:I, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:n, s:o, s:I}", "name", name,
+                  "dtype", j->s.dev.act == DI_BF16 ? "bf16" : "f32", "tokens", (json_int_t)tokens,
+                  "seconds", "best", di_json_stat(best), "median", di_json_stat(median),
+                  "tokens_per_second", di_json_stat((double)tokens / median), "pairs_per_second",
+                  di_json_stat(pairs > 0 ? pairs / median : NAN), "gflops",
+                  di_json_stat(flops / median * 1e-9), "limit_gflops", di_json_stat(limit),
+                  "gb_per_second", "peak_fraction", di_json_stat(flops / median * 1e-9 / limit),
+                  "peak_memory_bytes", (json_int_t)use.ru_maxrss * 1024));
+}
+
+/* n texts of `length` ids each, drawn from the seed; texts 2i and 2i+1 share their first ones. */
+static dial_status random_texts(bench_job *j, int64_t n, int64_t length, int64_t shared,
+                                int32_t **ids, di_seq_view **text, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t vocab = di_source_config(j->s.source)->vocab;
+    di_rng r = di_rng_make((uint64_t)j->opt->common.seed, DI_RNG_WEIGHTS, 1);
+
+    *ids = di_new_array(j->al, (size_t)(n * length), sizeof **ids);
+    *text = di_new_array(j->al, (size_t)n, sizeof **text);
+    if (*ids == NULL || *text == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the texts");
+    for (int64_t i = 0; i < n; i++) {
+        int32_t *id = *ids + i * length;
+
+        for (int64_t k = 0; k < length; k++) id[k] = (int32_t)di_rng_below(&r, (uint64_t)vocab);
+        if (i % 2 == 1) memcpy(id, id - length, (size_t)shared * sizeof *id);
+        (*text)[i] = (di_seq_view){id, length};
+    }
+done:
+    return st;
+}
+
+static int repeats(const bench_job *j)
+{
+    return j->opt->repeat < 1            ? 1
+           : j->opt->repeat > MAX_REPEAT ? MAX_REPEAT
+                                         : (int)j->opt->repeat;
+}
+
+static dial_status bench_forward(bench_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    static const char *const usual[] = {"128", "512"};
+    const char *const *list = j->opt->length.n > 0 ? j->opt->length.item : usual;
+    int64_t n_lengths = j->opt->length.n > 0 ? j->opt->length.n : 2;
+    const di_config *c = di_source_config(j->s.source);
+    int32_t *ids = NULL;
+    di_seq_view *text = NULL;
+    float *e = NULL;
+    double seconds[MAX_REPEAT];
+    char name[64];
+
+    DI_TRY(di_session_ready(&j->s, err));
+    for (int64_t k = 0; k < n_lengths; k++) {
+        int64_t length = strtoll(list[k], NULL, 10), n;
+
+        if (length < 1 || length > j->s.policy.max_length)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length", "raise --max-length",
+                       "expected 1 to %lld, found '%s'", (long long)j->s.policy.max_length,
+                       list[k]);
+        n = 2048 / length > 0 ? 2048 / length : 1;
+        DI_TRY(random_texts(j, n, length, 0, &ids, &text, err));
+        e = di_new_array(j->al, (size_t)(n * c->width), sizeof *e);
+        if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for embeddings");
+        for (int i = -1; i < repeats(j); i++) {
+            double started = now();
+
+            DI_TRY(di_embed_texts(j->s.embedder, text, NULL, n, "bench", e, err));
+            if (i >= 0) seconds[i] = now() - started;
+        }
+        snprintf(name, sizeof name, "forward, %lld texts of %lld tokens", (long long)n,
+                 (long long)length);
+        add_case(j, name, n * length, 0, seconds, repeats(j),
+                 block_flops(c, j->s.layers) * (double)(n * length), limit_of(j, n * length));
+        di_free(j->al, e);
+        di_free(j->al, ids);
+        di_free(j->al, text);
+        e = NULL;
+        ids = NULL;
+        text = NULL;
+    }
+done:
+    di_free(j->al, e);
+    di_free(j->al, ids);
+    di_free(j->al, text);
+    return st;
+}
+
+/* Random pairs as a dataset in memory, for the trainer. */
+typedef struct fake {
+    int32_t *ids, *text_of;
+    di_seq_view *text;
+    di_seq *seq;
+    di_example *example;
+    di_dataset set, *list;
+    di_examples examples;
+} fake;
+
+static dial_status fake_pairs(bench_job *j, int64_t n, fake *f, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    /* a pair of 170 tokens, its prompt of 24 counted in both texts */
+    DI_TRY(random_texts(j, 2 * n, PAIR_TOKENS / 2, PAIR_PROMPT, &f->ids, &f->text, err));
+    f->seq = di_new_array(j->al, 2 * (size_t)n, sizeof *f->seq);
+    f->text_of = di_new_array(j->al, 2 * (size_t)n, sizeof *f->text_of);
+    f->example = di_new_array(j->al, (size_t)n, sizeof *f->example);
+    if (!f->seq || !f->text_of || !f->example)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the pairs");
+    for (int64_t i = 0; i < 2 * n; i++) {
+        f->seq[i] = (di_seq){.id = f->text[i].id, .n = f->text[i].n};
+        f->text_of[i] = (int32_t)i;
+    }
+    for (int64_t i = 0; i < n; i++)
+        f->example[i] = (di_example){.kind = DI_ROW_PAIR, .first = (int32_t)(2 * i), .n_texts = 2,
+                                     .weight = 1};
+    f->set = (di_dataset){.al = j->al, .example = f->example, .n = n, .text_of = f->text_of,
+                          .seq = f->seq, .n_seq = 2 * n};
+    f->list = &f->set;
+    DI_TRY(di_examples_all(j->al, &f->list, 1, &f->examples, err));
+done:
+    return st;
+}
+
+static void free_fake(const di_alloc *al, fake *f)
+{
+    di_examples_free(al, &f->examples);
+    di_free(al, f->ids);
+    di_free(al, f->text);
+    di_free(al, f->seq);
+    di_free(al, f->text_of);
+    di_free(al, f->example);
+}
+
+typedef struct train_bench {
+    fake source, target;
+    di_params params;
+    int has_params;
+    di_decoder *decoder;
+    di_align *align;
+    di_trainer *trainer;
+} train_bench;
+
+static dial_status bench_lora(bench_job *j, di_lora_options *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *layers = j->opt->lora_layers;
+    long long top = strncmp(layers, "top:", 4) == 0 ? strtoll(layers + 4, NULL, 10) : j->s.layers;
+
+    *out = (di_lora_options){.r = j->opt->lora_r, .alpha = (float)j->opt->lora_r,
+                             .first_layer = j->s.layers - top, .end_layer = j->s.layers};
+    for (int l = 0; l < DI_LINEAR_COUNT; l++)
+        if (strncmp(j->opt->lora_targets, "all", 3) == 0 ||
+            strstr(j->opt->lora_targets, di_linear_name[l]) != NULL)
+            out->targets |= 1u << l;
+    if (top < 1 || top > j->s.layers || out->targets == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lora-layers", "write all or top:8, q_proj,v_proj or all",
+                   "expected layers of the model and names of linear layers");
+done:
+    return st;
+}
+
+static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_bench_options *o = j->opt;
+    di_lora_options lora;
+    di_train_settings set = {.method = DI_METHOD_DIAL, .steps = MAX_REPEAT + WARM_STEPS,
+                             .batch_source = o->batch_source, .batch_target = o->batch_target,
+                             .parts = 1, .micro_texts = 1 << 20, .lambda = 0.01, .lr = 5e-5,
+                             .head_lr = 5e-5, .clip = 1,
+                             .grad_checkpoint = strcmp(o->grad_checkpoint, "on") == 0};
+    di_wasserstein_options critic = {
+        .width = di_source_config(j->s.source)->width,
+        .max_rows = 2 * (o->batch_source + o->batch_target), .hidden = {256, 128}, .n_hidden = 2,
+        .gp = 1, .iters = 3, .lr = 1e-4, .decay = 1e-3};
+    di_decoder_options d = {.n_layers = j->s.layers, .pooling = j->s.pooling, .train = 1};
+
+    DI_TRY(bench_lora(j, &lora, err));
+    d.first_trained = lora.first_layer;
+    DI_TRY(fake_pairs(j, 8 * o->batch_source, &t->source, err));
+    DI_TRY(fake_pairs(j, 8 * o->batch_target, &t->target, err));
+    DI_TRY(di_params_init(&t->params, j->al, di_source_config(j->s.source), &lora, err));
+    t->has_params = 1;
+    di_params_randomize(&t->params, 0);
+    DI_TRY(di_decoder_new(&j->s.dev, j->s.source, &d, &t->decoder, err));
+    di_decoder_set_lora(t->decoder, &t->params);
+    DI_TRY(di_wasserstein_new(&j->s.dev, &critic, &t->align, err));
+    DI_TRY(di_trainer_new(&j->s.dev, t->decoder, &t->params, t->align, &set, &t->source.examples,
+                          &t->target.examples, &t->trainer, err));
+done:
+    return st;
+}
+
+static dial_status bench_train(bench_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    train_bench t = {.has_params = 0};
+    const di_config *c = di_source_config(j->s.source);
+    int64_t pairs = j->opt->batch_source + j->opt->batch_target;
+    int64_t rows = pairs * (PAIR_TOKENS - PAIR_PROMPT); /* a shared prompt is computed once */
+    int64_t top;
+    double seconds[MAX_REPEAT], flops;
+    di_step_report r;
+    char name[96];
+
+    DI_TRY(open_train(j, &t, err));
+    for (int i = -WARM_STEPS; i < repeats(j); i++) {
+        double started = now();
+
+        DI_TRY(di_trainer_step(t.trainer, &r, err));
+        if (i >= 0) seconds[i] = now() - started;
+    }
+    top = t.params.lora.end_layer - t.params.lora.first_layer;
+    flops = (block_flops(c, j->s.layers) + block_flops(c, top)) * (double)rows;
+    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld", (long long)j->opt->batch_source,
+             (long long)j->opt->batch_target, (long long)j->opt->lora_r);
+    add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, limit_of(j, rows / 2));
+done:
+    di_trainer_free(t.trainer);
+    if (t.align != NULL) t.align->method->free(t.align);
+    di_decoder_free(t.decoder);
+    if (t.has_params) di_params_deinit(&t.params);
+    free_fake(j->al, &t.source);
+    free_fake(j->al, &t.target);
+    return st;
+}
+
+/* The tokenizer on text made of its own tokens. */
+static dial_status bench_tokenize(bench_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_token_list list = {.al = j->al};
+    di_rng r = di_rng_make((uint64_t)j->opt->common.seed, DI_RNG_WEIGHTS, 2);
+    double seconds[MAX_REPEAT];
+    di_buf text;
+
+    di_buf_init(&text, j->al);
+    while (text.size < 1 << 20 && !text.failed)
+        di_buf_printf(&text, "The %lld words of line %u are read again, ",
+                      (long long)di_rng_below(&r, 100000), di_rng_u32(&r) % 1000);
+    DI_TRY(di_buf_status(&text, err));
+    for (int i = -1; i < repeats(j); i++) {
+        double started = now();
+
+        DI_TRY(di_tokenizer_encode(j->s.tok, text.data, text.size, &list, err));
+        if (i >= 0) seconds[i] = now() - started;
+    }
+    add_case(j, "tokenize, 1 MiB of English", (int64_t)list.n, 0, seconds, repeats(j), NAN, NAN);
+done:
+    di_token_list_deinit(&list);
+    di_buf_deinit(&text);
+    return st;
+}
+
+/* The limit of each dense product of a block. */
+static dial_status bench_kernels(bench_job *j)
+{
+    const di_config *c = di_source_config(j->s.source);
+    static const char *const names[4] = {"qkv", "o", "gate|up", "down"};
+    int64_t shape[4][2];
+    int n = block_shapes(c, shape);
+
+    for (int i = 0; i < n; i++) {
+        double rate = NAN, seconds;
+        char name[96];
+#ifdef DIAL_DNNL
+        if (strcmp(j->s.dev.ops->name, "cpu") == 0)
+            di_cpu_gemm_limit(&j->s.dev, 1024, shape[i][1], shape[i][0], repeats(j), &rate, NULL);
+#endif
+        seconds = 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]) / rate * 1e-9;
+        snprintf(name, sizeof name, "%s, 1024 x %lld x %lld", names[i], (long long)shape[i][1],
+                 (long long)shape[i][0]);
+        add_case(j, name, 1024, 0, &seconds, 1,
+                 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]), rate);
+    }
+    return DIAL_OK;
+}
+
+/* --check: embeddings of a few texts by this device against plain C. */
+static dial_status check_against_ref(bench_job *j, json_t **out, int *ok, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    dial_common_options plain = j->opt->common;
+    di_session ref = {0};
+    int32_t *ids = NULL;
+    di_seq_view *text = NULL;
+    int64_t width = di_source_config(j->s.source)->width;
+    float *e = di_new_array(j->al, (size_t)(8 * width), sizeof *e);
+    double worst = 0, norm = 0;
+
+    plain.device = "ref";
+    plain.dtype = "f32";
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the check");
+    if (j->s.decoder == NULL) DI_TRY(di_session_ready(&j->s, err));
+    DI_TRY(di_session_open(&ref, j->opt->model, &plain, 0, NULL, NULL, j->s.env, err));
+    DI_TRY(di_session_ready(&ref, err));
+    DI_TRY(random_texts(j, 4, 24, 8, &ids, &text, err));
+    DI_TRY(di_embed_texts(j->s.embedder, text, NULL, 4, "check", e, err));
+    DI_TRY(di_embed_texts(ref.embedder, text, NULL, 4, "check", e + 4 * width, err));
+    for (int64_t i = 0; i < 4 * width; i++) {
+        worst = fmax(worst, fabs((double)e[i] - (double)e[4 * width + i]));
+        norm = fmax(norm, fabs((double)e[4 * width + i]));
+    }
+    *ok = worst <= (j->s.dev.act == DI_BF16 ? 0.1 : 1e-4) * norm;
+    *out = json_pack("{s:b, s:o}", "ok", *ok, "max_abs_diff", di_json_stat(worst));
+done:
+    if (ref.al != NULL) di_session_close(&ref);
+    di_free(j->al, ids);
+    di_free(j->al, text);
+    di_free(j->al, e);
+    return st;
+}
+
+dial_status dial_bench(const dial_bench_options *o, const dial_env *env, char **json,
+                       dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    bench_job j = {.opt = o, .al = di_env_alloc(env), .cases = json_array()};
+    json_t *check = NULL, *doc;
+    int ok = 1;
+
+    if (o->model == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--model", "see dial bench --help", "the flag is required");
+    DI_TRY(di_session_open(&j.s, o->model, &o->common, 0, NULL, NULL, env, err));
+    DI_TRY(strcmp(o->what, "forward") == 0    ? bench_forward(&j, err)
+           : strcmp(o->what, "tokenize") == 0 ? bench_tokenize(&j, err)
+           : strcmp(o->what, "kernels") == 0  ? bench_kernels(&j)
+                                              : bench_train(&j, err));
+    if (o->check) DI_TRY(check_against_ref(&j, &check, &ok, err));
+    doc = json_pack("{s:s, s:s, s:i, s:O, s:O?}", "schema", "dial.bench/1", "device", j.s.dev.isa,
+                    "threads", j.s.dev.threads, "cases", j.cases, "check", check);
+    DI_TRY(di_document(j.al, doc, json, err));
+    if (!ok) DI_FAIL(err, DIAL_ERR_CHECK, "the device and plain C differ");
+done:
+    json_decref(j.cases);
+    json_decref(check);
+    if (j.s.al != NULL) di_session_close(&j.s);
+    return st;
+}

@@ -1,0 +1,150 @@
+/* dial_eval: accuracy and diagnostics of a run on labelled files (interfaces.md 1.6). */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "eval/metrics.h"
+
+static di_eval_options eval_options(const dial_eval_options *o)
+{
+    di_eval_options e = di_eval_options_default();
+
+    e.length_unit = strcmp(o->length_unit, "words") == 0    ? DI_LENGTH_WORDS
+                    : strcmp(o->length_unit, "tokens") == 0 ? DI_LENGTH_TOKENS
+                                                            : DI_LENGTH_CHARS;
+    e.cluster = strcmp(o->cluster, "prompt") == 0 ? DI_CLUSTER_PROMPT
+                : strcmp(o->cluster, "none") == 0 ? DI_CLUSTER_NONE
+                                                  : DI_CLUSTER_TEXT;
+    e.draws = o->bootstrap;
+    e.seed = (uint64_t)o->common.seed;
+    return e;
+}
+
+/* One line a row, as --scores writes it. */
+static dial_status score_lines(const di_dataset *d, const float *reward, di_buf *out,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (int64_t i = 0; i < d->n; i++) {
+        const di_example *x = &d->example[i];
+        const int32_t *t = d->text_of + x->first;
+        json_t *line = json_pack("{s:I, s:s?}", "i", (json_int_t)x->row, "id", x->id), *scores;
+
+        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
+        if (x->kind == DI_ROW_PAIR) {
+            json_object_set_new(line, "chosen", di_json_f32(reward[t[0]]));
+            json_object_set_new(line, "rejected", di_json_f32(reward[t[1]]));
+        } else if (x->n_texts == 1) {
+            json_object_set_new(line, "score", di_json_f32(reward[t[0]]));
+        } else {
+            scores = json_array();
+            for (int k = 0; k < x->n_texts; k++)
+                json_array_append_new(scores, di_json_f32(reward[t[k]]));
+            json_object_set_new(line, "scores", scores);
+        }
+        st = di_json_write(line, out, err);
+        json_decref(line);
+        if (st != DIAL_OK) goto done;
+        di_buf_append(out, "\n", 1);
+    }
+    DI_TRY(di_buf_status(out, err));
+done:
+    return st;
+}
+
+static dial_status eval_file(di_session *s, di_session *other, const dial_eval_options *o,
+                             const char *text, di_buf *scores, json_t *results, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_dataset_options d_opt = {.drop_identical = 0};
+    di_eval_options e = eval_options(o);
+    di_dataset *d = NULL, *d2 = NULL;
+    char *name = NULL;
+    const char *file;
+    float *reward = NULL, *reward2 = NULL;
+    double seconds;
+    int64_t tokens;
+    json_t *result = NULL, *compare = NULL;
+
+    DI_TRY(di_parse_named_file(s->al, text, &name, &file, err));
+    DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
+    DI_TRY(di_dataset_load(s->al, file, &d_opt, &s->policy, s->tok, s->env, &d, err));
+    di_show_tokens(s, d, o->common.show_tokens);
+    reward = di_new_array(s->al, (size_t)d->n_seq, sizeof *reward);
+    if (reward == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
+    DI_TRY(di_score_dataset(s->embedder, di_head_at(&s->params, s->params.theta), d, name, reward,
+                            NULL, &seconds, &tokens, err));
+    DI_TRY(di_eval_result(s->al, d, name, reward, &e, seconds, tokens, &result, err));
+    if (other != NULL) { /* its own tokenizer and policy: the rows are the same, the ids need not be */
+        DI_TRY(di_dataset_load(s->al, file, &d_opt, &other->policy, other->tok, s->env, &d2, err));
+        reward2 = di_new_array(s->al, (size_t)d2->n_seq, sizeof *reward2);
+        if (reward2 == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
+        if (d2->n != d->n || d2->n_seq != d->n_seq)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--compare", "compare runs of one text policy",
+                       "the two runs keep %lld and %lld rows of '%s'", (long long)d->n,
+                       (long long)d2->n, file);
+        DI_TRY(di_score_dataset(other->embedder, di_head_at(&other->params, other->params.theta),
+                                d2, name, reward2, NULL, NULL, NULL, err));
+        DI_TRY(di_eval_compare(s->al, d, reward, o->compare, reward2, &e, &compare, err));
+        json_object_set(result, "compare", compare);
+    }
+    if (o->scores != NULL) DI_TRY(score_lines(d, reward, scores, err));
+    json_array_append(results, result);
+done:
+    json_decref(result);
+    json_decref(compare);
+    di_free(s->al, reward);
+    di_free(s->al, reward2);
+    di_dataset_free(d);
+    di_dataset_free(d2);
+    di_free(s->al, name);
+    return st;
+}
+
+dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **json, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = di_env_alloc(env);
+    di_session s = {0}, other = {0};
+    json_t *results = json_array(), *doc = NULL, *macro = NULL, *v;
+    di_buf scores;
+    double accuracy;
+
+    di_buf_init(&scores, al);
+    if (o->model == NULL || o->data.n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
+                   "see dial eval --help", "the flag is required");
+    DI_TRY(di_session_open(&s, o->model, &o->common, 1, NULL, NULL, env, err));
+    DI_TRY(di_session_ready(&s, err));
+    if (o->compare != NULL) {
+        DI_TRY(di_session_open(&other, o->compare, &o->common, 1, NULL, NULL, env, err));
+        DI_TRY(di_session_ready(&other, err));
+    }
+    for (int64_t i = 0; i < o->data.n; i++)
+        DI_TRY(eval_file(&s, o->compare != NULL ? &other : NULL, o, o->data.item[i], &scores,
+                         results, err));
+    if (o->scores != NULL)
+        DI_TRY(di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size,
+                             err));
+    macro = di_eval_macro(results);
+    v = json_object_get(json_object_get(s.run, "progress"), "selected_step");
+    doc = json_pack("{s:s, s:s, s:I, s:b, s:O, s:O}", "schema", "dial.eval/1", "model", o->model,
+                    "step", json_integer_value(v), "text_override", s.text_override, "results",
+                    results, "macro", macro);
+    DI_TRY(di_document(al, doc, json, err));
+    v = json_object_get(macro, "accuracy");
+    accuracy = json_is_number(v) ? json_number_value(v) : -1;
+    if (o->min_accuracy >= 0 && accuracy < o->min_accuracy)
+        DI_FAIL_AT(err, DIAL_ERR_CHECK, "--min-accuracy", NULL,
+                   "accuracy %.4f is below %.4f", accuracy, o->min_accuracy);
+done:
+    json_decref(results);
+    json_decref(macro);
+    di_buf_deinit(&scores);
+    if (s.al != NULL) di_session_close(&s);
+    if (other.al != NULL) di_session_close(&other);
+    return st;
+}

@@ -1,0 +1,112 @@
+/* A run in memory: the handle of programs that score texts themselves. */
+#include <string.h>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "cpu/isa.h"
+#include "model/head.h"
+
+struct dial_model {
+    di_session s;
+    di_text_scratch scratch;
+};
+
+const char *dial_version(void)
+{
+    return DIAL_VERSION;
+}
+
+const char *dial_cpu_text(void)
+{
+    return di_isa_text(di_isa_detect(NULL));
+}
+
+void dial_free(const dial_env *env, void *p)
+{
+    di_free(di_env_alloc(env), p);
+}
+
+dial_status dial_model_open(const char *path, const dial_common_options *options,
+                            const dial_env *env, dial_model **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = di_env_alloc(env);
+    dial_eval_options defaults;
+    dial_model *m = di_zalloc(al, sizeof *m);
+
+    if (m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a model");
+    m->scratch.al = al;
+    dial_options_default(dial_eval_table, &defaults, sizeof defaults);
+    DI_TRY(di_session_open(&m->s, path, options != NULL ? options : &defaults.common, 1, NULL, NULL,
+                           env, err));
+    DI_TRY(di_session_ready(&m->s, err));
+    *out = m;
+    m = NULL;
+done:
+    if (m != NULL) {
+        if (m->s.al != NULL) di_session_close(&m->s);
+        di_free(al, m);
+    }
+    return st;
+}
+
+void dial_model_close(dial_model *m)
+{
+    const di_alloc *al;
+
+    if (m == NULL) return;
+    al = m->s.al;
+    di_text_scratch_deinit(&m->scratch);
+    di_session_close(&m->s);
+    di_free(al, m);
+}
+
+int64_t dial_model_width(const dial_model *m)
+{
+    return m->s.params.width;
+}
+
+dial_status dial_model_score(dial_model *m, const dial_text *texts, size_t n, float *reward,
+                             dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_session *s = &m->s;
+    size_t width = (size_t)s->params.width;
+    di_seq_view *view = di_new_array(s->al, n, sizeof *view);
+    float *e = di_new_array(s->al, n * width, sizeof *e);
+    size_t *at = di_new_array(s->al, n, sizeof *at);
+    di_buf ids;
+
+    di_buf_init(&ids, s->al);
+    if (view == NULL || e == NULL || at == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", n);
+    for (size_t i = 0; i < n; i++) {
+        const char *prompt = texts[i].prompt != NULL ? texts[i].prompt : "";
+        di_text t = {prompt, strlen(prompt), texts[i].response, strlen(texts[i].response), 1};
+        const int32_t *id;
+        unsigned flags;
+
+        DI_TRY(di_text_encode(&s->policy, s->tok, &t, &m->scratch, &id, &view[i].n, &flags, err));
+        if (view[i].n == 0)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("text %zu", i), "give a shorter text",
+                       "too_long: nothing is left of it");
+        at[i] = ids.size / sizeof *id;
+        di_buf_append(&ids, id, (size_t)view[i].n * sizeof *id);
+    }
+    DI_TRY(di_buf_status(&ids, err));
+    for (size_t i = 0; i < n; i++)
+        view[i].id = (const int32_t *)(const void *)ids.data + at[i];
+    DI_TRY(di_embed_texts(s->embedder, view, NULL, (int64_t)n, "score", e, err));
+    for (size_t i = 0; i < n; i++) {
+        double r = (double)di_reward(di_head_at(&s->params, s->params.theta), e + i * width,
+                                     (int64_t)width);
+
+        reward[i] = (float)(s->applied ? s->scale * r + s->shift : r);
+    }
+done:
+    di_buf_deinit(&ids);
+    di_free(s->al, view);
+    di_free(s->al, e);
+    di_free(s->al, at);
+    return st;
+}

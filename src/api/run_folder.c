@@ -1,0 +1,255 @@
+#include "api/train_job.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+static dial_status write_text(di_train_job *job, const char *name, const di_buf *b, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *path = di_path_join(job->al, job->opt->out, name);
+
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_buf_status(b, err));
+    DI_TRY(di_write_file(job->al, path, b->data, b->size, err));
+done:
+    di_free(job->al, path);
+    return st;
+}
+
+/* Tokenizer files: byte for byte from a Hugging Face folder, an equivalent one from a GGUF file. */
+static dial_status write_tokenizer(di_train_job *job, char sha[65], dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "chat_template.jinja"};
+    int hf = strcmp(di_source_kind(job->base.source), "hf") == 0;
+    di_buf b;
+    char *path = NULL, *text = NULL;
+    size_t n;
+
+    di_buf_init(&b, job->al);
+    if (!hf) {
+        DI_TRY(di_tokenizer_write_hf(job->base.tok, &b, err));
+        di_sha256(b.data, b.size, sha);
+        DI_TRY(write_text(job, files[0], &b, err));
+    }
+    for (size_t i = 0; hf && i < sizeof files / sizeof *files; i++) {
+        path = di_path_join(job->al, di_source_path(job->base.source), files[i]);
+        if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+        if (di_exists(path)) {
+            DI_TRY(di_read_file(job->al, path, &text, &n, err));
+            b.size = 0;
+            di_buf_append(&b, text, n);
+            if (i == 0) di_sha256(text, n, sha);
+            di_free(job->al, text);
+            text = NULL;
+            DI_TRY(write_text(job, files[i], &b, err));
+        }
+        di_free(job->al, path);
+        path = NULL;
+    }
+done:
+    di_buf_deinit(&b);
+    di_free(job->al, path);
+    di_free(job->al, text);
+    return st;
+}
+
+static json_t *files_json(const di_file_set *f, int64_t heldout)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < f->n; i++) {
+        json_t *o = json_pack("{s:s, s:s, s:o}", "path", f->set[i]->path, "sha256",
+                              f->set[i]->sha256, "rows",
+                              di_row_counts_to_json(&f->set[i]->counts));
+
+        if (f->name[i] != NULL) json_object_set_new(o, "name", json_string(f->name[i]));
+        if (heldout >= 0) json_object_set_new(o, "heldout", json_integer(heldout));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
+static json_t *lora_json(const di_lora_options *l)
+{
+    json_t *targets = json_array();
+
+    for (int i = 0; i < DI_LINEAR_COUNT; i++)
+        if (l->targets >> i & 1) json_array_append_new(targets, json_string(di_linear_name[i]));
+    return json_pack("{s:I, s:o, s:o, s:I, s:I}", "r", (json_int_t)l->r, "alpha",
+                     json_real((double)l->alpha), "targets", targets, "first_layer",
+                     (json_int_t)l->first_layer, "end_layer", (json_int_t)l->end_layer);
+}
+
+static json_t *base_json(di_train_job *job, dial_error *err)
+{
+    const di_config *c = di_source_config(job->base.source);
+    json_t *hashes = json_object();
+
+    if (di_source_hashes(job->base.source, hashes, err) != DIAL_OK) {
+        json_decref(hashes);
+        return NULL;
+    }
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "path", job->base.base_path, "kind",
+                     di_source_kind(job->base.source), "arch", c->arch, "hidden_size",
+                     (json_int_t)c->width, "num_layers", (json_int_t)c->layers, "sha256", hashes);
+}
+
+static json_t *method_json(const di_train_job *job)
+{
+    const dial_train_options *o = job->opt;
+
+    return json_pack("{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s}", "name",
+                     o->method, "preset", o->preset, "lambda", o->lambda, "lambda_ramp",
+                     o->lambda_ramp, "update", o->update, "critic", o->critic, "critic_widths",
+                     o->critic_widths, "critic_iters", (json_int_t)o->critic_iters, "critic_lr",
+                     o->critic_lr, "critic_wd", o->critic_wd, "critic_warmup",
+                     (json_int_t)o->critic_warmup, "gp", o->gp, "gp_kind", o->gp_kind);
+}
+
+static json_t *optim_json(const di_train_job *job)
+{
+    const dial_train_options *o = job->opt;
+
+    return json_pack("{s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I, s:b}", "lr", o->lr, "head_lr",
+                     job->set.head_lr, "weight_decay", o->weight_decay, "clip", o->clip, "schedule",
+                     o->schedule, "warmup", (json_int_t)job->set.warmup, "batch_source",
+                     (json_int_t)o->batch_source, "batch_target", (json_int_t)o->batch_target,
+                     "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
+                     job->set.grad_checkpoint);
+}
+
+static double result_number(const json_t *result, const char *key)
+{
+    const json_t *v = json_object_get(result, key);
+
+    return json_is_number(v) ? json_number_value(v) : 0;
+}
+
+/* The model card: what the run is, what it was measured to be, how to use it, its limits. */
+static dial_status write_card(di_train_job *job, const json_t *evals, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    const char *name;
+    json_t *r;
+    di_buf b;
+
+    di_buf_init(&b, job->al);
+    di_buf_printf(&b, "---\nlibrary_name: peft\ntags: [reward-model, dial]\n---\n\n# Reward model: "
+                      "%s on %s\n\nTrained by dial %s: method `%s`, seed %lld, %lld steps; the "
+                      "checkpoint of step %lld was chosen by `%s`, which reads no target label.\n\n",
+                  o->method, job->base.base_path, DIAL_VERSION, o->method,
+                  (long long)o->common.seed, (long long)job->set.steps,
+                  (long long)job->selected_step, di_select_name(job->rule));
+    di_buf_printf(&b, "## Data\n\n| side | file | rows used | SHA-256 |\n| --- | --- | --- | --- |\n");
+    for (int side = 0; side < 2; side++) {
+        const di_file_set *f = side == 0 ? &job->source_files : &job->target_files;
+
+        for (int i = 0; i < f->n; i++)
+            di_buf_printf(&b, "| %s | %s | %lld | %.16s... |\n", side == 0 ? "source" : "target",
+                          f->set[i]->path, (long long)f->set[i]->counts.used, f->set[i]->sha256);
+    }
+    di_buf_printf(&b, "\nTarget labels: %s.\n\n## Results\n\n",
+                  o->method != NULL && strcmp(o->method, "oracle") == 0 ? "read (oracle)"
+                                                                        : "dropped while reading");
+    di_buf_printf(&b, "| set | n | accuracy | 95%% interval (clustered) | ties | longer wins | "
+                      "length-matched |\n| --- | --- | --- | --- | --- | --- | --- |\n");
+    json_object_foreach ((json_t *)(uintptr_t)evals, name, r) {
+        const json_t *ci = json_object_get(r, "ci95_cluster");
+        const json_t *length = json_object_get(r, "length");
+
+        if (json_object_get(r, "accuracy") == NULL) continue;
+        di_buf_printf(&b, "| %s | %.0f | %.3f | %.3f to %.3f | %.0f | %.3f | %.3f |\n", name,
+                      result_number(r, "n"), result_number(r, "accuracy"),
+                      json_number_value(json_array_get(ci, 0)),
+                      json_number_value(json_array_get(ci, 1)), result_number(r, "ties"),
+                      result_number(length, "baseline_longer"),
+                      result_number(json_object_get(length, "matched"), "accuracy"));
+    }
+    di_buf_printf(&b, "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
+                      "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s.\n\n## "
+                      "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
+                      "The doctor's verdict: not run. A full flip of the preference between the "
+                      "domains cannot be seen without target labels.\n",
+                  o->out, job->base.layers < di_source_config(job->base.source)->layers
+                              ? " cut to its first blocks (`layer` in dial.json)"
+                              : "");
+    DI_TRY(write_text(job, "README.md", &b, err));
+done:
+    di_buf_deinit(&b);
+    return st;
+}
+
+static json_t *run_json(di_train_job *job, const char *sha, const json_t *selftest,
+                        const json_t *reward_stats, int finished, dial_error *err)
+{
+    char created[32];
+    time_t t = time(NULL);
+    struct tm utc;
+    json_t *run = json_object(), *base = base_json(job, err), *data;
+
+    if (base == NULL) {
+        json_decref(run);
+        return NULL;
+    }
+    gmtime_r(&t, &utc);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    json_object_set_new(run, "schema", json_string("dial.run/1"));
+    json_object_set_new(run, "dial_version", json_string(DIAL_VERSION));
+    json_object_set_new(run, "created", json_string(created));
+    json_object_set_new(run, "base", base);
+    json_object_set_new(run, "text", di_text_policy_to_json(&job->base.policy, sha));
+    json_object_set_new(run, "layer", json_integer(job->base.layers));
+    json_object_set_new(run, "pooling", json_string(job->opt->pooling));
+    json_object_set_new(run, "head",
+                        json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift",
+                                  0.0, "scale", 1.0, "applied", 0));
+    json_object_set_new(run, "lora", lora_json(&job->lora));
+    json_object_set_new(run, "method", method_json(job));
+    json_object_set_new(run, "optim", optim_json(job));
+    json_object_set_new(run, "seed", json_integer(job->opt->common.seed));
+    data = json_pack("{s:o, s:o, s:s, s:n, s:o}", "source",
+                     files_json(&job->source_files, job->held_rows), "target",
+                     files_json(&job->target_files, -1), "target_labels",
+                     job->set.method == DI_METHOD_ORACLE ? "read" : "dropped", "target_labelled",
+                     "eval", files_json(&job->eval_files, -1));
+    json_object_set_new(run, "data", data);
+    json_object_set_new(run, "progress",
+                        json_pack("{s:I, s:b, s:I, s:s}", "step",
+                                  (json_int_t)di_trainer_steps_done(job->trainer), "finished",
+                                  finished, "selected_step", (json_int_t)job->selected_step,
+                                  "selected_by", di_select_name(job->rule)));
+    json_object_set(run, "selftest", (json_t *)(uintptr_t)selftest);
+    json_object_set(run, "reward_stats", (json_t *)(uintptr_t)reward_stats);
+    json_object_set(run, "flags", job->flags);
+    return run;
+}
+
+dial_status di_run_write(di_train_job *job, const json_t *evals, const json_t *selftest,
+                         const json_t *reward_stats, int finished, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char sha[65] = "";
+    json_t *run = NULL;
+    di_buf b;
+
+    di_buf_init(&b, job->al);
+    DI_TRY(di_adapter_save(&job->params, job->opt->out, job->base.base_path, err));
+    DI_TRY(write_tokenizer(job, sha, err));
+    DI_TRY(write_card(job, evals, err));
+    run = run_json(job, sha, selftest, reward_stats, finished, err);
+    if (run == NULL) DI_FAIL(err, DIAL_ERR_IO, "cannot describe the run '%s'", job->opt->out);
+    DI_TRY(di_json_write(run, &b, err));
+    di_buf_append(&b, "\n", 1);
+    DI_TRY(write_text(job, "dial.json", &b, err)); /* last: its presence says that all is there */
+done:
+    json_decref(run);
+    di_buf_deinit(&b);
+    return st;
+}

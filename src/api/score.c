@@ -1,0 +1,288 @@
+/* dial_score: the reward of every row, in input order; memory does not grow with the rows. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "model/head.h"
+
+enum { BLOCK_ROWS = 256 }; /* rows that are tokenised before a forward pass */
+
+/* One row of a block: its texts' indices, or the error that it gave. */
+typedef struct scored_row {
+    int64_t index;
+    di_row_kind kind;
+    int first, n_texts;
+    int bad;
+    char id[128], where[320], reason[64];
+    int has_id;
+} scored_row;
+
+typedef struct score_job {
+    const dial_score_options *opt;
+    di_session s;
+    di_text_scratch scratch;
+    scored_row row[BLOCK_ROWS];
+    int n_rows;
+    di_buf ids;                /* int32 ids of all texts of the block */
+    size_t *at;                /* [cap] offset of each text in ids, elements */
+    di_seq_view *text;
+    unsigned *flags;
+    float *e;
+    int64_t n_texts, cap;
+    di_buf lines;
+    di_writer file;
+    dial_write_fn write;
+    void *ctx;
+    di_row_counts counts;      /* what truncation adds */
+    int64_t rows, scored, tokens;
+} score_job;
+
+static dial_status reserve(score_job *j, int64_t n, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = j->s.al;
+    size_t cap = (size_t)(n + 256);
+    void *at, *text, *flags, *e;
+
+    if (n <= j->cap) return DIAL_OK;
+    at = di_resize(al, j->at, cap * sizeof *j->at);
+    if (at != NULL) j->at = at;
+    text = di_resize(al, j->text, cap * sizeof *j->text);
+    if (text != NULL) j->text = text;
+    flags = di_resize(al, j->flags, cap * sizeof *j->flags);
+    if (flags != NULL) j->flags = flags;
+    e = di_resize(al, j->e, cap * (size_t)j->s.params.width * sizeof *j->e);
+    if (e != NULL) j->e = e;
+    if (!at || !text || !flags || !e)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", cap);
+    j->cap = (int64_t)cap;
+done:
+    return st;
+}
+
+static dial_status add_text(score_job *j, const di_text *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const int32_t *ids;
+    int64_t n;
+    unsigned flags;
+
+    DI_TRY(reserve(j, j->n_texts + 1, err));
+    DI_TRY(di_text_encode(&j->s.policy, j->s.tok, t, &j->scratch, &ids, &n, &flags, err));
+    j->at[j->n_texts] = j->ids.size / sizeof *ids;
+    di_buf_append(&j->ids, ids, (size_t)n * sizeof *ids);
+    j->text[j->n_texts] = (di_seq_view){NULL, n};
+    j->flags[j->n_texts++] = flags;
+    DI_TRY(di_buf_status(&j->ids, err));
+done:
+    return st;
+}
+
+static void emit_error(score_job *j, const scored_row *r)
+{
+    json_t *line = json_pack("{s:I, s:s, s:s}", "i", (json_int_t)r->index, "error", r->reason,
+                             "where", r->where);
+
+    if (di_json_write(line, &j->lines, NULL) == DIAL_OK) di_buf_append(&j->lines, "\n", 1);
+    json_decref(line);
+}
+
+static double reward_of(const score_job *j, int text)
+{
+    int64_t width = j->s.params.width;
+    double r = (double)di_reward(di_head_at(&j->s.params, j->s.params.theta),
+                                 j->e + text * width, width);
+
+    return j->opt->normalize || j->s.applied ? j->s.scale * r + j->s.shift : r;
+}
+
+static void emit(score_job *j, const scored_row *r)
+{
+    json_t *line = json_pack("{s:I}", "i", (json_int_t)r->index), *list;
+    int truncated = 0;
+
+    if (r->has_id)
+        json_object_set_new(line, "id", json_string(r->id));
+    else if (r->kind != DI_ROW_PAIR)
+        json_object_set_new(line, "id", json_null());
+    for (int k = 0; k < r->n_texts; k++) truncated |= j->flags[r->first + k] != 0;
+    if (r->kind == DI_ROW_PAIR) {
+        float chosen = (float)reward_of(j, r->first), rejected = (float)reward_of(j, r->first + 1);
+
+        json_object_set_new(line, "chosen", di_json_f32(chosen));
+        json_object_set_new(line, "rejected", di_json_f32(rejected));
+        json_object_set_new(line, "margin", di_json_f32(chosen - rejected));
+        json_object_set_new(line, "tokens",
+                            json_pack("[I, I]", (json_int_t)j->text[r->first].n,
+                                      (json_int_t)j->text[r->first + 1].n));
+    } else if (r->n_texts == 1) {
+        json_object_set_new(line, "score", di_json_f32((float)reward_of(j, r->first)));
+        json_object_set_new(line, "tokens", json_integer(j->text[r->first].n));
+    } else {
+        list = json_array();
+        for (int k = 0; k < r->n_texts; k++)
+            json_array_append_new(list, di_json_f32((float)reward_of(j, r->first + k)));
+        json_object_set_new(line, "scores", list);
+    }
+    json_object_set_new(line, "truncated", json_boolean(truncated));
+    if (di_json_write(line, &j->lines, NULL) == DIAL_OK) di_buf_append(&j->lines, "\n", 1);
+    json_decref(line);
+}
+
+static dial_status write_lines(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    DI_TRY(di_buf_status(&j->lines, err));
+    if (j->opt->out != NULL)
+        DI_TRY(di_write(&j->file, j->lines.data, j->lines.size, err));
+    else if (j->lines.size > 0 && j->write(j->ctx, j->lines.data, j->lines.size) != 0)
+        DI_FAIL(err, DIAL_ERR_IO, "cannot write the scores");
+    j->lines.size = 0;
+done:
+    return st;
+}
+
+/* Scores the rows of the block and writes their lines. */
+static dial_status flush(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (int64_t i = 0; i < j->n_texts; i++) {
+        j->text[i].id = (const int32_t *)(const void *)j->ids.data + j->at[i];
+        j->tokens += j->text[i].n;
+        if (j->text[i].n == 0)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, j->opt->data, "use --overlong truncate-prompt",
+                       "too_long: a text has no tokens left");
+        j->counts.prompt_truncated += (j->flags[i] & DI_PROMPT_TRUNCATED) != 0;
+        j->counts.response_truncated += (j->flags[i] & DI_RESPONSE_TRUNCATED) != 0;
+    }
+    DI_TRY(di_embed_texts(j->s.embedder, j->text, NULL, j->n_texts, "score", j->e, err));
+    for (int i = 0; i < j->n_rows; i++) {
+        if (j->row[i].bad)
+            emit_error(j, &j->row[i]);
+        else
+            emit(j, &j->row[i]);
+        j->scored += !j->row[i].bad;
+    }
+    j->rows += j->n_rows;
+    DI_TRY(write_lines(j, err));
+    j->n_rows = 0;
+    j->n_texts = 0;
+    j->ids.size = 0;
+done:
+    return st;
+}
+
+static void note_bad(score_job *j, int64_t index, const dial_error *bad)
+{
+    scored_row *r = &j->row[j->n_rows++];
+    size_t n = strcspn(bad->message, ":");
+
+    *r = (scored_row){.index = index, .bad = 1};
+    snprintf(r->where, sizeof r->where, "%s", bad->where);
+    snprintf(r->reason, sizeof r->reason, "%.*s", (int)(n < 63 ? n : 63), bad->message);
+}
+
+static dial_status score_file(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_rows_options o;
+    di_rows *rows = NULL;
+    di_row row;
+    dial_error bad;
+    int got = 1;
+
+    DI_TRY(di_rows_options_from(&j->opt->common, &o, err));
+    DI_TRY(di_rows_open(j->s.al, j->opt->data, &o, j->s.env, &rows, err));
+    for (;;) {
+        DI_TRY(di_rows_next(rows, &row, &got, o.on_error_skip ? &bad : NULL, err));
+        if (got == 0) break;
+        if (got == 2) {
+            note_bad(j, di_rows_counts(rows)->read - 1, &bad);
+        } else {
+            scored_row *r = &j->row[j->n_rows++];
+
+            *r = (scored_row){.index = row.index, .kind = row.kind, .first = (int)j->n_texts,
+                              .n_texts = row.n_texts, .has_id = row.id != NULL};
+            snprintf(r->id, sizeof r->id, "%s", row.id != NULL ? row.id : "");
+            for (int k = 0; k < row.n_texts; k++) DI_TRY(add_text(j, &row.text[k], err));
+        }
+        if (j->n_rows == BLOCK_ROWS) DI_TRY(flush(j, err));
+        if (di_stop_asked(j->s.env)) DI_FAIL(err, DIAL_INTERRUPTED, "stopped");
+    }
+    DI_TRY(flush(j, err));
+    j->counts.read = di_rows_counts(rows)->read;
+    j->counts.bad = di_rows_counts(rows)->bad;
+    memcpy(j->counts.bad_by, di_rows_counts(rows)->bad_by, sizeof j->counts.bad_by);
+    j->counts.n_bad_by = di_rows_counts(rows)->n_bad_by;
+    j->counts.used = j->scored;
+done:
+    di_rows_close(rows);
+    return st;
+}
+
+/* --prompt and --response: one text. */
+static dial_status score_one(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *prompt = j->opt->prompt != NULL ? j->opt->prompt : "";
+    di_text t = {prompt, strlen(prompt), j->opt->response, strlen(j->opt->response), 1};
+
+    if (t.response_size == 0)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, "--response", "give some text", "empty_response");
+    j->row[j->n_rows++] = (scored_row){.kind = DI_ROW_SINGLE, .n_texts = 1};
+    DI_TRY(add_text(j, &t, err));
+    DI_TRY(flush(j, err));
+    j->counts.read = j->counts.used = 1;
+done:
+    return st;
+}
+
+dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *ctx,
+                       const dial_env *env, char **json, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = di_env_alloc(env);
+    score_job *j = di_zalloc(al, sizeof *j);
+    json_t *doc;
+
+    if (j == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for scoring");
+    j->opt = o;
+    j->write = write;
+    j->ctx = ctx;
+    j->scratch.al = al;
+    di_buf_init(&j->ids, al);
+    di_buf_init(&j->lines, al);
+    if (o->model == NULL || (o->data == NULL && o->response == NULL))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
+                   "give --data FILE, or --prompt and --response", "the flag is required");
+    DI_TRY(di_session_open(&j->s, o->model, &o->common, 1, NULL, NULL, env, err));
+    DI_TRY(di_session_ready(&j->s, err));
+    if (o->out != NULL) DI_TRY(di_write_begin(al, o->out, &j->file, err));
+    if (o->response != NULL)
+        DI_TRY(score_one(j, err));
+    else
+        DI_TRY(score_file(j, err));
+    if (o->out != NULL) DI_TRY(di_write_commit(&j->file, err));
+    doc = json_pack("{s:s, s:s, s:s?, s:o, s:I}", "schema", "dial.score/1", "model", o->model,
+                    "out", o->out, "rows", di_row_counts_to_json(&j->counts), "tokens",
+                    (json_int_t)j->tokens);
+    DI_TRY(di_document(al, doc, json, err));
+done:
+    if (j != NULL) {
+        di_write_abort(&j->file);
+        di_text_scratch_deinit(&j->scratch);
+        di_buf_deinit(&j->ids);
+        di_buf_deinit(&j->lines);
+        di_free(al, j->at);
+        di_free(al, j->text);
+        di_free(al, j->flags);
+        di_free(al, j->e);
+        if (j->s.al != NULL) di_session_close(&j->s);
+        di_free(al, j);
+    }
+    return st;
+}

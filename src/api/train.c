@@ -1,0 +1,465 @@
+/* dial_train: model, data, trainer, loop, selection, evaluation, run folder. */
+#include "api/train_job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "eval/probe.h"
+#include "model/head.h"
+
+/* Flags that may differ between a run and its --resume. */
+static int may_differ(const char *flag)
+{
+    static const char *const free_flags[] = {"steps", "epochs",  "threads",   "device",    "keep",
+                                             "eval",  "resume",  "overwrite", "dry-run",   "log-every",
+                                             "out",   "eval-every"};
+
+    for (size_t i = 0; i < sizeof free_flags / sizeof *free_flags; i++)
+        if (strcmp(flag, free_flags[i]) == 0) return 1;
+    return 0;
+}
+
+static dial_status same_flags(const json_t *now, const json_t *saved, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *flag;
+    json_t *value;
+
+    json_object_foreach ((json_t *)(uintptr_t)now, flag, value) {
+        json_t *was = json_object_get(saved, flag);
+
+        if (may_differ(flag) || json_equal(value, was)) continue;
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", flag),
+                   "give the flag as before, or start a new run with another --out",
+                   "differs from the run that --resume continues");
+    }
+done:
+    return st;
+}
+
+/* All flags as JSON, with the plan that --resume has to keep. */
+static dial_status flags_json(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *text = NULL;
+
+    DI_TRY(dial_options_to_json(job->env, dial_train_table, job->opt, &text, err));
+    DI_TRY(di_json_parse(text, strlen(text), "flags", 1, &job->flags, err));
+done:
+    di_free(job->al, text);
+    return st;
+}
+
+/* --out must not exist or be empty, or --resume, or --overwrite. */
+static dial_status prepare_out(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *out = job->opt->out;
+    char **names = NULL;
+    size_t n = 0;
+
+    if (job->opt->resume && job->opt->overwrite)
+        DI_FAIL(err, DIAL_ERR_USAGE, "--resume and --overwrite exclude each other");
+    if (di_exists(out)) {
+        if (!di_is_dir(out))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, out, "choose another --out", "exists and is no folder");
+        DI_TRY(di_list_dir(job->al, out, &names, &n, err));
+    }
+    if (n > 0 && !job->opt->resume && !job->opt->overwrite)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, out, "continue with --resume, or replace with --overwrite",
+                   "the folder is not empty");
+    if (n > 0 && job->opt->overwrite) DI_TRY(di_remove_tree(out, err));
+    DI_TRY(di_make_dirs(out, err));
+    DI_TRY(di_checkpoint_clean(job->al, out, err));
+done:
+    di_free_names(job->al, names, n);
+    return st;
+}
+
+static dial_status new_model(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_decoder_options o = {.n_layers = job->base.layers, .pooling = job->base.pooling,
+                            .train = job->set.method != DI_METHOD_BASE && job->lora.r > 0,
+                            .first_trained = job->lora.first_layer};
+
+    DI_TRY(di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora,
+                          err));
+    job->has_params = 1;
+    di_params_randomize(&job->params, job->set.seed);
+    DI_TRY(di_decoder_new(&job->base.dev, job->base.source, &o, &job->decoder, err));
+    di_decoder_set_lora(job->decoder, &job->params);
+done:
+    return st;
+}
+
+/* --head-init probe: w by a ridge logistic fit on frozen source differences. */
+static dial_status probe_head(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = job->source.n, width = job->params.width;
+    float *e = NULL;
+
+    if (strcmp(job->opt->head_init, "probe") != 0) return DIAL_OK;
+    e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the probe");
+    DI_TRY(di_job_embed_pairs(job, &job->source, n, "head", e, err));
+    DI_TRY(di_probe_fit(job->al, e, n, width, di_head_at(&job->params, job->params.theta), err));
+done:
+    di_free(job->al, e);
+    return st;
+}
+
+static dial_status validate(void *ctx, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_job *job = ctx;
+    int64_t n = job->held.n, width = job->params.width;
+    const float *head = di_head_at(&job->params, job->params.theta);
+    float *e = NULL;
+    double sum = 0, right = 0;
+    json_t *losses = json_array();
+
+    if (losses == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+    if (n > 0) {
+        e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
+        if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+        DI_TRY(di_job_embed_pairs(job, &job->held, n, "held-out source", e, err));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double m = (double)di_reward(head, e + 2 * i * width, width) -
+                   (double)di_reward(head, e + (2 * i + 1) * width, width);
+        double loss = di_softplus(-m);
+
+        sum += loss;
+        right += m > 0 ? 1 : m < 0 ? 0 : 0.5;
+        json_array_append_new(losses, di_json_f32((float)loss));
+    }
+    *out = json_pack("{s:o, s:o, s:O}", "source_loss", di_json_stat(n > 0 ? sum / (double)n : NAN),
+                     "source_accuracy", di_json_stat(n > 0 ? right / (double)n : NAN), "losses",
+                     losses);
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+done:
+    json_decref(losses);
+    di_free(job->al, e);
+    return st;
+}
+
+static dial_status choose(void *ctx, const json_t *history, int64_t *step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_job *job = ctx;
+    size_t n = json_array_size(history), rows = (size_t)job->held.n;
+    int64_t *steps = di_new_array(job->al, n, sizeof *steps), chosen = 0;
+    double *loss = di_new_array(job->al, n * rows, sizeof *loss);
+
+    if (steps == NULL || loss == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for selection");
+    for (size_t c = 0; c < n; c++) {
+        const json_t *save = json_array_get(history, c), *losses = json_object_get(save, "losses");
+
+        steps[c] = json_integer_value(json_object_get(save, "step"));
+        for (size_t i = 0; i < rows; i++)
+            loss[c * rows + i] = json_number_value(json_array_get(losses, i));
+    }
+    DI_TRY(di_select(steps, (int64_t)n, loss, (int64_t)rows, job->rule, &chosen, NULL, err));
+    *step = steps[chosen];
+done:
+    di_free(job->al, steps);
+    di_free(job->al, loss);
+    return st;
+}
+
+static dial_status evaluate(void *ctx, int64_t step, dial_error *err)
+{
+    return di_job_evaluate(ctx, step, 0, NULL, err);
+}
+
+static json_t *start_event(const di_train_job *job)
+{
+    return json_pack("{s:s, s:s, s:O, s:s, s:s, s:i, s:I}", "event", "start", "dial_version",
+                     DIAL_VERSION, "flags", job->flags, "device", job->base.dev.isa, "dtype",
+                     job->base.dev.act == DI_BF16 ? "bf16" : "f32", "threads",
+                     job->base.dev.threads, "steps", (json_int_t)job->set.steps);
+}
+
+/* Opens journal and loop: fresh, or from the latest checkpoint. */
+static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *path = di_path_join(job->al, job->opt->out, "metrics.jsonl");
+
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    job->loop = (di_loop){
+        .al = job->al, .env = job->env, .trainer = job->trainer, .journal = &job->journal,
+        .run = job->opt->out, .base_name = job->base.base_path, .flags = job->flags,
+        .steps = job->set.steps, .save_every = job->save_every, .first_pass = job->first_pass,
+        .eval_every = job->opt->eval_every, .early_stop = job->opt->early_stop,
+        .critic_lr = job->align != NULL ? job->critic.lr : NAN, .validate = validate,
+        .choose = choose, .evaluate = evaluate, .ctx = job, .history = json_array()};
+    if (job->loop.history == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history");
+    if (checkpoint != NULL) DI_TRY(di_loop_resume(&job->loop, checkpoint, err));
+    DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
+    if (checkpoint != NULL) {
+        di_log(job->env, DIAL_LOG_INFO, "continuing from step %lld", (long long)step);
+        goto done;
+    }
+    DI_TRY(di_journal_write(&job->journal, start_event(job), err));
+    DI_TRY(probe_head(job, err));
+    DI_TRY(di_job_write_maps(job, 0, err));
+    DI_TRY(di_trainer_warm_critic(job->trainer, err));
+done:
+    di_free(job->al, path);
+    return st;
+}
+
+/* Means of the step lines of the last tenth of the run, read back from the journal. */
+typedef struct tail {
+    int64_t from, n;
+    json_t *sum;
+} tail;
+
+static int add_to_tail(void *ctx, const json_t *line)
+{
+    tail *t = ctx;
+    const char *event = json_string_value(json_object_get(line, "event")), *key;
+    json_t *v;
+
+    if (event == NULL || strcmp(event, "step") != 0 ||
+        json_integer_value(json_object_get(line, "step")) <= t->from)
+        return 1;
+    t->n++;
+    json_object_foreach ((json_t *)(uintptr_t)line, key, v) {
+        if (!json_is_number(v) || strcmp(key, "step") == 0) continue;
+        json_object_set_new(t->sum, key,
+                            json_real(json_number_value(v) +
+                                      json_number_value(json_object_get(t->sum, key))));
+    }
+    return 1;
+}
+
+static dial_status tail_of(di_train_job *job, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t steps = di_trainer_steps_done(job->trainer);
+    tail t = {.from = steps - (steps + 9) / 10, .sum = json_object()};
+    const char *key;
+    json_t *v;
+    void *next;
+
+    DI_TRY(di_journal_read(job->al, job->journal.path, add_to_tail, &t, err));
+    json_object_foreach_safe (t.sum, next, key, v)
+        json_object_set_new(t.sum, key, di_json_stat(json_number_value(v) / (double)t.n));
+    *out = json_incref(t.sum);
+done:
+    json_decref(t.sum);
+    return st;
+}
+
+/* The chosen checkpoint's adapter and head into params. */
+static dial_status take_choice(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *dir = NULL;
+
+    job->selected_step = 0;
+    if (json_array_size(job->loop.history) == 0) return DIAL_OK;
+    DI_TRY(choose(job, job->loop.history, &job->selected_step, err));
+    dir = di_checkpoint_dir(job->al, job->opt->out, job->selected_step);
+    if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_adapter_load(job->al, dir, &job->params, err));
+done:
+    di_free(job->al, dir);
+    return st;
+}
+
+static json_t *counts_of(const di_file_set *f)
+{
+    return f->n == 1 ? di_row_counts_to_json(&f->set[0]->counts) : json_null();
+}
+
+static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *evals = NULL, *selftest = NULL, *stats = NULL, *mean = NULL, *doc = NULL, *end = NULL;
+    struct rusage use;
+    int64_t steps = di_trainer_steps_done(job->trainer);
+
+    DI_TRY(take_choice(job, err));
+    DI_TRY(di_job_evaluate(job, job->selected_step, 1, &evals, err));
+    if (steps > 0) DI_TRY(di_job_write_maps(job, job->selected_step, err));
+    DI_TRY(di_job_reward_stats(job, &stats, err));
+    DI_TRY(di_job_selftest(job, &selftest, err));
+    DI_TRY(tail_of(job, &mean, err));
+    getrusage(RUSAGE_SELF, &use);
+    doc = json_pack(
+        "{s:s, s:s, s:s, s:I, s:o, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:n, s:O, s:O, s:{s:o, s:o}, "
+        "s:O}",
+        "schema", "dial.train/1", "out", job->opt->out, "method", job->opt->method, "steps",
+        (json_int_t)steps, "epochs",
+        di_json_stat(json_number_value(json_object_get(mean, "epoch"))), "stopped",
+        job->loop.stopped, "selected_step", (json_int_t)job->selected_step, "selected_by",
+        di_select_name(job->rule), "seconds", di_json_stat(job->loop.seconds), "tokens",
+        (json_int_t)job->loop.tokens, "tokens_per_second",
+        di_json_stat((double)job->loop.tokens / job->loop.seconds), "peak_memory_bytes",
+        (json_int_t)use.ru_maxrss * 1024, "peak_device_bytes", "train", mean, "eval", evals, "rows",
+        "source", counts_of(&job->source_files), "target", counts_of(&job->target_files),
+        "warnings", job->warnings);
+    if (doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+    end = json_pack("{s:s}", "event", "end");
+    json_object_update(end, doc);
+    DI_TRY(di_journal_write(&job->journal, end, err));
+    DI_TRY(di_journal_sync(&job->journal, err));
+    if (job->selected_step > 0)
+        DI_TRY(di_checkpoint_prune(job->al, job->opt->out, job->opt->keep, job->selected_step,
+                                   err));
+    DI_TRY(di_run_write(job, evals, selftest, stats, 1, err));
+    *out = json_incref(doc);
+done:
+    json_decref(evals);
+    json_decref(selftest);
+    json_decref(stats);
+    json_decref(mean);
+    json_decref(doc);
+    return st;
+}
+
+/* --overfit: every training pair must have been learnt. */
+static dial_status check_overfit(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = job->source.n, width = job->params.width, wrong = 0;
+    const float *head = di_head_at(&job->params, job->params.theta);
+    float *e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
+
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the check");
+    DI_TRY(di_job_embed_pairs(job, &job->source, n, "overfit check", e, err));
+    for (int64_t i = 0; i < n; i++)
+        wrong += di_reward(head, e + 2 * i * width, width) <=
+                 di_reward(head, e + (2 * i + 1) * width, width);
+    if (wrong > 0)
+        DI_FAIL_AT(err, DIAL_ERR_CHECK, "--overfit", "give more --steps or a larger --lr",
+                   "%lld of %lld training pairs are not ordered as labelled", (long long)wrong,
+                   (long long)n);
+done:
+    di_free(job->al, e);
+    return st;
+}
+
+static void job_close(di_train_job *job)
+{
+    di_journal_close(&job->journal);
+    json_decref(job->loop.history);
+    di_trainer_free(job->trainer);
+    if (job->align != NULL) job->align->method->free(job->align);
+    di_embedder_free(job->embedder);
+    di_decoder_free(job->decoder);
+    if (job->has_params) di_params_deinit(&job->params);
+    di_job_free_data(job);
+    di_session_close(&job->base);
+    json_decref(job->flags);
+    json_decref(job->warnings);
+}
+
+static dial_status required(const dial_train_options *o, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *missing = o->base == NULL       ? "base"
+                          : o->source.n == 0    ? "source"
+                          : o->out == NULL      ? "out"
+                                                : NULL;
+
+    if (missing != NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",
+                   "the flag is required");
+done:
+    return st;
+}
+
+/* Everything up to the first step. *checkpoint: where --resume continues, or NULL. */
+static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, json_t **resumed,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    char *path = NULL;
+
+    DI_TRY(required(o, err));
+    DI_TRY(di_session_open(&job->base, o->base, &o->common, 0, o->layer, o->pooling, job->env, err));
+    if (job->base.run != NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->base, "give the base model that the run was trained on",
+                   "training from a run is not built yet");
+    DI_TRY(di_plan_settings(job, err));
+    DI_TRY(flags_json(job, err));
+    if (!o->dry_run) DI_TRY(prepare_out(job, err));
+    if (o->resume) DI_TRY(di_checkpoint_latest(job->al, o->out, step, checkpoint, err));
+    if (*checkpoint != NULL) {
+        path = di_path_join(job->al, *checkpoint, "state.json");
+        if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+        DI_TRY(di_json_read(job->al, path, resumed, err));
+        DI_TRY(same_flags(job->flags, json_object_get(*resumed, "flags"), err));
+    }
+    DI_TRY(di_job_load_data(job, err));
+    DI_TRY(new_model(job, err));
+    DI_TRY(di_plan_steps(job, json_object_get(*resumed, "flags"), err));
+    json_object_set_new(job->flags, "plan",
+                        json_pack("{s:I, s:b}", "micro_batch", (json_int_t)job->set.micro_texts,
+                                  "grad_checkpoint", job->set.grad_checkpoint));
+    if (job->set.steps < *step)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give more steps",
+                   "the run to resume is at step %lld already", (long long)*step);
+done:
+    di_free(job->al, path);
+    return st;
+}
+
+static dial_status new_trainer(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_examples *target = job->has_target ? &job->target : NULL;
+
+    if (job->set.method == DI_METHOD_DIAL)
+        DI_TRY(di_wasserstein_new(&job->base.dev, &job->critic, &job->align, err));
+    DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
+                          &job->source, target, &job->trainer, err));
+    DI_TRY(di_embedder_new(&job->base.dev, job->decoder, job->opt->common.batch_tokens,
+                           job->base.policy.max_length, &job->embedder, err));
+done:
+    return st;
+}
+
+dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
+                       dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_job job = {.opt = options, .env = env, .al = di_env_alloc(env)};
+    json_t *doc = NULL, *resumed = NULL;
+    char *checkpoint = NULL;
+    int64_t step = -1;
+    int fits = 1;
+
+    job.warnings = json_array();
+    DI_TRY(prepare(&job, &checkpoint, &step, &resumed, err));
+    if (options->dry_run) {
+        DI_TRY(di_plan_document(&job, &doc, &fits, err));
+        DI_TRY(di_document(job.al, doc, json, err));
+        if (!fits) DI_FAIL(err, DIAL_ERR_CHECK, "the run does not fit the memory that is free");
+        goto done;
+    }
+    DI_TRY(new_trainer(&job, err));
+    di_show_tokens(&job.base, job.source_files.set[0], options->common.show_tokens);
+    DI_TRY(begin(&job, checkpoint, step, err));
+    DI_TRY(di_loop_run(&job.loop, err));
+    DI_TRY(finish(&job, &doc, err));
+    DI_TRY(di_document(job.al, doc, json, err));
+    if (options->overfit > 0) DI_TRY(check_overfit(&job, err));
+done:
+    json_decref(resumed);
+    di_free(job.al, checkpoint);
+    job_close(&job);
+    return st;
+}

@@ -1,0 +1,207 @@
+#include "api/train_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...)
+{
+    char message[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    di_log(job->env, DIAL_LOG_WARN, "%s: %s", code, message);
+    if (json_array_size(job->warnings) < DI_MAX_WARNINGS)
+        json_array_append_new(job->warnings,
+                              json_pack("{s:s, s:s}", "code", code, "message", message));
+}
+
+static dial_status load_files(di_train_job *job, const dial_list *files, int drop_labels,
+                              int drop_identical, di_file_set *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_dataset_options o = {.drop_identical = drop_identical};
+
+    DI_TRY(di_rows_options_from(&job->opt->common, &o.rows, err));
+    o.rows.drop_labels = drop_labels;
+    if (files->n > DI_MAX_FILES)
+        DI_FAIL(err, DIAL_ERR_USAGE, "expected at most %d files for a flag, found %lld",
+                DI_MAX_FILES, (long long)files->n);
+    for (int64_t i = 0; i < files->n; i++) {
+        di_dataset *d = NULL;
+
+        DI_TRY(di_dataset_load(job->al, files->item[i], &o, &job->base.policy, job->base.tok,
+                               job->env, &d, err));
+        out->set[out->n++] = d;
+        if (d->counts.identical + d->counts.identical_after_truncation > 0)
+            di_job_warn(job, "identical_pairs", "%s: %lld pairs of equal texts %s", d->path,
+                        (long long)(d->counts.identical + d->counts.identical_after_truncation),
+                        drop_identical ? "left out" : "count as ties");
+        if (d->counts.used > 0 &&
+            d->counts.prompt_truncated + d->counts.response_truncated > d->counts.used / 10)
+            di_job_warn(job, "truncation_rate", "%s: over a tenth of the rows were cut to %lld "
+                        "tokens; raise --max-length", d->path,
+                        (long long)job->base.policy.max_length);
+    }
+done:
+    return st;
+}
+
+/* Rows of a side are of a kind that its loss can read. */
+static dial_status check_kind(const di_examples *x, const char *side, int pairs_only,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (int64_t i = 0; i < x->n; i++) {
+        const di_example *e = di_example_at(x, i);
+
+        if (e->kind == DI_ROW_PAIR || (!pairs_only && e->n_texts == 1)) continue;
+        DI_FAIL_AT(err, DIAL_ERR_INPUT,
+                   DI_FMT("%s:%lld:1", x->set[x->ref[i].set]->path, (long long)e->line),
+                   "give rows with chosen and rejected",
+                   "missing_key: expected a preference pair in the %s", side);
+    }
+done:
+    return st;
+}
+
+static dial_status hold_out(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *text = job->opt->heldout_source;
+    double share;
+    int64_t count;
+    int by_row = 0;
+
+    if (strspn(text, "0123456789.") == strlen(text) - 1 && text[strlen(text) - 1] == '%') {
+        DI_TRY(di_parse_share("heldout-source", text, &share, &count, err));
+        if (job->source.n < 100 || share == 0) { /* too few to give any away */
+            if (share > 0 && job->rule != DI_SELECT_LAST)
+                di_job_warn(job, "source_weak", "%lld source rows: none held out, so the last "
+                            "checkpoint is taken", (long long)job->source.n);
+            job->rule = DI_SELECT_LAST;
+            goto done;
+        }
+        DI_TRY(di_examples_hold_out(job->al, &job->source, share, job->set.seed, &job->held,
+                                    &by_row, err));
+        job->held_rows = job->held.n;
+        if (by_row)
+            di_job_warn(job, "split_by_row", "the source is one connected group of texts: held "
+                        "out by row, so held-out rows share texts with training rows");
+    } else {
+        dial_list one = {(const char **)(uintptr_t)&text, 1};
+
+        DI_TRY(load_files(job, &one, 0, 1, &job->heldout_files, err));
+        DI_TRY(di_examples_all(job->al, job->heldout_files.set, 1, &job->held, err));
+        DI_TRY(check_kind(&job->held, "held-out source", 1, err));
+    }
+    DI_TRY(di_examples_draw(job->al, &job->held, job->opt->select_rows, job->set.seed, err));
+done:
+    return st;
+}
+
+static dial_status load_evals(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_dataset_options o = {.drop_identical = 0};
+    const dial_list *list = &job->opt->eval;
+    di_file_set *f = &job->eval_files;
+
+    DI_TRY(di_rows_options_from(&job->opt->common, &o.rows, err));
+    for (int64_t i = 0; i < list->n && i < DI_MAX_FILES; i++) {
+        const char *file;
+        char *name = NULL;
+
+        DI_TRY(di_parse_named_file(job->al, list->item[i], &name, &file, err));
+        f->name[f->n] = name;
+        st = di_dataset_load(job->al, file, &o, &job->base.policy, job->base.tok, job->env,
+                             &f->set[f->n], err);
+        f->n++;
+        if (st != DIAL_OK) goto done;
+    }
+done:
+    return st;
+}
+
+dial_status di_job_load_data(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    int oracle = job->set.method == DI_METHOD_ORACLE;
+    int needs = job->set.method == DI_METHOD_DIAL || oracle;
+
+    if (needs && o->target.n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target", "add --target FILE, or --method src-pref",
+                   "method %s needs rows of the target domain", o->method);
+    DI_TRY(load_files(job, &o->source, 0, 1, &job->source_files, err));
+    DI_TRY(di_examples_all(job->al, job->source_files.set, job->source_files.n, &job->source, err));
+    DI_TRY(check_kind(&job->source, "source", 1, err));
+    DI_TRY(di_examples_draw(job->al, &job->source, o->limit_source, job->set.seed, err));
+    if (o->overfit > 0) { /* the first rows, all of them for training */
+        if (job->source.n > o->overfit) job->source.n = o->overfit;
+        job->rule = DI_SELECT_LAST;
+    } else {
+        DI_TRY(hold_out(job, err));
+    }
+    job->has_target = o->target.n > 0;
+    if (job->has_target) {
+        DI_TRY(load_files(job, &o->target, !oracle, 1, &job->target_files, err));
+        DI_TRY(di_examples_all(job->al, job->target_files.set, job->target_files.n, &job->target,
+                               err));
+        DI_TRY(check_kind(&job->target, "target", oracle, err));
+        DI_TRY(di_examples_draw(job->al, &job->target, o->limit_target, job->set.seed + 1, err));
+        if (!oracle)
+            di_log(job->env, DIAL_LOG_INFO, "target labels, where the files have any, were dropped");
+    }
+    DI_TRY(load_evals(job, err));
+done:
+    return st;
+}
+
+static void free_files(const di_alloc *al, di_file_set *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        di_dataset_free(f->set[i]);
+        di_free(al, f->name[i]);
+    }
+    f->n = 0;
+}
+
+void di_job_free_data(di_train_job *job)
+{
+    di_examples_free(job->al, &job->source);
+    di_examples_free(job->al, &job->target);
+    di_examples_free(job->al, &job->held);
+    free_files(job->al, &job->source_files);
+    free_files(job->al, &job->target_files);
+    free_files(job->al, &job->heldout_files);
+    free_files(job->al, &job->eval_files);
+}
+
+dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n,
+                               const char *what, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_seq_view *text = di_new_array(job->al, 2 * (size_t)n, sizeof *text);
+    uint64_t *prompt = di_new_array(job->al, 2 * (size_t)n, sizeof *prompt);
+    int64_t k = 0;
+
+    if (text == NULL || prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %s", what);
+    for (int64_t i = 0; i < n; i++)
+        for (int t = 0; t < 2; t++) { /* a single text stands twice */
+            const di_seq *s = di_example_seq(x, i, t < di_example_at(x, i)->n_texts ? t : 0);
+
+            text[k] = (di_seq_view){s->id, s->n};
+            prompt[k++] = s->prompt_hash;
+        }
+    DI_TRY(di_embed_texts(job->embedder, text, prompt, 2 * n, what, e, err));
+done:
+    di_free(job->al, text);
+    di_free(job->al, prompt);
+    return st;
+}

@@ -1,0 +1,88 @@
+/*
+ * The parts of `dial train`, in the order in which they run:
+ *   plan      flags -> numbers, checked            (train_plan.c)
+ *   data      files -> examples, held-out rows     (train_data.c)
+ *   train.c   model, trainer, loop, selection
+ *   outcome   evaluations, maps, self-test         (train_outcome.c)
+ *   run       dial.json, model card, copied files  (run_folder.c)
+ */
+#ifndef DI_API_TRAIN_JOB_H
+#define DI_API_TRAIN_JOB_H
+
+#include "api/session.h"
+#include "eval/metrics.h"
+#include "eval/select.h"
+#include "train/loop.h"
+#include "train/split.h"
+
+enum { DI_MAX_FILES = 64, DI_MAX_WARNINGS = 64 };
+
+/* Files of one flag, loaded. */
+typedef struct di_file_set {
+    di_dataset *set[DI_MAX_FILES];
+    char *name[DI_MAX_FILES]; /* of --eval sets */
+    int n;
+} di_file_set;
+
+typedef struct di_train_job {
+    const dial_train_options *opt;
+    const dial_env *env;
+    const di_alloc *al;
+    di_session base;            /* the base model; its decoder is not used */
+    di_train_settings set;
+    di_lora_options lora;
+    di_wasserstein_options critic;
+    int64_t save_every, first_pass;
+    di_select_rule rule;
+
+    di_file_set source_files, target_files, heldout_files, eval_files;
+    di_examples source, target, held;
+    int has_target;
+    int64_t held_rows;          /* rows held out of the source files */
+
+    di_params params;
+    int has_params;
+    di_decoder *decoder;
+    di_embedder *embedder;
+    di_align *align;
+    di_trainer *trainer;
+    di_journal journal;
+    di_loop loop;
+    json_t *flags;
+    int64_t selected_step;
+    json_t *warnings;           /* [{"code", "message"}] */
+} di_train_job;
+
+/* train_plan.c: everything that needs no data. Needs job->base open. */
+dial_status di_plan_settings(di_train_job *job, dial_error *err);
+/* What needs the data: steps, micro-batch, gradient checkpointing, first pass. */
+dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *err);
+/* dial.plan/1 for --dry-run. *fits: it fits the memory. */
+dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_error *err);
+
+/* train_data.c */
+dial_status di_job_load_data(di_train_job *job, dial_error *err);
+void di_job_free_data(di_train_job *job);
+/* Adds a warning to the result, the log and (once it is open) the journal. */
+void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL_PRINTF(3, 4);
+
+/* Embeddings [2n, C] of the first n pairs of a list, rows chosen then rejected of each pair. */
+dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n,
+                               const char *what, float *e, dial_error *err);
+
+/* train_outcome.c */
+/* Evaluates on all --eval sets, into the journal; *out (may be NULL): {NAME: result}. final: also
+ * scores/NAME.jsonl and what the maps need. */
+dial_status di_job_evaluate(di_train_job *job, int64_t step, int final, json_t **out,
+                            dial_error *err);
+/* maps/step-N.safetensors: embeddings of --maps rows of source, target and each eval set. */
+dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err);
+dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
+/* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
+dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);
+
+/* run_folder.c: dial.json (last), adapter, tokenizer, model card. */
+dial_status di_run_write(di_train_job *job, const json_t *evals, const json_t *selftest,
+                         const json_t *reward_stats, int finished, dial_error *err);
+
+#endif

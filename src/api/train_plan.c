@@ -1,0 +1,336 @@
+#include "api/train_job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+static int is(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+static dial_status positive(const char *flag, double x, int zero_is_fine, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (!(x > 0) && !(zero_is_fine && x >= 0))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", flag), "give a larger number",
+                   "expected a number %s 0, found %g", zero_is_fine ? "of at least" : "above", x);
+done:
+    return st;
+}
+
+/* "q_proj,v_proj" or "all" -> bits. */
+static dial_status parse_targets(const char *text, unsigned *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    unsigned bits = 0;
+
+    if (is(text, "all") || is(text, "all-linear")) {
+        *out = (1u << DI_LINEAR_COUNT) - 1;
+        return DIAL_OK;
+    }
+    for (const char *at = text; *at != '\0';) {
+        size_t n = strcspn(at, ",");
+        unsigned bit = 0;
+
+        for (int l = 0; l < DI_LINEAR_COUNT; l++)
+            if (strlen(di_linear_name[l]) == n && strncmp(di_linear_name[l], at, n) == 0)
+                bit = 1u << l;
+        if (bit == 0)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lora-targets", "choose among them, or all",
+                       "expected q_proj k_proj v_proj o_proj gate_proj up_proj down_proj, found "
+                       "'%.*s'",
+                       (int)n, at);
+        bits |= bit;
+        at += n + (at[n] == ',');
+    }
+    *out = bits;
+done:
+    return st;
+}
+
+/* "all" or "top:K": the K blocks that end at --layer. */
+static dial_status parse_lora_layers(const char *text, int64_t layers, int64_t *first,
+                                     dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+    long long k;
+
+    *first = 0;
+    if (is(text, "all")) return DIAL_OK;
+    k = strncmp(text, "top:", 4) == 0 ? strtoll(text + 4, &end, 10) : -1;
+    if (k < 1 || *end != '\0' || k > layers)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lora-layers", "write all or top:8",
+                   "expected all or top:1 to top:%lld, found '%s'", (long long)layers, text);
+    *first = layers - k;
+done:
+    return st;
+}
+
+static dial_status plan_lora(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    di_lora_options lora = {.r = o->lora_r, .alpha = (float)o->lora_alpha,
+                            .end_layer = job->base.layers};
+
+    DI_TRY(positive("lora-r", (double)o->lora_r, 1, err));
+    DI_TRY(positive("lora-alpha", o->lora_alpha, 0, err));
+    DI_TRY(parse_targets(o->lora_targets, &lora.targets, err));
+    DI_TRY(parse_lora_layers(o->lora_layers, job->base.layers, &lora.first_layer, err));
+    job->lora = lora;
+done:
+    return st;
+}
+
+static dial_status plan_critic(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    di_wasserstein_options c = {.width = di_source_config(job->base.source)->width,
+                                .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
+                                .gp = o->gp, .iters = (int)o->critic_iters, .lr = o->critic_lr,
+                                .decay = o->critic_wd, .gap_clamp = o->gap_clamp,
+                                .seed = job->set.seed};
+    char *end;
+
+    c.act = is(o->critic, "gelu")   ? DI_CRITIC_GELU
+            : is(o->critic, "relu") ? DI_CRITIC_RELU
+            : is(o->critic, "tanh") ? DI_CRITIC_TANH
+                                    : DI_CRITIC_LINEAR;
+    c.gp_kind = is(o->gp_kind, "two_sided")   ? DI_GP_TWO_SIDED
+                : is(o->gp_kind, "one_sided") ? DI_GP_ONE_SIDED
+                                              : DI_GP_ZERO_CENTRED;
+    DI_TRY(positive("critic-iters", (double)o->critic_iters, 0, err));
+    DI_TRY(positive("critic-lr", o->critic_lr, 0, err));
+    DI_TRY(positive("critic-warmup", (double)o->critic_warmup, 1, err));
+    DI_TRY(positive("gp", o->gp, 1, err));
+    for (const char *at = o->critic_widths; *at != '\0'; at = *end == ',' ? end + 1 : end) {
+        long long width = strtoll(at, &end, 10);
+
+        if (end == at || (*end != ',' && *end != '\0') || width < 1 ||
+            c.n_hidden == DI_CRITIC_MAX_LAYERS - 1)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--critic-widths", "write 256,128",
+                       "expected 1 to %d widths, found '%s'", DI_CRITIC_MAX_LAYERS - 1,
+                       o->critic_widths);
+        c.hidden[c.n_hidden++] = width;
+    }
+    job->critic = c;
+done:
+    return st;
+}
+
+/* "none", "dann", "linear:N", "linear:P%": the last needs the number of steps, known later. */
+static dial_status plan_ramp(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *text = job->opt->lambda_ramp;
+    double share;
+    int64_t count;
+
+    if (is(text, "none")) return DIAL_OK;
+    job->set.ramp = is(text, "dann") ? DI_RAMP_DANN : DI_RAMP_LINEAR;
+    if (is(text, "dann")) return DIAL_OK;
+    if (strncmp(text, "linear:", 7) != 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lambda-ramp", "choose one of them",
+                   "expected none, dann, linear:N or linear:P%%, found '%s'", text);
+    DI_TRY(di_parse_share("lambda-ramp", text + 7, &share, &count, err));
+    job->set.ramp_over =
+        count >= 0 ? count : (int64_t)ceil(share * (double)job->set.steps); /* after di_plan_steps */
+done:
+    return st;
+}
+
+dial_status di_plan_settings(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    di_train_settings *s = &job->set;
+    int rule = di_select_parse(o->select);
+    int summed = is(o->preset, "code"); /* two parts of half the batch, gradients summed */
+
+    *s = (di_train_settings){
+        .method = is(o->method, "base")       ? DI_METHOD_BASE
+                  : is(o->method, "src-pref") ? DI_METHOD_SRC_PREF
+                  : is(o->method, "dial")     ? DI_METHOD_DIAL
+                                              : DI_METHOD_ORACLE,
+        .parts = summed ? 2 : 1, .alternate = is(o->update, "alternate"), .lambda = o->lambda,
+        .batch_source = o->batch_source / (summed ? 2 : 1),
+        .batch_target = o->batch_target / (summed ? 2 : 1), .lr = o->lr,
+        .head_lr = o->head_lr >= 0 ? o->head_lr : o->lr, .weight_decay = o->weight_decay,
+        .clip = o->clip, .smoothing = o->label_smoothing, .center = o->center,
+        .use_margin = is(o->margin, "auto"), .critic_warmup = o->critic_warmup,
+        .seed = (uint64_t)o->common.seed};
+    s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
+                  : is(o->schedule, "cosine") ? DI_COSINE
+                                              : DI_CONSTANT;
+    job->rule = (di_select_rule)rule;
+    DI_TRY(positive("batch-source", (double)s->batch_source, 0, err));
+    DI_TRY(positive("batch-target", (double)s->batch_target, 0, err));
+    DI_TRY(positive("lambda", o->lambda, 1, err));
+    DI_TRY(positive("lr", o->lr, 0, err));
+    DI_TRY(positive("weight-decay", o->weight_decay, 1, err));
+    DI_TRY(positive("clip", o->clip, 1, err));
+    DI_TRY(positive("center", o->center, 1, err));
+    DI_TRY(positive("label-smoothing", o->label_smoothing, 1, err));
+    if (o->label_smoothing > 0.5)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
+                   "expected at most 0.5, found %g", o->label_smoothing);
+    DI_TRY(plan_lora(job, err));
+    DI_TRY(plan_critic(job, err));
+done:
+    return st;
+}
+
+static int64_t memory_available(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    long long kib = -1;
+
+    while (f != NULL && kib < 0 && fgets(line, sizeof line, f) != NULL)
+        sscanf(line, "MemAvailable: %lld kB", &kib);
+    if (f != NULL) fclose(f);
+    if (kib >= 0) return kib * 1024;
+    return (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
+/*
+ * Largest part of a step that one forward pass holds: all of it if the activations of the longest
+ * texts fit in half of the memory that is free, else recomputation, else fewer texts.
+ */
+static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_settings *s = &job->set;
+    const dial_train_options *o = job->opt;
+    int64_t most = 2 * (s->batch_source > s->batch_target ? s->batch_source : s->batch_target);
+    int64_t room = memory_available() / 2;
+    double share;
+
+    s->grad_checkpoint = is(o->grad_checkpoint, "on");
+    s->micro_texts = most;
+    if (!is(o->micro_batch, "auto")) {
+        DI_TRY(di_parse_share("micro-batch", o->micro_batch, &share, &s->micro_texts, err));
+        if (s->micro_texts < 2 || s->micro_texts % 2 != 0)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--micro-batch", "give an even number of texts",
+                       "expected 2, 4, ... texts, found '%s'", o->micro_batch);
+        if (s->micro_texts > most) s->micro_texts = most;
+    }
+    for (;;) {
+        int64_t need = (int64_t)di_trainer_bytes(job->decoder, s, &job->source, &job->target);
+
+        if (need <= room) break;
+        if (is(o->grad_checkpoint, "auto") && !s->grad_checkpoint)
+            s->grad_checkpoint = 1;
+        else if (is(o->micro_batch, "auto") && s->micro_texts > 2)
+            s->micro_texts = (s->micro_texts / 2 + 1) / 2 * 2;
+        else
+            break;
+    }
+done:
+    return st;
+}
+
+dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_settings *s = &job->set;
+    const dial_train_options *o = job->opt;
+    int64_t per_source = s->batch_source * s->parts, per_target = s->batch_target * s->parts;
+    int64_t source = (job->source.n + per_source - 1) / per_source;
+    int64_t target = job->has_target ? (job->target.n + per_target - 1) / per_target : 0;
+    int64_t pass = is(o->epoch_of, "source") ? source : is(o->epoch_of, "target") ? target : 0;
+    const json_t *plan = json_object_get(resumed, "plan");
+    double share;
+
+    if (pass == 0) pass = source > target ? source : target;
+    if (o->steps < 0 || (o->steps == 0 && !(o->epochs > 0)))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give --steps or --epochs above 0",
+                   "expected a number of steps, found %lld", (long long)o->steps);
+    s->steps = o->steps > 0 ? o->steps : (int64_t)ceil(o->epochs * (double)pass);
+    if (s->method == DI_METHOD_BASE) s->steps = 0;
+    job->first_pass = source;
+    if (!is(o->save_every, "auto")) {
+        DI_TRY(di_parse_share("save-every", o->save_every, &share, &job->save_every, err));
+        if (job->save_every < 1)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--save-every", "write auto or a number of steps",
+                       "expected auto or N, found '%s'", o->save_every);
+    }
+    DI_TRY(di_parse_share("warmup", o->warmup, &share, &s->warmup, err));
+    if (s->warmup < 0) s->warmup = (int64_t)ceil(share * (double)s->steps);
+    DI_TRY(plan_ramp(job, err));
+    if (plan != NULL) { /* a resumed run keeps what it was started with */
+        s->micro_texts = json_integer_value(json_object_get(plan, "micro_batch"));
+        s->grad_checkpoint = json_is_true(json_object_get(plan, "grad_checkpoint"));
+    } else {
+        DI_TRY(plan_micro_batch(job, err));
+    }
+done:
+    return st;
+}
+
+/* Mean tokens of a step. */
+static double step_tokens(const di_train_job *job)
+{
+    double tokens = 0;
+    const di_examples *side[2] = {&job->source, &job->target};
+    int64_t batch[2] = {job->set.batch_source, job->set.batch_target};
+    int sides = job->set.method == DI_METHOD_DIAL || job->set.method == DI_METHOD_ORACLE ? 2 : 1;
+
+    for (int k = 0; k < sides; k++) {
+        double sum = 0;
+
+        for (int64_t i = 0; i < side[k]->n; i++)
+            for (int t = 0; t < di_example_at(side[k], i)->n_texts && t < 2; t++)
+                sum += (double)di_example_seq(side[k], i, t)->n;
+        tokens += sum / (double)side[k]->n * (double)(batch[k] * job->set.parts);
+    }
+    return tokens;
+}
+
+dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_config *c = di_source_config(job->base.source);
+    int64_t weights = (int64_t)di_decoder_weight_bytes(job->decoder);
+    int64_t trainable = job->params.size * 4, optimizer = 3 * job->params.size * 4;
+    int64_t activations =
+        (int64_t)di_trainer_bytes(job->decoder, &job->set, &job->source, &job->target);
+    int64_t total = weights + trainable + optimizer + activations, available = memory_available();
+    int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
+    int64_t block = c->width * (2 * hd + 2 * kd + 3 * c->mlp);
+    /* two products of the same size a weight (forward, input gradient), at 100 GFLOP/s a thread */
+    double flops = 4.0 * (double)(block * job->base.layers) * step_tokens(job);
+    double seconds = flops / (1e11 * job->base.dev.threads);
+    json_t *advice = json_array();
+
+    *fits = total <= available;
+    if (!*fits)
+        json_array_append_new(advice, json_string("lower --max-length, --batch-source and "
+                                                  "--batch-target, or use --lora-layers top:8"));
+    *out = json_pack(
+        "{s:s, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:{s:o, "
+        "s:o, s:s}, s:I, s:b, s:b, s:o}",
+        "schema", "dial.plan/1", "params", "total",
+        (json_int_t)(block * job->base.layers + c->vocab * c->width + job->params.size),
+        "trainable", (json_int_t)job->params.size, "rows", "source", (json_int_t)job->source.n,
+        "target", (json_int_t)job->target.n, "steps", (json_int_t)job->set.steps, "memory",
+        "weights", (json_int_t)weights, "trainable", (json_int_t)trainable, "optimizer",
+        (json_int_t)optimizer, "activations", (json_int_t)activations, "workspace", (json_int_t)0,
+        "total", (json_int_t)total, "available", (json_int_t)available, "time", "seconds_per_step",
+        di_json_stat(seconds), "total_seconds",
+        di_json_stat(seconds * (double)job->set.steps), "basis", "model", "micro_batch",
+        (json_int_t)job->set.micro_texts, "grad_checkpoint", job->set.grad_checkpoint, "fits",
+        *fits, "advice", advice);
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
+done:
+    return st;
+}

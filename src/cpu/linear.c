@@ -1,0 +1,90 @@
+/* Products with frozen weights: the parts are expanded to f32 once, stacked, and given to gemm.c. */
+#include "cpu/cpu.h"
+
+#ifdef DIAL_DNNL
+
+#include <string.h>
+
+#include "base/error.h"
+#include "cpu/gemm.h"
+
+struct di_packed {
+    int64_t out, in;
+    di_gemm *forward, *backward; /* [in, out], [out, in]; NULL: not asked for */
+    float *bias;                 /* [out] or NULL */
+};
+
+/* Rows of one part to w. */
+static void expand(const di_device *dev, const di_weight *part, float *w)
+{
+    size_t row_bytes = di_dtype_row_bytes(part->dtype, part->in);
+
+#pragma omp parallel for num_threads(dev->threads) schedule(static)
+    for (int64_t r = 0; r < part->out; r++) {
+        int64_t from = part->row_map != NULL ? part->row_map[r] : r;
+
+        di_dequantize(part->dtype, (const char *)part->data + (size_t)from * row_bytes,
+                      w + r * part->in, part->in);
+    }
+}
+
+dial_status di_cpu_linear_pack(di_device *dev, const di_weight *part, int n_parts,
+                               const float *bias, unsigned directions, di_packed **out,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_packed *p = di_zalloc(dev->al, sizeof *p);
+    float *w = NULL;
+    size_t n;
+
+    if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
+    p->in = part[0].in;
+    for (int i = 0; i < n_parts; i++) p->out += part[i].out;
+    if (di_mul_size((size_t)p->out, (size_t)p->in, &n)) w = di_new_array(dev->al, n, sizeof *w);
+    if (bias != NULL) p->bias = di_new_array(dev->al, (size_t)p->out, sizeof *bias);
+    if (w == NULL || (bias != NULL && p->bias == NULL))
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a weight of %lld x %lld", (long long)p->out,
+                (long long)p->in);
+    for (int64_t i = 0, at = 0; i < n_parts; at += part[i].out, i++)
+        expand(dev, &part[i], w + at * p->in);
+    if (directions & DI_FORWARD)
+        DI_TRY(di_gemm_new(dev, p->in, p->out, w, 1, p->in, &p->forward, err));
+    if (directions & DI_BACKWARD)
+        DI_TRY(di_gemm_new(dev, p->out, p->in, w, p->in, 1, &p->backward, err));
+    if (bias != NULL) memcpy(p->bias, bias, (size_t)p->out * sizeof *bias);
+    *out = p;
+    p = NULL;
+done:
+    di_free(dev->al, w);
+    di_cpu_linear_free(dev, p);
+    return st;
+}
+
+void di_cpu_linear_free(di_device *dev, di_packed *w)
+{
+    if (w == NULL) return;
+    di_gemm_free(dev, w->forward);
+    di_gemm_free(dev, w->backward);
+    di_free(dev->al, w->bias);
+    di_free(dev->al, w);
+}
+
+size_t di_cpu_linear_bytes(const di_packed *w)
+{
+    return (w->forward != NULL ? di_gemm_bytes(w->forward) : 0) +
+           (w->backward != NULL ? di_gemm_bytes(w->backward) : 0) +
+           (w->bias != NULL ? (size_t)w->out * sizeof *w->bias : 0);
+}
+
+void di_cpu_linear_forward(di_device *dev, const di_packed *w, const di_mat *x, di_mat *y, int add)
+{
+    di_gemm_run(dev, w->forward, x, w->bias, y, add);
+}
+
+void di_cpu_linear_backward(di_device *dev, const di_packed *w, const di_mat *dy, di_mat *dx,
+                            int add)
+{
+    di_gemm_run(dev, w->backward, dy, NULL, dx, add);
+}
+
+#endif

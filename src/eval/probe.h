@@ -1,0 +1,19 @@
+/*
+ * A linear Bradley-Terry probe on frozen embeddings (method.md 4.1, form (c) of `base`):
+ *
+ *     w = argmin (1/n) sum_i softplus(-w . delta_i) + (ridge/2) |w|^2,   delta_i = e_i+ - e_i-
+ *
+ * by Newton steps whose linear systems are solved by conjugate gradients, so that no matrix is
+ * formed. The ridge is 0.01 times the mean of |delta|^2: the same strength whatever the scale of the
+ * model's embeddings.
+ */
+#ifndef DI_EVAL_PROBE_H
+#define DI_EVAL_PROBE_H
+
+#include "base/alloc.h"
+
+/* e [2n, C]: chosen and rejected of each pair in turn; w [C] out. n >= 1. Deterministic. */
+dial_status di_probe_fit(const di_alloc *al, const float *e, int64_t n, int64_t width, float *w,
+                         dial_error *err);
+
+#endif
