@@ -14,7 +14,9 @@
  *     1280 x 576 by 576 x 3072); on processors with AMX slabs of 256 keep a call worth its cost;
  *   - when a shape is first seen, planted rows run through all slabs, at other places, and a slab
  *     whose bits differ from those of 64 rows is not used;
- *   - rows of the last slab that do not exist are zeros in scratch memory.
+ *   - rows of the last slab that do not exist are zeros in scratch memory, and k is filled up with
+ *     zeros to a multiple of 16: the AVX2 code adds the rest of an odd k in another order for the
+ *     last rows of a block.
  *
  * The blocked kernels want dense operands (a strided x or y sends the library to code three times
  * slower), so a product goes to a dense f32 block that stays in the cache; bias, addition, rounding
@@ -33,7 +35,7 @@
 #include "base/error.h"
 #include "cpu/store.h"
 
-enum { MAX_SLABS = 3, SMALL_SLAB = 16, BASE_SLAB = 64, BIG_SLAB = 256, CHUNK = 640 };
+enum { MAX_SLABS = 3, SMALL_SLAB = 16, BASE_SLAB = 64, BIG_SLAB = 256, CHUNK = 640, K_UNIT = 16, PIECES = 4 };
 
 /* ---- the two versions of the interface -------------------------------------------------------
  * Version 3 made descriptors opaque and folded operation descriptors into the creation of a
@@ -125,7 +127,7 @@ typedef struct slab {
     dnnl_memory_t *x, *y, *pad; /* [threads] */
 } slab;
 
-/* One shape: [rows of a slab, k] by [k, n]. */
+/* One shape: [rows of a slab, k] by [k, n]; k is a multiple of K_UNIT. */
 typedef struct plan {
     struct plan *next;
     int64_t k, n;
@@ -367,19 +369,18 @@ static int slab_run(const lane *l, const slab *s, int t, void *x, dnnl_memory_t 
            dnnl_primitive_execute(s->run, l->stream, 4, args) == dnnl_success;
 }
 
-/* Lays out columns [j, j + p->n) of w and returns the memory object that holds them. */
+/* w [p->k, p->n] in the plan's layout, and the memory object that holds it. */
 static dnnl_status_t lay_out(const di_device *dev, const plan *p, const float *w, int64_t k_stride,
-                             int64_t n_stride, void **data, dnnl_memory_t *out, size_t *bytes)
+                             int64_t n_stride, void **data, dnnl_memory_t *out)
 {
     struct di_gemm_cache *c = ((const di_cpu *)dev->priv)->gemm;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
     dnnl_memory_t from = NULL;
     desc plain = {0};
-    size_t size = dnnl_memory_desc_get_size(DESC(p->w));
     dnnl_status_t st = desc_strided(&plain, p->k, p->n, dnnl_f32, k_stride, n_stride);
 
-    *data = di_zalloc(dev->al, size);
+    *data = di_zalloc(dev->al, dnnl_memory_desc_get_size(DESC(p->w)));
     if (*data == NULL) st = dnnl_out_of_memory;
     if (st == dnnl_success)
         st = dnnl_memory_create(&from, DESC(plain), c->engine, (void *)(uintptr_t)w);
@@ -398,7 +399,6 @@ static dnnl_status_t lay_out(const di_device *dev, const plan *p, const float *w
     if (pd != NULL) dnnl_primitive_desc_destroy(pd);
     if (from != NULL) dnnl_memory_destroy(from);
     desc_free(&plain);
-    *bytes += size;
     return st;
 }
 
@@ -440,7 +440,7 @@ static int run_planted(const di_device *dev, const plan *p, const slab *s, const
 /* Keeps the slabs whose rows have the bits of the base slab's (the first), at any place. */
 static dial_status compare_slabs(const di_device *dev, plan *p, dial_error *err)
 {
-    size_t nx = (size_t)(BIG_SLAB * p->k), ny = (size_t)(BIG_SLAB * p->n), bytes = 0;
+    size_t nx = (size_t)(BIG_SLAB * p->k), ny = (size_t)(BIG_SLAB * p->n);
     float *x = di_new_array(dev->al, nx, sizeof *x), *y0 = di_new_array(dev->al, ny, sizeof *y0);
     float *y = di_new_array(dev->al, ny, sizeof *y);
     float *plain = di_new_array(dev->al, (size_t)(p->k * p->n), sizeof *plain);
@@ -454,7 +454,7 @@ static dial_status compare_slabs(const di_device *dev, plan *p, dial_error *err)
                 (long long)p->k, (long long)p->n);
     plant(x, (int64_t)nx, 1);
     plant(plain, p->k * p->n, 2);
-    TRY_DNNL(lay_out(dev, p, plain, p->n, 1, &data, &w, &bytes), "lay out a weight");
+    TRY_DNNL(lay_out(dev, p, plain, p->n, 1, &data, &w), "lay out a weight");
     if (!run_planted(dev, p, &p->slab[0], x, w, 0, y0))
         DI_FAIL(err, DIAL_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld",
                 (long long)p->k, (long long)p->n);
@@ -542,6 +542,34 @@ done:
 
 /* ---- prepared matrices ------------------------------------------------------------------------ */
 
+/* Chunk i of g from the columns that begin at w, filled up to k of the plan. */
+static dial_status add_chunk(di_device *dev, di_gemm *g, int i, const float *w, int64_t k_stride,
+                             int64_t n_stride, dial_error *err)
+{
+    int64_t cols = g->n - i * g->width < g->width ? g->n - i * g->width : g->width;
+    int64_t k = (g->k + K_UNIT - 1) / K_UNIT * K_UNIT;
+    dial_status st = DIAL_OK;
+    float *filled = NULL;
+
+    DI_TRY(find_plan(dev, k, cols, &g->plan[i], err));
+    if (k != g->k) {
+        filled = di_new_array(dev->al, (size_t)(k * cols), sizeof *filled);
+        if (filled == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
+        for (int64_t r = 0; r < g->k; r++)
+            for (int64_t j = 0; j < cols; j++)
+                filled[r * cols + j] = w[r * k_stride + j * n_stride];
+        w = filled;
+        k_stride = cols;
+        n_stride = 1;
+    }
+    TRY_DNNL(lay_out(dev, g->plan[i], w, k_stride, n_stride, &g->data[i], &g->w[i]),
+             "lay out a weight");
+    g->bytes += dnnl_memory_desc_get_size(DESC(g->plan[i]->w));
+done:
+    di_free(dev->al, filled);
+    return st;
+}
+
 dial_status di_gemm_new(di_device *dev, int64_t k, int64_t n, const float *w, int64_t k_stride,
                         int64_t n_stride, di_gemm **out, dial_error *err)
 {
@@ -559,14 +587,8 @@ dial_status di_gemm_new(di_device *dev, int64_t k, int64_t n, const float *w, in
     g->data = di_new_array(dev->al, (size_t)g->n_chunks, sizeof *g->data);
     if (g->plan == NULL || g->w == NULL || g->data == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
-    for (int i = 0; i < g->n_chunks; i++) {
-        int64_t j = i * g->width, cols = n - j < g->width ? n - j : g->width;
-
-        DI_TRY(find_plan(dev, k, cols, &g->plan[i], err));
-        TRY_DNNL(lay_out(dev, g->plan[i], w + j * n_stride, k_stride, n_stride, &g->data[i],
-                         &g->w[i], &g->bytes),
-                 "lay out a weight");
-    }
+    for (int i = 0; i < g->n_chunks; i++)
+        DI_TRY(add_chunk(dev, g, i, w + i * g->width * n_stride, k_stride, n_stride, err));
     *out = g;
     g = NULL;
 done:
@@ -613,19 +635,18 @@ static void run_slab(const job *b, const slab *s, int i, int64_t r, int64_t rows
     const plan *p = b->g->plan[i];
     const lane *l = &((const di_cpu *)b->dev->priv)->gemm->lane[t];
     di_dtype type = p->bf16 ? DI_BF16 : DI_F32;
-    di_mat from = {element(b->x, r, 0), b->x->dtype, rows, p->k, b->x->stride};
+    di_mat from = {element(b->x, r, 0), b->x->dtype, rows, b->g->k, b->x->stride};
     di_mat to = {element(b->y, r, i * b->g->width), b->y->dtype, rows, p->n, b->y->stride};
     void *x = from.data;
     int ok;
 
     if (rows < s->rows || from.stride != p->k || from.dtype != type) {
-        di_mat dense = {l->x, type, rows, p->k, p->k};
+        di_mat dense = {l->x, type, rows, b->g->k, p->k};
 
         x = l->x;
+        if (rows < s->rows || b->g->k < p->k)
+            memset(x, 0, (size_t)(s->rows * p->k) * di_act_bytes(type));
         di_store(di_cpu_isa(b->dev), &from, NULL, &dense, 0);
-        if (rows < s->rows)
-            memset((char *)x + (size_t)(rows * p->k) * di_act_bytes(type), 0,
-                   (size_t)((s->rows - rows) * p->k) * di_act_bytes(type));
     }
     ok = slab_run(l, s, t, x, b->g->w[i], l->y);
     if (!ok) /* a failure of the library must not look like a result */
@@ -653,28 +674,36 @@ static void run_groups(const job *b, int i, int64_t g0, int64_t g1, int t)
 }
 
 /*
- * The grid in the order chunk by chunk: each thread takes an equal stretch of it, so it passes
- * over the rows with one chunk of w in its cache, and few rows are spread over columns instead.
+ * The grid in the order chunk by chunk, cut into equal pieces: within one a thread passes over the
+ * rows with one chunk of w in its cache, and few rows are spread over columns instead. Threads
+ * take the next piece as they come, so one that the system holds up delays little; which thread
+ * computes a row has no influence on it.
  */
 void di_gemm_run(di_device *dev, const di_gemm *g, const di_mat *x, const float *bias, di_mat *y,
                  int add)
 {
     const job b = {dev, g, x, bias, y, add};
     int64_t groups = (x->rows + SMALL_SLAB - 1) / SMALL_SLAB, total = groups * g->n_chunks;
+    int64_t pieces = total < PIECES * dev->threads ? total : PIECES * dev->threads;
     int threads = total < dev->threads ? (int)total : dev->threads;
 
     if (total == 0) return;
 #pragma omp parallel num_threads(threads)
     {
-        int t = omp_get_thread_num(), n = omp_get_num_threads();
-        int64_t lo = total * t / n, hi = total * (t + 1) / n;
+        int t = omp_get_thread_num();
 
         omp_set_num_threads(1); /* this thread's own setting, for library code that asks again */
-        while (lo < hi) {
-            int64_t first = lo % groups, last = first + hi - lo < groups ? first + hi - lo : groups;
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < pieces; i++) {
+            int64_t lo = total * i / pieces, hi = total * (i + 1) / pieces;
 
-            run_groups(&b, (int)(lo / groups), first, last, t);
-            lo += last - first;
+            while (lo < hi) {
+                int64_t first = lo % groups;
+                int64_t last = first + hi - lo < groups ? first + hi - lo : groups;
+
+                run_groups(&b, (int)(lo / groups), first, last, t);
+                lo += last - first;
+            }
         }
     }
 }

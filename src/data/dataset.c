@@ -55,7 +55,6 @@ typedef struct entry {
     di_seq seq;            /* id: not set yet */
     size_t bytes, n_bytes; /* prompt, 0, response in loader.bytes */
     size_t ids;            /* offset in loader.ids */
-    int has_border;
 } entry;
 
 typedef struct loader {
@@ -137,8 +136,9 @@ done:
     return st;
 }
 
-/* The text whose bytes are the last n_bytes of l->bytes, or -1; *slot: where it is or belongs. */
-static int32_t lookup(const loader *l, uint64_t hash, size_t n_bytes, int has_border, size_t *slot)
+/* The text whose bytes are the last n_bytes of l->bytes, or -1; *slot: where it is or belongs.
+ * Whether a text has a border is settled by the file's schema, so it need not be compared. */
+static int32_t lookup(const loader *l, uint64_t hash, size_t n_bytes, size_t *slot)
 {
     const char *bytes = l->bytes.data + l->bytes.size - n_bytes;
     size_t k = hash & (l->n_slot - 1);
@@ -146,7 +146,7 @@ static int32_t lookup(const loader *l, uint64_t hash, size_t n_bytes, int has_bo
     for (; l->slot[k] >= 0; k = (k + 1) & (l->n_slot - 1)) {
         const entry *e = &l->text[l->slot[k]];
 
-        if (e->seq.hash == hash && e->n_bytes == n_bytes && e->has_border == has_border &&
+        if (e->seq.hash == hash && e->n_bytes == n_bytes &&
             memcmp(l->bytes.data + e->bytes, bytes, n_bytes) == 0)
             break;
     }
@@ -170,10 +170,7 @@ static dial_status add_text(loader *l, const di_text *t, size_t n_bytes, uint64_
     GROW(l, text, l->n_text, text_cap, 1);
     GROW(l, ids, l->n_ids, ids_cap, (size_t)n);
     e = &l->text[l->n_text];
-    *e = (entry){.bytes = l->bytes.size - n_bytes,
-                 .n_bytes = n_bytes,
-                 .ids = l->n_ids,
-                 .has_border = t->has_border};
+    *e = (entry){.bytes = l->bytes.size - n_bytes, .n_bytes = n_bytes, .ids = l->n_ids};
     e->seq.n = n;
     e->seq.hash = hash;
     e->seq.prompt_hash = di_fnv1a(t->prompt, t->prompt_size);
@@ -200,7 +197,7 @@ static dial_status intern(loader *l, const di_text *t, int32_t *index, dial_erro
     di_buf_append(&l->bytes, t->response, t->response_size);
     DI_TRY(di_buf_status(&l->bytes, err));
     hash = di_fnv1a(l->bytes.data + before, n_bytes);
-    *index = lookup(l, hash, n_bytes, t->has_border, &slot);
+    *index = lookup(l, hash, n_bytes, &slot);
     if (*index >= 0) {
         l->bytes.size = before;
         goto done;

@@ -13,33 +13,31 @@
 #include "base/json.h"
 #include "model/config_parts.h"
 
-enum { REQUIRED = -1 };
-
 typedef struct family {
-    const char *type, *arch; /* model_type and what we call it */
-    int64_t vocab, width, mlp, layers, heads; /* for an absent key; REQUIRED: it has to be there */
-    int64_t kv_heads, head_dim;               /* 0: heads, width/heads */
+    const char *type, *arch;    /* model_type and what we call it */
+    int64_t kv_heads, head_dim; /* for an absent key; 0: heads, width/heads */
     int64_t context, window;
     double rope_base;
-    double scalar;                /* query_pre_attn_scalar; 0: the head size */
+    double scalar; /* query_pre_attn_scalar; 0: the head size */
     double attn_cap, logit_cap;
     int gemma;                    /* gelu, scaled embeddings, 1 + w norms, tied head */
     int qkv_bias, attention_bias; /* always biases on q, k, v / the key attention_bias counts */
     int qk_norm, post_norms;
+    int64_t size[5]; /* V, C, F, L, H for an absent key; 0: it has to be there */
 } family;
 
 /* clang-format off */
-#define NEED REQUIRED, REQUIRED, REQUIRED, REQUIRED, REQUIRED
 static const family families[] = {
-    /*                             V, C, F, L, H                   K    D  context window base  scalar caps  g  b ab qk post */
-    {"llama",       "llama",   NEED,                              0,   0,   2048,    0, 1e4,   0,  0,  0, 0, 0, 1, 0, 0},
-    {"mistral",     "mistral", NEED,                              0,   0, 131072, 4096, 1e4,   0,  0,  0, 0, 0, 0, 0, 0},
-    {"qwen2",       "qwen2",   NEED,                              0,   0,  32768, 4096, 1e4,   0,  0,  0, 0, 1, 0, 0, 0},
-    {"qwen3",       "qwen3",   NEED,                              0, 128,  32768, 4096, 1e4,   0,  0,  0, 0, 0, 1, 1, 0},
-    {"gemma",       "gemma",   NEED,                              0, 256,   8192,    0, 1e4,   0,  0,  0, 1, 0, 1, 0, 0},
-    {"gemma2",      "gemma2",  NEED,                              0, 256,   8192, 4096, 1e4, 256, 50, 30, 1, 0, 1, 0, 1},
+    /*                         K    D context window base scalar caps gemma b ab qk post size */
+    {"llama",       "llama",   0,   0,   2048,    0, 1e4,   0,  0,  0, 0,   0, 1, 0, 0, {0}},
+    {"mistral",     "mistral", 0,   0, 131072, 4096, 1e4,   0,  0,  0, 0,   0, 0, 0, 0, {0}},
+    {"qwen2",       "qwen2",   0,   0,  32768, 4096, 1e4,   0,  0,  0, 0,   1, 0, 0, 0, {0}},
+    {"qwen3",       "qwen3",   0, 128,  32768, 4096, 1e4,   0,  0,  0, 0,   0, 1, 1, 0, {0}},
+    {"gemma",       "gemma",   0, 256,   8192,    0, 1e4,   0,  0,  0, 1,   0, 1, 0, 0, {0}},
+    {"gemma2",      "gemma2",  0, 256,   8192, 4096, 1e4, 256, 50, 30, 1,   0, 1, 0, 1, {0}},
     /* the text part of the larger Gemma 3 files names only what differs from these */
-    {"gemma3_text", "gemma3",  262208, 2304, 9216, 26, 8,         4, 256, 131072, 4096, 1e6, 256,  0,  0, 1, 0, 1, 1, 1},
+    {"gemma3_text", "gemma3",  4, 256, 131072, 4096, 1e6, 256,  0,  0, 1,   0, 1, 1, 1,
+     {262208, 2304, 9216, 26, 8}},
 };
 /* clang-format on */
 
@@ -65,8 +63,9 @@ static void fail_key(reader *r, const char *key, const char *hint, const char *f
                          DI_FMT("%s: %s%s", r->where, r->part, key), hint, "%s", message);
 }
 
-static const char family_hint[] = "use a model of one of the families llama, mistral, qwen2, qwen3, "
-                                  "gemma, gemma2 or gemma3 as its authors published it";
+static const char family_hint[] =
+    "use a model of one of the families llama, mistral, qwen2, qwen3, "
+    "gemma, gemma2 or gemma3 as its authors published it";
 static const char check_hint[] = "check config.json against the model's page";
 
 /* A key that is absent or null counts as not given. */
@@ -81,11 +80,17 @@ static int64_t get_int(reader *r, const char *key, int64_t otherwise)
 {
     const json_t *v = get(r, key);
 
-    if (v == NULL && otherwise == REQUIRED) fail_key(r, key, check_hint, "the key is missing");
     if (v == NULL) return otherwise;
     if (!json_is_integer(v) || json_integer_value(v) < 0)
         fail_key(r, key, check_hint, "expected an integer of at least 0");
     return json_integer_value(v);
+}
+
+/* otherwise 0: the key is required. */
+static int64_t get_size(reader *r, const char *key, int64_t otherwise)
+{
+    if (otherwise == 0 && get(r, key) == NULL) fail_key(r, key, check_hint, "the key is missing");
+    return get_int(r, key, otherwise);
 }
 
 static double get_number(reader *r, const char *key, double otherwise)
@@ -184,11 +189,11 @@ static const family *find_family(reader *r, const json_t *top)
 
 static void read_sizes(reader *r, const family *f, di_config *c)
 {
-    c->vocab = get_int(r, "vocab_size", f->vocab);
-    c->width = get_int(r, "hidden_size", f->width);
-    c->mlp = get_int(r, "intermediate_size", f->mlp);
-    c->layers = get_int(r, "num_hidden_layers", f->layers);
-    c->heads = get_int(r, "num_attention_heads", f->heads);
+    c->vocab = get_size(r, "vocab_size", f->size[0]);
+    c->width = get_size(r, "hidden_size", f->size[1]);
+    c->mlp = get_size(r, "intermediate_size", f->size[2]);
+    c->layers = get_size(r, "num_hidden_layers", f->size[3]);
+    c->heads = get_size(r, "num_attention_heads", f->size[4]);
     c->kv_heads = get_int(r, "num_key_value_heads", f->kv_heads > 0 ? f->kv_heads : c->heads);
     c->context = get_int(r, "max_position_embeddings", f->context);
     c->norm_eps = (float)get_number(r, "rms_norm_eps", 1e-6);
@@ -212,7 +217,8 @@ static void read_graph(reader *r, const family *f, di_config *c)
         fail_key(r, "hidden_act", family_hint, "expected silu, found '%.60s'", act);
     /* the first Gemma files say "gelu", and their authors meant the approximation by tanh */
     if (f->gemma && strcmp(act, "gelu_pytorch_tanh") != 0 && strcmp(act, "gelu") != 0)
-        fail_key(r, "hidden_activation", family_hint, "expected gelu_pytorch_tanh, found '%.60s'", act);
+        fail_key(r, "hidden_activation", family_hint, "expected gelu_pytorch_tanh, found '%.60s'",
+                 act);
     c->act = f->gemma ? DI_GELU_TANH : DI_SILU;
     c->tied = get_bool(r, "tie_word_embeddings", f->gemma);
     c->qkv_bias = f->qkv_bias || bias;
@@ -258,8 +264,8 @@ static void read_windows(reader *r, const family *f, di_config *c)
     int none = json_is_null(json_object_get(r->obj, "sliding_window"));
     int64_t window = none ? 0 : get_int(r, "sliding_window", f->window);
     int64_t first = qwen ? get_int(r, "max_window_layers", 28) : 0;
-    int64_t pattern = gemma3 ? get_int(r, "sliding_window_pattern",
-                                       get_int(r, "_sliding_window_pattern", 6)) : 0;
+    int64_t pattern =
+        gemma3 ? get_int(r, "sliding_window_pattern", get_int(r, "_sliding_window_pattern", 6)) : 0;
 
     if (f->window == 0) window = 0; /* llama, gemma: the graph has none */
     if (qwen && !get_bool(r, "use_sliding_window", 0)) window = 0;
@@ -270,17 +276,20 @@ static void read_windows(reader *r, const family *f, di_config *c)
                                     : windowed(f, i, pattern, first) && (window > 0 || gemma3);
 
         if (sliding < 0 || (sliding && f->window == 0))
-            fail_key(r, "layer_types", family_hint, "layer %" PRId64 " has a kind of attention that "
-                     "this family does not know", i);
+            fail_key(r, "layer_types", family_hint,
+                     "layer %" PRId64 " has a kind of attention that "
+                     "this family does not know",
+                     i);
         if (sliding && window == 0)
-            fail_key(r, "sliding_window", check_hint, "layer %" PRId64
-                     " is windowed, but no window is given", i);
+            fail_key(r, "sliding_window", check_hint,
+                     "layer %" PRId64 " is windowed, but no window is given", i);
         c->window[i] = sliding == 1 ? window : 0;
         c->rope_local[i] = gemma3 && sliding == 1;
     }
 }
 
-/* One set of RoPE parameters: obj holds type and scaling, base is what applies without rope_theta. */
+/* One set of RoPE parameters: obj holds type and scaling, base is what applies without rope_theta.
+ */
 static void read_rope(reader *r, const json_t *obj, double base, di_rope *out)
 {
     reader sub = {.obj = obj, .where = r->where, .part = "rope_parameters.", .err = r->err};
@@ -292,8 +301,10 @@ static void read_rope(reader *r, const json_t *obj, double base, di_rope *out)
         type = get_string(&sub, "rope_type", get_string(&sub, "type", "default"));
         rope.base = get_number(&sub, "rope_theta", base);
     }
-    if (strcmp(type, "linear") == 0) rope.kind = DI_ROPE_LINEAR;
-    else if (strcmp(type, "llama3") == 0) rope.kind = DI_ROPE_LLAMA3;
+    if (strcmp(type, "linear") == 0)
+        rope.kind = DI_ROPE_LINEAR;
+    else if (strcmp(type, "llama3") == 0)
+        rope.kind = DI_ROPE_LLAMA3;
     else if (strcmp(type, "default") != 0)
         fail_key(&sub, "rope_type", family_hint,
                  "expected default, linear or llama3, found '%.60s', which is not supported", type);

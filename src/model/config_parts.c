@@ -49,12 +49,14 @@ dial_status di_config_check(const di_config *c, const char *where, dial_error *e
 
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (row[i].value < row[i].min || row[i].value > row[i].max)
-            DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "check that this is a model of a supported family",
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, where,
+                       "check that this is a model of a supported family",
                        "expected %" PRId64 " to %" PRId64 " %s, found %" PRId64, row[i].min,
                        row[i].max, row[i].name, row[i].value);
     if (c->heads % c->kv_heads != 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "check the numbers of heads",
-                   "expected heads to be a multiple of key/value heads, found %" PRId64 " and %" PRId64,
+                   "expected heads to be a multiple of key/value heads, found %" PRId64
+                   " and %" PRId64,
                    c->heads, c->kv_heads);
     if (c->head_dim % 2 != 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "check the head size",
@@ -64,9 +66,10 @@ dial_status di_config_check(const di_config *c, const char *where, dial_error *e
                    "expected an epsilon between 0 and 1, found %g", (double)c->norm_eps);
     if (!(c->attn_scale > 0) || !isfinite(c->attn_scale) || !(c->attn_cap >= 0) ||
         !isfinite(c->attn_cap) || !(c->logit_cap >= 0) || !isfinite(c->logit_cap))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "check the attention scale and the soft caps",
-                   "expected an attention scale above 0 and soft caps of at least 0, found %g, %g, %g",
-                   (double)c->attn_scale, (double)c->attn_cap, (double)c->logit_cap);
+        DI_FAIL_AT(
+            err, DIAL_ERR_INPUT, where, "check the attention scale and the soft caps",
+            "expected an attention scale above 0 and soft caps of at least 0, found %g, %g, %g",
+            (double)c->attn_scale, (double)c->attn_cap, (double)c->logit_cap);
     for (int64_t i = 0; i < c->head_dim / 2; i++)
         if (!isfinite(c->freq[i]) || !(c->freq[i] > 0) || !isfinite(c->freq_local[i]) ||
             !(c->freq_local[i] > 0))

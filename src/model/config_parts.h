@@ -8,9 +8,9 @@ typedef enum di_rope_kind { DI_ROPE_DEFAULT, DI_ROPE_LINEAR, DI_ROPE_LLAMA3 } di
 
 typedef struct di_rope {
     di_rope_kind kind;
-    double base;                  /* theta */
-    double factor;                /* linear, llama3 */
-    double low, high, original;   /* llama3 */
+    double base;                /* theta */
+    double factor;              /* linear, llama3 */
+    double low, high, original; /* llama3 */
 } di_rope;
 
 /*

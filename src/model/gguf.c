@@ -11,8 +11,22 @@
 
 #include "base/error.h"
 
-enum { T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STRING, T_ARRAY, T_U64, T_I64, T_F64,
-       T_COUNT };
+enum {
+    T_U8,
+    T_I8,
+    T_U16,
+    T_I16,
+    T_U32,
+    T_I32,
+    T_F32,
+    T_BOOL,
+    T_STRING,
+    T_ARRAY,
+    T_U64,
+    T_I64,
+    T_F64,
+    T_COUNT
+};
 enum { NAME_SIZE = 64 }; /* a tensor's name with its final 0 */
 
 static const size_t type_size[T_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -58,8 +72,7 @@ typedef struct cursor {
 } cursor;
 
 /* Keeps the first failure. at: the byte it is about; hint NULL: the file is damaged. */
-static void fail_at(cursor *c, size_t at, const char *hint, const char *fmt, ...)
-    DIAL_PRINTF(4, 5);
+static void fail_at(cursor *c, size_t at, const char *hint, const char *fmt, ...) DIAL_PRINTF(4, 5);
 static void fail_at(cursor *c, size_t at, const char *hint, const char *fmt, ...)
 {
     char message[400];
@@ -145,12 +158,14 @@ static void read_array(cursor *c, pair *p)
         fail_at(c, at, NULL, "expected array items of type 0 to 12 but 9, found %" PRIu32,
                 p->item_type);
     if (c->st != DIAL_OK) return;
-    p->n = take_count(c, p->item_type == T_STRING ? 8 : type_size[p->item_type], "items of an array");
+    p->n =
+        take_count(c, p->item_type == T_STRING ? 8 : type_size[p->item_type], "items of an array");
     p->value = c->data + c->at;
     if (p->item_type != T_STRING)
         take(c, (uint64_t)p->n * type_size[p->item_type], "an array"); /* bounded by take_count */
     else
-        for (size_t i = 0; i < p->n && c->st == DIAL_OK; i++) take_string(c, "a string of an array");
+        for (size_t i = 0; i < p->n && c->st == DIAL_OK; i++)
+            take_string(c, "a string of an array");
 }
 
 static void read_pair(cursor *c, pair *p)
@@ -263,10 +278,10 @@ const char *di_gguf_type_name(uint32_t id, char buf[24])
         uint32_t id;
         const char *name;
     } other[] = {
-        {10, "Q2_K"},   {11, "Q3_K"},    {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-        {18, "IQ3_XXS"}, {19, "IQ1_S"},  {20, "IQ4_NL"}, {21, "IQ3_S"},  {22, "IQ2_S"},
-        {23, "IQ4_XS"}, {24, "I8"},      {25, "I16"},   {26, "I32"},     {27, "I64"},
-        {28, "F64"},    {29, "IQ1_M"},   {34, "TQ1_0"}, {35, "TQ2_0"},   {39, "MXFP4"},
+        {10, "Q2_K"},    {11, "Q3_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"},
+        {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},
+        {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},
+        {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"},
     };
     di_dtype t = di_dtype_from_gguf(id);
 
@@ -309,8 +324,9 @@ static void read_tensor(cursor *c, char name[NAME_SIZE], di_gguf_tensor *t, uint
 
         if (c->st == DIAL_OK &&
             (dim > INT64_MAX || !di_mul_size(count, (size_t)dim, &count) || count > INT64_MAX))
-            fail_at(c, c->at - 8, NULL, "tensor '%s': dimension %" PRIu32 " of %" PRIu64
-                    " makes a size beyond 63 bits", name, i, dim);
+            fail_at(c, c->at - 8, NULL,
+                    "tensor '%s': dimension %" PRIu32 " of %" PRIu64 " makes a size beyond 63 bits",
+                    name, i, dim);
         t->dim[i] = (int64_t)dim;
     }
     t->n_dims = (int)n_dims;
@@ -321,8 +337,8 @@ static void read_tensor(cursor *c, char name[NAME_SIZE], di_gguf_tensor *t, uint
     if (t->dim[0] % di_dtype_block(t->dtype) != 0)
         fail_at(c, at, NULL, "tensor '%s': rows of %" PRId64 " elements are no whole blocks of %s",
                 name, t->dim[0], di_dtype_name(t->dtype));
-    else if (!di_mul_size(count / (size_t)di_dtype_block(t->dtype),
-                          di_dtype_block_bytes(t->dtype), &bytes))
+    else if (!di_mul_size(count / (size_t)di_dtype_block(t->dtype), di_dtype_block_bytes(t->dtype),
+                          &bytes))
         fail_at(c, at, NULL, "tensor '%s': its size is beyond 64 bits", name);
     t->bytes = bytes;
 }
@@ -342,7 +358,8 @@ static size_t data_start(cursor *c, const part *p)
         fail_at(c, c->at, NULL, "general.alignment %" PRId64 " is beyond the file", alignment);
     start &= ~((size_t)alignment - 1);
     if (c->st == DIAL_OK && start > c->size)
-        fail_at(c, c->at, NULL, "the file ends before its tensor data, expected at byte %zu", start);
+        fail_at(c, c->at, NULL, "the file ends before its tensor data, expected at byte %zu",
+                start);
     return start;
 }
 
@@ -357,8 +374,10 @@ static void place_tensor(cursor *c, const part *p, di_gguf_tensor *t, uint64_t o
         fail_at(c, at, NULL, "tensor '%s': offset %" PRIu64 " is no multiple of %" PRId64, t->name,
                 offset, alignment);
     else if (offset > c->size - start || t->bytes > c->size - start - (size_t)offset)
-        fail_at(c, at, NULL, "tensor '%s': %zu bytes at offset %" PRIu64
-                " of the data end beyond the file of %zu bytes", t->name, t->bytes, offset, c->size);
+        fail_at(c, at, NULL,
+                "tensor '%s': %zu bytes at offset %" PRIu64
+                " of the data end beyond the file of %zu bytes",
+                t->name, t->bytes, offset, c->size);
     if (c->st == DIAL_OK) t->data = c->data + start + offset;
 }
 
@@ -462,7 +481,8 @@ static dial_status join_parts(di_gguf *g, dial_error *err)
     memcpy(g->named, g->at, n * sizeof *g->at);
     qsort(g->named, n, sizeof *g->named, by_place);
     for (size_t i = 1; i < n; i++)
-        if ((uintptr_t)g->named[i]->data - (uintptr_t)g->named[i - 1]->data < g->named[i - 1]->bytes)
+        if ((uintptr_t)g->named[i]->data - (uintptr_t)g->named[i - 1]->data <
+            g->named[i - 1]->bytes)
             DI_FAIL_AT(err, DIAL_ERR_INPUT, g->part[0].path, damaged,
                        "tensors '%s' and '%s' overlap", g->named[i - 1]->name, g->named[i]->name);
     qsort(g->named, n, sizeof *g->named, by_name);
@@ -557,12 +577,14 @@ static dial_status open_split(const di_alloc *al, const char *path, int64_t coun
     if (stem == 0 || count > 99999)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, path, "give the parts their names back",
                    "expected a name that ends in -00001-of-%05" PRId64
-                   ".gguf, since the file says that it is split", count);
+                   ".gguf, since the file says that it is split",
+                   count);
     g = new_gguf(al, (size_t)count);
     name = di_new(al, n);
     if (g == NULL || name == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", path);
     for (int64_t i = 0; i < count; i++) {
-        snprintf(name, n, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", (int)stem, path, i + 1, count);
+        snprintf(name, n, "%.*s-%05" PRId64 "-of-%05" PRId64 ".gguf", (int)stem, path, i + 1,
+                 count);
         DI_TRY(add_part(g, name, err));
         if (part_int(&g->part[i], "split.no", -1) != i ||
             part_int(&g->part[i], "split.count", -1) != count)

@@ -15,12 +15,12 @@ typedef struct di_gguf di_gguf;
 
 typedef struct di_gguf_tensor {
     const char *name;
-    di_dtype dtype;      /* DI_DTYPE_COUNT: a type that dial does not read */
+    di_dtype dtype; /* DI_DTYPE_COUNT: a type that dial does not read */
     uint32_t type_id;
-    int64_t dim[4];      /* as stored: dim[0] contiguous; 1 beyond n_dims */
+    int64_t dim[4]; /* as stored: dim[0] contiguous; 1 beyond n_dims */
     int n_dims;
     const void *data;
-    size_t bytes;        /* 0 where dtype is DI_DTYPE_COUNT */
+    size_t bytes; /* 0 where dtype is DI_DTYPE_COUNT */
 } di_gguf_tensor;
 
 /*
@@ -57,7 +57,7 @@ int di_gguf_string(const di_gguf *g, const char *key, di_str *out);
 
 /* Arrays of metadata, item by item. Strings are walked in order with a position from 0. */
 typedef struct di_gguf_array {
-    uint32_t type;             /* of the items: 0..12, never 9 */
+    uint32_t type; /* of the items: 0..12, never 9 */
     size_t n;
     const unsigned char *data; /* unaligned */
 } di_gguf_array;

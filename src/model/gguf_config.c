@@ -8,16 +8,17 @@
 #include "base/error.h"
 #include "model/config_parts.h"
 
-/* What the architecture settles by itself. Widths of windows and bases are defaults for absent keys. */
+/* What the architecture settles by itself; window and bases are for absent keys. */
 typedef struct arch {
     const char *name;
-    int64_t window, pattern;   /* window 0: none unless the key is there */
-    double local_base;         /* 0: windowed layers rotate like all others */
+    int64_t window, pattern; /* window 0: none unless the key is there */
+    double local_base;       /* 0: windowed layers rotate like all others */
     float attn_cap, logit_cap;
     int gemma, qkv_bias, qk_norm, post_norms;
-    int64_t big_layers;        /* so many layers: the 27B model, with an attention scale of its own */
+    int64_t big_layers; /* layers of the 27B model, which has an attention scale of its own */
 } arch;
 
+/* clang-format off */
 static const arch archs[] = {
     /* name     window pattern local_base  caps     gemma bias qk post big */
     {"llama",        0,      0,         0,  0,  0,     0,   0,  0,   0,  0},
@@ -27,6 +28,7 @@ static const arch archs[] = {
     {"gemma2",    4096,      2,         0, 50, 30,     1,   0,  0,   1, 46},
     {"gemma3",       0,      6,     10000,  0,  0,     1,   0,  1,   1, 62},
 };
+/* clang-format on */
 
 typedef struct reader {
     const di_gguf *g;
@@ -43,10 +45,10 @@ static const char convert[] = "convert the model again with a current converter"
 static void fail_key(reader *r, const char *key, const char *expected)
 {
     if (r->st != DIAL_OK) return;
-    r->st = di_error_set(r->err, DIAL_ERR_INPUT, __FILE__, __LINE__,
-                         DI_FMT("%s: %s", r->path, KEY(r, key)), convert, "%s %s",
-                         di_gguf_has(r->g, KEY(r, key)) ? "expected" : "the key is missing, expected",
-                         expected);
+    r->st = di_error_set(
+        r->err, DIAL_ERR_INPUT, __FILE__, __LINE__, DI_FMT("%s: %s", r->path, KEY(r, key)), convert,
+        "%s %s", di_gguf_has(r->g, KEY(r, key)) ? "expected" : "the key is missing, expected",
+        expected);
 }
 
 /* A number, or an array of equal numbers (one per layer). otherwise < 0: the key is required. */
@@ -65,7 +67,8 @@ static int64_t get_int(reader *r, const char *key, int64_t otherwise)
         if (!di_gguf_item_int(&a, 0, &v)) fail_key(r, key, "an integer for each layer");
         for (size_t i = 1; r->st == DIAL_OK && i < a.n; i++)
             if (!di_gguf_item_int(&a, i, &next) || next != v)
-                fail_key(r, key, "the same integer for all layers; layers that differ are not supported");
+                fail_key(r, key,
+                         "the same integer for all layers; layers that differ are not supported");
     } else if (!di_gguf_int(r->g, full, &v)) {
         fail_key(r, key, "an integer");
     }
@@ -101,18 +104,20 @@ static dial_status find_arch(const di_gguf *g, const arch **out, dial_error *err
     di_str name = {NULL, 0};
 
     if (!di_gguf_string(g, "general.architecture", &name))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT,
-                   DI_FMT("%s: general.architecture", di_gguf_part_path(g, 0)), convert,
-                   "expected the name of an architecture");
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: general.architecture", di_gguf_part_path(g, 0)),
+                   convert, "expected the name of an architecture");
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
-        if (strlen(archs[i].name) == name.size && memcmp(archs[i].name, name.data, name.size) == 0) {
+        if (strlen(archs[i].name) == name.size &&
+            memcmp(archs[i].name, name.data, name.size) == 0) {
             *out = &archs[i];
             goto done;
         }
-    DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: general.architecture", di_gguf_part_path(g, 0)),
-               "use a model of one of these families",
-               "architecture '%.*s' is not supported; expected llama, qwen2, qwen3, gemma, gemma2 or "
-               "gemma3", (int)(name.size < 60 ? name.size : 60), name.data);
+    DI_FAIL_AT(
+        err, DIAL_ERR_INPUT, DI_FMT("%s: general.architecture", di_gguf_part_path(g, 0)),
+        "use a model of one of these families",
+        "architecture '%.*s' is not supported; expected llama, qwen2, qwen3, gemma, gemma2 or "
+        "gemma3",
+        (int)(name.size < 60 ? name.size : 60), name.data);
 done:
     return st;
 }
@@ -137,7 +142,8 @@ static void read_sizes(reader *r, di_config *c)
     if (get_int(r, "attention.value_length", c->head_dim) != c->head_dim)
         fail_key(r, "attention.value_length", "the value of key_length; others are not supported");
     if (get_int(r, "rope.dimension_count", c->head_dim) != c->head_dim)
-        fail_key(r, "rope.dimension_count", "the value of key_length; partial RoPE is not supported");
+        fail_key(r, "rope.dimension_count",
+                 "the value of key_length; partial RoPE is not supported");
     if (r->st == DIAL_OK && (embed == NULL || embed->n_dims != 2))
         r->st = di_error_set(r->err, DIAL_ERR_INPUT, __FILE__, __LINE__,
                              DI_FMT("%s: tensor 'token_embd.weight'", r->path), convert,
@@ -163,8 +169,8 @@ static void read_rope(reader *r, const arch *a, di_config *c)
     } else if (kind.size != 4 || memcmp(kind.data, "none", 4) != 0) {
         fail_key(r, "rope.scaling.type", "none or linear; other scalings are not supported");
     }
-    if (divisor != NULL && (divisor->dtype != DI_F32 || divisor->n_dims != 1 ||
-                            divisor->dim[0] != c->head_dim / 2))
+    if (divisor != NULL &&
+        (divisor->dtype != DI_F32 || divisor->n_dims != 1 || divisor->dim[0] != c->head_dim / 2))
         fail_key(r, "rope.dimension_count", "rope_freqs.weight to hold half as many F32 values");
     local.base = get_float(r, "rope.freq_base_swa", a->local_base > 0 ? a->local_base : rope.base);
     if (r->st != DIAL_OK || c->head_dim < 2 ||
@@ -177,7 +183,7 @@ static void read_rope(reader *r, const arch *a, di_config *c)
         memcpy(c->freq_local, c->freq, sizeof c->freq);
 }
 
-/* Window of each layer: a pattern p (layer i windowed iff i % p < p - 1; p 0: all) or a bool each. */
+/* Window of each layer: by a pattern p (layer i iff i % p < p - 1; p 0: all), or a bool each. */
 static void read_windows(reader *r, const arch *a, di_config *c)
 {
     static const char key[] = "attention.sliding_window_pattern";
@@ -186,11 +192,15 @@ static void read_windows(reader *r, const arch *a, di_config *c)
     di_gguf_array each = {0};
 
     if (r->st != DIAL_OK || window == 0 || c->layers > DI_MAX_LAYERS) return;
-    if (!di_gguf_array_of(r->g, KEY(r, key), &each)) pattern = get_int(r, key, a->pattern);
-    else if (each.n < (size_t)c->layers) fail_key(r, key, "a bool for each layer");
+    if (!di_gguf_array_of(r->g, KEY(r, key), &each))
+        pattern = get_int(r, key, a->pattern);
+    else if (each.n < (size_t)c->layers)
+        fail_key(r, key, "a bool for each layer");
     for (int64_t i = 0; r->st == DIAL_OK && i < c->layers; i++) {
-        if (each.data == NULL) on = pattern == 0 || i % pattern < pattern - 1;
-        else if (!di_gguf_item_int(&each, (size_t)i, &on)) fail_key(r, key, "a bool for each layer");
+        if (each.data == NULL)
+            on = pattern == 0 || i % pattern < pattern - 1;
+        else if (!di_gguf_item_int(&each, (size_t)i, &on))
+            fail_key(r, key, "a bool for each layer");
         c->window[i] = on ? window : 0;
         c->rope_local[i] = on && differs;
     }
@@ -199,8 +209,8 @@ static void read_windows(reader *r, const arch *a, di_config *c)
 static void read_rest(reader *r, const arch *a, di_config *c)
 {
     const di_gguf *g = r->g;
-    double per_head = c->layers == a->big_layers ? (double)c->width / (double)c->heads
-                                                 : (double)c->head_dim;
+    double per_head =
+        c->layers == a->big_layers ? (double)c->width / (double)c->heads : (double)c->head_dim;
 
     c->attn_scale = (float)(1 / sqrt(per_head));
     c->embed_scale = a->gemma ? (float)sqrt((double)c->width) : 1;

@@ -14,7 +14,8 @@ static dial_status bad_key(const di_gguf *g, const char *key, const char *expect
 {
     return di_error_set(err, DIAL_ERR_INPUT, __FILE__, __LINE__,
                         DI_FMT("%s: %s", di_gguf_part_path(g, 0), key), convert, "%s %s",
-                        di_gguf_has(g, key) ? "expected" : "the key is missing, expected", expected);
+                        di_gguf_has(g, key) ? "expected" : "the key is missing, expected",
+                        expected);
 }
 
 /* An array of strings; absent and not required: none. The items point into the file. */

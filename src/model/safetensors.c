@@ -19,10 +19,10 @@ static const struct {
     const char *name;
     unsigned bits;
 } dtype_row[] = {
-    {"BOOL", 8},     {"F4", 4},   {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},
-    {"F8_E5M2", 8},  {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
-    {"BF16", 16},    {"I32", 32}, {"U32", 32},    {"F32", 32},    {"C64", 64}, {"F64", 64},
-    {"I64", 64},     {"U64", 64},
+    {"BOOL", 8}, {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+    {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16},
+    {"U16", 16}, {"F16", 16},    {"BF16", 16},   {"I32", 32},    {"U32", 32},
+    {"F32", 32}, {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
 };
 
 /* -1: a dtype this file does not know, whose size cannot be checked. */
@@ -137,14 +137,14 @@ static dial_status check_tiling(const di_st *s, const char *where, const unsigne
             DI_FAIL_AT(err, DIAL_ERR_INPUT,
                        DI_FMT("%s: byte %td, tensor '%s'", where,
                               (const unsigned char *)t->data - file, t->name),
-                       damaged, "expected the tensor at byte %td: %s before it", at - file,
-                       (uintptr_t)t->data > (uintptr_t)at ? "there is a hole" : "another lies over it or");
+                       damaged, "expected the tensor at byte %td: %s", at - file,
+                       (uintptr_t)t->data > (uintptr_t)at ? "a hole lies before it"
+                                                          : "it overlaps another");
         at += t->bytes;
     }
     if (at != buffer + size)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: byte %td", where, at - file), damaged,
-                   "the last tensor ends %td bytes before the end of the file",
-                   buffer + size - at);
+                   "the last tensor ends %td bytes before the end of the file", buffer + size - at);
 done:
     return st;
 }
@@ -213,7 +213,7 @@ dial_status di_st_open(const di_alloc *al, const char *path, di_st *out, dial_er
     di_map map = {0};
 
     DI_TRY(di_map_file(path, &map, err));
-    DI_TRY(di_st_parse(al, map.data != NULL ? (const void *)map.data : "", map.size, path, out, err));
+    DI_TRY(di_st_parse(al, map.size > 0 ? (const void *)map.data : "", map.size, path, out, err));
     out->map = map;
     map = (di_map){0};
 done:
@@ -248,8 +248,8 @@ dial_status di_st_read_f32(const di_st *s, const char *where, const char *name, 
         DI_FAIL_AT(err, DIAL_ERR_INPUT, place, "check that this is the right file",
                    "the file has no such tensor");
     if (t->dtype != DI_F32 && t->dtype != DI_F16 && t->dtype != DI_BF16)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, place, "store it as F32", "expected F32, F16 or BF16, found %s",
-                   t->dtype_name);
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, place, "store it as F32",
+                   "expected F32, F16 or BF16, found %s", t->dtype_name);
     if (t->count != count)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, place, "check that file and model belong together",
                    "expected %" PRId64 " elements, found %" PRId64, count, t->count);

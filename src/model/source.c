@@ -183,7 +183,8 @@ dial_status di_source_find(const di_source *s, const char *name, di_weight *out,
                    "expected one or two dimensions, found %d", e->n_dims);
     if (e->w.dtype == DI_DTYPE_COUNT)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: tensor '%s'", s->path, e->stored),
-                   "store it as F32, F16 or BF16", "its type %s is not read", di_source_type_name(e, type));
+                   "store it as F32, F16 or BF16", "its type %s is not read",
+                   di_source_type_name(e, type));
     *out = e->w;
     *found = 1;
 done:
@@ -216,7 +217,8 @@ di_source_tensor di_source_at(const di_source *s, size_t i)
     }
     if (x == NULL) return t;
     t = (di_source_tensor){x->name, x->dtype, {0}, x->n_dims < 4 ? x->n_dims : 4};
-    for (int k = 0; k < x->n_dims; k++) t.dim[k < 4 ? k : 3] = k < 4 ? x->dim[k] : t.dim[3] * x->dim[k];
+    for (int k = 0; k < x->n_dims; k++)
+        t.dim[k < 4 ? k : 3] = k < 4 ? x->dim[k] : t.dim[3] * x->dim[k];
     return t;
 }
 
@@ -226,15 +228,18 @@ dial_status di_source_tokenizer(const di_source *s, di_tokenizer **out, dial_err
     di_tokenizer *t = NULL;
     int64_t ids;
 
-    if (s->gguf != NULL) DI_TRY(di_gguf_tokenizer(s->al, s->gguf, &t, err));
-    else if (s->dir != NULL) DI_TRY(di_tokenizer_open_hf(s->al, s->dir, &t, err));
+    if (s->gguf != NULL)
+        DI_TRY(di_gguf_tokenizer(s->al, s->gguf, &t, err));
+    else if (s->dir != NULL)
+        DI_TRY(di_tokenizer_open_hf(s->al, s->dir, &t, err));
     else
         DI_FAIL_AT(err, DIAL_ERR_USAGE, s->path, "name the model's folder",
                    "a config.json alone has no tokenizer");
     ids = di_tokenizer_get_info(t)->vocab;
     if (ids > s->config.vocab && strcmp(s->config.arch, "gemma3") == 0)
-        di_log(s->env, DIAL_LOG_DEBUG, "%s: token ids %lld to %lld have no embedding (image tokens)",
-               s->path, (long long)s->config.vocab, (long long)ids - 1);
+        di_log(s->env, DIAL_LOG_DEBUG,
+               "%s: token ids %lld to %lld have no embedding (image tokens)", s->path,
+               (long long)s->config.vocab, (long long)ids - 1);
     else if (ids > s->config.vocab)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path,
                    "use the tokenizer that was published with this model",
@@ -283,9 +288,9 @@ static dial_status put_map_hash(json_t *out, const char *path, di_map m, dial_er
 
 dial_status di_source_hashes(const di_source *s, json_t *out, dial_error *err)
 {
-    static const char *const beside[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                         "special_tokens_map.json", "chat_template.jinja",
-                                         "model.safetensors.index.json"};
+    static const char *const beside[] = {"config.json",           "tokenizer.json",
+                                         "tokenizer_config.json", "special_tokens_map.json",
+                                         "chat_template.jinja",   "model.safetensors.index.json"};
     dial_status st = DIAL_OK;
     char hex[65], *path = NULL;
 

@@ -26,7 +26,7 @@ dial_status di_source_open(const di_alloc *al, const dial_env *env, const char *
 void di_source_close(di_source *s);
 
 const di_config *di_source_config(const di_source *s);
-const char *di_source_kind(const di_source *s);   /* "hf", "gguf", "config" */
+const char *di_source_kind(const di_source *s); /* "hf", "gguf", "config" */
 const char *di_source_path(const di_source *s);
 
 /*
@@ -41,9 +41,9 @@ dial_status di_source_find(const di_source *s, const char *name, di_weight *out,
 
 /* Tensors as stored, for `info`. */
 typedef struct di_source_tensor {
-    const char *name;    /* as stored */
-    di_dtype dtype;      /* DI_DTYPE_COUNT: not read */
-    int64_t dim[4];      /* row-major, dim[n_dims-1] contiguous; a fifth and more are folded in */
+    const char *name; /* as stored */
+    di_dtype dtype;   /* DI_DTYPE_COUNT: not read */
+    int64_t dim[4];   /* row-major, dim[n_dims-1] contiguous; a fifth and more are folded in */
     int n_dims;
 } di_source_tensor;
 size_t di_source_count(const di_source *s);

@@ -29,20 +29,26 @@ static void check(checker *k, di_source_entry *e, int64_t out, int64_t in)
     char place[320], wanted[64], found[64], type[24];
     di_source *s = k->s;
 
-    if (in > 0) snprintf(wanted, sizeof wanted, "[%" PRId64 ", %" PRId64 "]", out, in);
-    else snprintf(wanted, sizeof wanted, "[%" PRId64 "]", out);
-    if (e->n_dims == 2) snprintf(found, sizeof found, "[%" PRId64 ", %" PRId64 "]", e->w.out, e->w.in);
-    else if (e->n_dims == 1) snprintf(found, sizeof found, "[%" PRId64 "]", e->w.in);
-    else snprintf(found, sizeof found, "%d dimensions", e->n_dims);
+    if (in > 0)
+        snprintf(wanted, sizeof wanted, "[%" PRId64 ", %" PRId64 "]", out, in);
+    else
+        snprintf(wanted, sizeof wanted, "[%" PRId64 "]", out);
+    if (e->n_dims == 2)
+        snprintf(found, sizeof found, "[%" PRId64 ", %" PRId64 "]", e->w.out, e->w.in);
+    else if (e->n_dims == 1)
+        snprintf(found, sizeof found, "[%" PRId64 "]", e->w.in);
+    else
+        snprintf(found, sizeof found, "%d dimensions", e->n_dims);
     if (strcmp(wanted, found) != 0)
         k->st = di_error_set(k->err, DIAL_ERR_INPUT, __FILE__, __LINE__, place_of(s, e, place),
                              complete, "expected shape %s, found %s", wanted, found);
     else if (e->w.dtype == DI_DTYPE_COUNT)
-        k->st = di_error_set(k->err, DIAL_ERR_INPUT, __FILE__, __LINE__, place_of(s, e, place),
-                             s->gguf != NULL ? "quantise the model to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, "
-                                               "Q4_K, Q5_K or Q6_K, or keep F16, BF16 or F32"
-                                             : "store it as F32, F16 or BF16",
-                             "its type %s is not read", di_source_type_name(e, type));
+        k->st =
+            di_error_set(k->err, DIAL_ERR_INPUT, __FILE__, __LINE__, place_of(s, e, place),
+                         s->gguf != NULL ? "quantise the model to Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, "
+                                           "Q4_K, Q5_K or Q6_K, or keep F16, BF16 or F32"
+                                         : "store it as F32, F16 or BF16",
+                         "its type %s is not read", di_source_type_name(e, type));
     e->used = 1;
 }
 
@@ -52,13 +58,15 @@ static void need(checker *k, const char *name, int64_t out, int64_t in)
 
     if (k->st != DIAL_OK) return;
     e = di_source_entry_of(k->s, name);
-    if (e != NULL) check(k, e, out, in);
+    if (e != NULL)
+        check(k, e, out, in);
     else
         k->st = di_error_set(k->err, DIAL_ERR_INPUT, __FILE__, __LINE__, k->s->path, complete,
                              "tensor '%s' is missing", name);
 }
 
-static void need_linear(checker *k, int64_t layer, const char *which, int64_t out, int64_t in, int bias)
+static void need_linear(checker *k, int64_t layer, const char *which, int64_t out, int64_t in,
+                        int bias)
 {
     need(k, DI_FMT("model.layers.%" PRId64 ".%s.weight", layer, which), out, in);
     if (bias) need(k, DI_FMT("model.layers.%" PRId64 ".%s.bias", layer, which), out, 0);
@@ -72,8 +80,10 @@ static void need_layer(checker *k, int64_t i)
     need(k, DI_FMT("model.layers.%" PRId64 ".input_layernorm.weight", i), c->width, 0);
     need(k, DI_FMT("model.layers.%" PRId64 ".post_attention_layernorm.weight", i), c->width, 0);
     if (c->post_norms) {
-        need(k, DI_FMT("model.layers.%" PRId64 ".pre_feedforward_layernorm.weight", i), c->width, 0);
-        need(k, DI_FMT("model.layers.%" PRId64 ".post_feedforward_layernorm.weight", i), c->width, 0);
+        need(k, DI_FMT("model.layers.%" PRId64 ".pre_feedforward_layernorm.weight", i), c->width,
+             0);
+        need(k, DI_FMT("model.layers.%" PRId64 ".post_feedforward_layernorm.weight", i), c->width,
+             0);
     }
     if (c->qk_norm) {
         need(k, DI_FMT("model.layers.%" PRId64 ".self_attn.q_norm.weight", i), c->head_dim, 0);
@@ -97,7 +107,8 @@ static void log_unused(const di_source *s)
     for (size_t i = 0; i < s->n; i++) {
         if (s->entry[i].used) continue;
         if (n++ < 3 && at < sizeof names - 1) {
-            di_format(names + at, sizeof names - at, "%s%s", at > 0 ? ", " : "", s->entry[i].stored);
+            di_format(names + at, sizeof names - at, "%s%s", at > 0 ? ", " : "",
+                      s->entry[i].stored);
             at = strlen(names);
         }
     }

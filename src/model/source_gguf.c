@@ -92,7 +92,8 @@ static dial_status build_row_map(di_source *s, dial_error *err)
 
     if (strcmp(s->config.arch, "llama") != 0) goto done;
     s->row_map = di_new_array(s->al, (size_t)rows, sizeof *s->row_map);
-    if (s->row_map == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the order of %" PRId64 " rows", rows);
+    if (s->row_map == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the order of %" PRId64 " rows", rows);
     for (int64_t r = 0; r < rows; r++) {
         int64_t head = r / d, j = r % d / (d / 2), i = r % (d / 2);
 
@@ -136,8 +137,10 @@ static dial_status add_rows(di_source *s, const di_gguf_tensor *t, const char *h
     e->own = di_new_array(s->al, (size_t)count, sizeof *e->own);
     if (e->own == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", t->name);
     for (int64_t i = 0; i < count; i++)
-        di_dequantize(t->dtype, (const char *)e->w.data + (size_t)s->row_map[i] *
-                      di_dtype_block_bytes(t->dtype), e->own + i, 1);
+        di_dequantize(t->dtype,
+                      (const char *)e->w.data +
+                          (size_t)s->row_map[i] * di_dtype_block_bytes(t->dtype),
+                      e->own + i, 1);
     e->w.data = e->own;
     e->w.dtype = DI_F32;
 done:
@@ -191,7 +194,8 @@ static dial_status add_tensor(di_source *s, const di_gguf_tensor *t, dial_error 
     if (p.layer >= 0) {
         hf = look_up(layer_names, sizeof layer_names / sizeof *layer_names, p.stem, p.stem_size,
                      c->post_norms);
-        snprintf(name, sizeof name, "model.layers.%ld.%s%s", p.layer, hf != NULL ? hf : "", p.ending);
+        snprintf(name, sizeof name, "model.layers.%ld.%s%s", p.layer, hf != NULL ? hf : "",
+                 p.ending);
     } else {
         hf = look_up(top_names, sizeof top_names / sizeof *top_names, p.stem, p.stem_size, 0);
         snprintf(name, sizeof name, "%s%s", hf != NULL ? hf : "", p.ending);

@@ -126,7 +126,8 @@ static dial_status open_shards(di_source *s, const char *index_path, dial_error 
 
         if (name == NULL || !is_file_name(name))
             DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: weight_map['%s']", index_path, tensor),
-                       fetch_again, "expected the name of a file in the model's folder, found '%.200s'",
+                       fetch_again,
+                       "expected the name of a file in the model's folder, found '%.200s'",
                        name != NULL ? name : "no string");
         DI_TRY(shard_of(s, name, &shard, err));
     }
@@ -218,9 +219,12 @@ dial_status di_source_open_hf(di_source *s, dial_error *err)
     if (!has(s, &f, "config.json")) DI_TRY(no_config(s, &f, err));
     DI_TRY(di_read_file(s->al, f.path, &json, &n, err));
     DI_TRY(di_config_from_json(json, n, f.path, &s->config, err));
-    if (has(s, &f, "model.safetensors")) DI_TRY(open_single(s, "model.safetensors", err));
-    else if (has(s, &f, "model.safetensors.index.json")) DI_TRY(open_shards(s, f.path, err));
-    else DI_TRY(no_weights(s, &f, err));
+    if (has(s, &f, "model.safetensors"))
+        DI_TRY(open_single(s, "model.safetensors", err));
+    else if (has(s, &f, "model.safetensors.index.json"))
+        DI_TRY(open_shards(s, f.path, err));
+    else
+        DI_TRY(no_weights(s, &f, err));
     if (has(s, &f, "value_head.safetensors")) DI_TRY(open_single(s, "value_head.safetensors", err));
 done:
     di_free(s->al, f.path);

@@ -8,14 +8,14 @@
 
 /* A tensor under its HF name. */
 typedef struct di_source_entry {
-    char *name;              /* owned */
-    const char *stored;      /* name in the file */
-    const char *type;        /* hf: what the file calls its type */
-    uint32_t type_id;        /* gguf: the same */
-    di_weight w;             /* dtype DI_DTYPE_COUNT: a type that is not read */
-    int n_dims;              /* of the file; w has a shape if it is 1 or 2 */
-    float *own;              /* memory behind w.data where the file's order had to be undone */
-    int used;                /* the decoder or the head asks for it */
+    char *name;         /* owned */
+    const char *stored; /* name in the file */
+    const char *type;   /* hf: what the file calls its type */
+    uint32_t type_id;   /* gguf: the same */
+    di_weight w;        /* dtype DI_DTYPE_COUNT: a type that is not read */
+    int n_dims;         /* of the file; w has a shape if it is 1 or 2 */
+    float *own;         /* memory behind w.data where the file's order had to be undone */
+    int used;           /* the decoder or the head asks for it */
 } di_source_entry;
 
 /* A file of an HF folder. */
@@ -27,20 +27,20 @@ typedef struct di_source_file {
 struct di_source {
     const di_alloc *al;
     const dial_env *env;
-    char *path;              /* as given */
-    char *dir;               /* folder of config.json and tokenizer.json; NULL for GGUF */
+    char *path; /* as given */
+    char *dir;  /* folder of config.json and tokenizer.json; NULL for GGUF */
     const char *kind;
     di_config config;
 
-    di_source_entry *entry;  /* sorted by name once open */
+    di_source_entry *entry; /* sorted by name once open */
     size_t n, cap;
-    size_t n_image;          /* tensors of an image tower, left out */
+    size_t n_image; /* tensors of an image tower, left out */
 
-    di_source_file *file;    /* hf: weight files */
+    di_source_file *file; /* hf: weight files */
     size_t n_files;
-    int sharded;             /* hf: there is an index */
+    int sharded; /* hf: there is an index */
     di_gguf *gguf;
-    int32_t *row_map;        /* gguf, llama: [H*D], HF row -> stored row; k uses its beginning */
+    int32_t *row_map; /* gguf, llama: [H*D], HF row -> stored row; k uses its beginning */
 };
 
 /* Adds an entry; name is copied. NULL: no memory. The result is valid until the next call. */

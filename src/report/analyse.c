@@ -94,22 +94,22 @@ static json_t *held_json(const di_run *r)
     return json_pack("{s:o,s:o,s:o}", "step", steps, "loss", loss, "accuracy", accuracy);
 }
 
-/* Warnings of the end event, else the `warn` events, each code once. */
+/* Warnings of the end event and of the `warn` events, each code once. */
 static json_t *warnings_json(const di_run *r)
 {
-    const json_t *list = di_at(r->end, "warnings");
+    const json_t *lists[] = {di_at(r->end, "warnings"), r->warns};
     json_t *out = json_array(), *seen = json_object(), *e;
     size_t i;
 
-    if (!json_is_array(list)) list = r->warns;
-    json_array_foreach (list, i, e) {
-        const char *code = di_text_at(e, "code"), *message = di_text_at(e, "message");
+    for (int k = 0; k < 2; k++)
+        json_array_foreach (lists[k], i, e) {
+            const char *code = di_text_at(e, "code"), *message = di_text_at(e, "message");
 
-        if (code == NULL || json_object_get(seen, code) != NULL) continue;
-        json_object_set_new(seen, code, json_true());
-        json_array_append_new(out, json_pack("{s:s,s:s}", "code", code, "message",
-                                             message != NULL ? message : ""));
-    }
+            if (code == NULL || json_object_get(seen, code) != NULL) continue;
+            json_object_set_new(seen, code, json_true());
+            json_array_append_new(out, json_pack("{s:s,s:s}", "code", code, "message",
+                                                 message != NULL ? message : ""));
+        }
     json_decref(seen);
     return out;
 }

@@ -19,7 +19,6 @@ typedef struct side_by_side {
     di_scores s[SIDES];
     int n_sides;
     double *credit[SIDES]; /* (n) */
-    int *longer;           /* not known here */
     int64_t n;             /* rows that all sides have */
     int64_t most;          /* rows of the largest side */
     di_units units;
@@ -111,7 +110,7 @@ static dial_status paired_json(di_report_work *w, const di_run *r, const di_run 
     dial_status st = DIAL_OK;
     const di_run *const pair[] = {r, base};
     const di_bootstrap_options boot = {w->opt->draws, w->opt->seed};
-    const json_t *a = di_at(r->final, set), *b = di_at(base->final, set);
+    const json_t *a = json_object_get(r->final, set), *b = json_object_get(base->final, set);
     double balanced = di_num(a, "length.balanced_accuracy") - di_num(b, "length.balanced_accuracy");
     side_by_side x = {.al = w->al, .n_sides = 2};
     di_difference d;
@@ -199,7 +198,7 @@ static json_t *seeds_json(const di_report_work *w, const char *set)
 
         for (int64_t j = 0; j < i; j++) first &= strcmp(w->run[j].method, w->run[i].method) != 0;
         for (int64_t j = i; first && j < w->n_runs; j++) {
-            double a = di_num(di_at(w->run[j].final, set), "accuracy");
+            double a = di_num(json_object_get(w->run[j].final, set), "accuracy");
 
             if (strcmp(w->run[j].method, w->run[i].method) != 0 || !isfinite(a)) continue;
             n++;
@@ -259,8 +258,8 @@ static dial_status comparisons(di_report_work *w, const char *set, json_t *paire
         json_t *o = NULL;
 
         if (base == NULL || base == r || strcmp(r->role, "baseline") == 0) continue;
-        if (!isfinite(di_num(di_at(r->final, set), "accuracy")) ||
-            !isfinite(di_num(di_at(base->final, set), "accuracy")))
+        if (!isfinite(di_num(json_object_get(r->final, set), "accuracy")) ||
+            !isfinite(di_num(json_object_get(base->final, set), "accuracy")))
             continue;
         DI_TRY(paired_json(w, r, base, set, &o, err));
         json_array_append_new(paired, o);
@@ -279,7 +278,7 @@ static dial_status set_json(di_report_work *w, const char *set, json_t **out, di
     const json_t *any = NULL;
 
     for (int64_t i = 0; i < w->n_runs; i++) {
-        const json_t *result = di_at(w->run[i].final, set);
+        const json_t *result = json_object_get(w->run[i].final, set);
 
         if (!json_is_object(result)) continue;
         if (any == NULL) any = result;
@@ -307,7 +306,7 @@ done:
 dial_status di_sets_json(di_report_work *w, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    json_t *list = json_array(), *seen = json_object(), *o, *value;
+    json_t *list = json_array(), *seen = json_object(), *o = NULL, *value;
     const char *name;
 
     for (int64_t i = 0; i < w->n_runs; i++) {

@@ -2,8 +2,9 @@
  * Element types and their expansion to f32, by the closed forms of interfaces.md 3.5.
  *
  * A function per block type, one block a turn, in loops of fixed length over pointers that do not
- * alias: what compilers turn into vector code without flags for a special machine. Products are formed in the order in which the
- * closed forms are written, so values are equal bit for bit to those of other readers.
+ * alias: what compilers turn into vector code without flags for a special machine. Products are
+ * formed in the order in which the closed forms are written, so values are equal bit for bit to
+ * those of other readers.
  */
 #include "tensor/dtype.h"
 

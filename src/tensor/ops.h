@@ -24,8 +24,8 @@
  *   - Pointers of operations are memory of the device (`buffer_new`), aligned like their elements.
  *   - Work memory is aligned to 64 bytes and undefined before and after. A size is asked for with the
  *     largest N of a run and serves every smaller one.
- *   - A backend overrides a family whole where its members share a layout or work memory: linear_*
- *     with row_capacity; lora_*; attention_*; critic_*; buffer_* with upload and download.
+ *   - A backend overrides a family whole where its members share a layout or work memory: linear_*,
+ *     lora_*, attention_*, critic_*, buffer_* with upload and download, open with close.
  */
 #ifndef DI_TENSOR_OPS_H
 #define DI_TENSOR_OPS_H

@@ -134,7 +134,8 @@ static void older_spellings(void **state)
     (void)state;
     assert_ok(parse("{\"model_type\":\"llama\"," SIZES ",\"rope_theta\":500000.0,\"rope_scaling\":"
                     "{\"type\":\"linear\",\"factor\":2.0},\"torch_dtype\":\"bfloat16\","
-                    "\"num_key_value_heads\":null,\"eos_token_id\":[7,8],\"head_dim\":null}", &c, &err),
+                    "\"num_key_value_heads\":null,\"eos_token_id\":[7,8],\"head_dim\":null}",
+                    &c, &err),
               err);
     assert_int_equal(c.kv_heads, 4);
     assert_int_equal(c.head_dim, 16);
@@ -143,23 +144,30 @@ static void older_spellings(void **state)
     assert_int_equal(c.bos, -1);
     assert_int_equal(c.tied, 0);
     assert_true(c.freq[3] == (float)(pow(5e5, -6.0 / 16) / 2));
-    assert_ok(parse("{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null}", &c, &err), err);
+    assert_ok(parse("{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":null}", &c, &err),
+              err);
     assert_int_equal(c.window[0], 0);
     assert_ok(parse("{\"model_type\":\"mistral\"," SIZES "}", &c, &err), err);
     assert_int_equal(c.window[0], 4096);
     assert_ok(parse("{\"model_type\":\"qwen2\"," SIZES ",\"use_sliding_window\":true,"
-                    "\"sliding_window\":32,\"max_window_layers\":5}", &c, &err), err);
+                    "\"sliding_window\":32,\"max_window_layers\":5}",
+                    &c, &err),
+              err);
     assert_true(c.window[4] == 0 && c.window[5] == 32 && c.window[7] == 32);
     assert_ok(parse("{\"model_type\":\"gemma\"," SIZES ",\"hidden_act\":\"gelu\",\"head_dim\":32,"
-                    "\"hidden_activation\":null}", &c, &err), err);
+                    "\"hidden_activation\":null}",
+                    &c, &err),
+              err);
     assert_int_equal(c.act, DI_GELU_TANH);
     assert_int_equal(c.head_dim, 32);
     assert_int_equal(c.tied, 1);
-    assert_ok(parse("{\"model_type\":\"gemma2\"," SIZES ",\"attn_logit_softcapping\":null}", &c, &err),
-              err);
+    assert_ok(
+        parse("{\"model_type\":\"gemma2\"," SIZES ",\"attn_logit_softcapping\":null}", &c, &err),
+        err);
     assert_true(c.attn_cap == 0 && c.logit_cap == 30 && c.attn_scale == 0.0625f);
     assert_true(c.window[0] == 4096 && c.window[1] == 0 && c.head_dim == 256);
-    assert_ok(parse("{\"model_type\":\"gemma2\"," SIZES ",\"sliding_window\":null}", &c, &err), err);
+    assert_ok(parse("{\"model_type\":\"gemma2\"," SIZES ",\"sliding_window\":null}", &c, &err),
+              err);
     assert_int_equal(c.window[0], 0);
 }
 
@@ -170,16 +178,20 @@ static void gemma3_forms(void **state)
     (void)state;
     assert_ok(parse("{\"model_type\":\"gemma3_text\"," SIZES ",\"sliding_window\":16,"
                     "\"sliding_window_pattern\":4,\"rope_theta\":1000000,\"rope_local_base_freq\":"
-                    "20000.0,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8.0}}", &c, &err),
+                    "20000.0,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8.0}}",
+                    &c, &err),
               err);
     for (int i = 0; i < 8; i++) assert_int_equal(c.window[i], i % 4 == 3 ? 0 : 16);
     assert_true(c.freq[1] == (float)(pow(1e6, -2.0 / 256) / 8));
     assert_true(c.freq_local[1] == plain_freq(2e4, 1, 256));
     /* a model with images: the text part, sparse, with the ids beside it */
-    assert_ok(parse("{\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],\"text_config\":{"
-                    "\"model_type\":\"gemma3_text\",\"hidden_size\":2560,\"intermediate_size\":10240,"
-                    "\"num_hidden_layers\":34,\"sliding_window\":1024,\"rope_scaling\":{\"factor\":8.0,"
-                    "\"rope_type\":\"linear\"}},\"vision_config\":{}}", &c, &err), err);
+    assert_ok(
+        parse("{\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],\"text_config\":{"
+              "\"model_type\":\"gemma3_text\",\"hidden_size\":2560,\"intermediate_size\":10240,"
+              "\"num_hidden_layers\":34,\"sliding_window\":1024,\"rope_scaling\":{\"factor\":8.0,"
+              "\"rope_type\":\"linear\"}},\"vision_config\":{}}",
+              &c, &err),
+        err);
     assert_true(c.vocab == 262208 && c.width == 2560 && c.heads == 8 && c.kv_heads == 4);
     assert_true(c.context == 131072 && c.eos == 1 && c.window[0] == 1024 && c.window[5] == 0);
     assert_true(c.freq_local[1] == plain_freq(1e4, 1, 256));
@@ -206,8 +218,10 @@ static void refusals(void **state)
         {"{\"model_type\":\"llama\"," SIZES ",\"hidden_act\":1}", "hidden_act"},
         {"{\"model_type\":\"gemma\"," SIZES ",\"hidden_act\":\"silu\"}", "'silu'"},
         {"{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"yarn\"}}", "'yarn'"},
-        {"{\"model_type\":\"llama\"," SIZES ",\"rope_parameters\":{\"rope_type\":\"dynamic\"}}", "'dynamic'"},
-        {"{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"longrope\"}}", "'longrope'"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"rope_parameters\":{\"rope_type\":\"dynamic\"}}",
+         "'dynamic'"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"longrope\"}}",
+         "'longrope'"},
         {"{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"linear\"}}", "factor"},
         {"{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":2}}",
          "low_freq_factor"},
@@ -219,10 +233,12 @@ static void refusals(void **state)
         {"{\"model_type\":\"llama\"," SIZES ",\"head_dim\":1024}", "head size"},
         {"{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":3}", "multiple of key/value"},
         {"{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":0}", "key/value heads"},
-        {"{\"model_type\":\"llama\"," SIZES ",\"tie_word_embeddings\":\"yes\"}", "tie_word_embeddings"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"tie_word_embeddings\":\"yes\"}",
+         "tie_word_embeddings"},
         {"{\"model_type\":\"llama\"," SIZES ",\"eos_token_id\":\"</s>\"}", "eos_token_id"},
         {"{\"model_type\":\"llama\"," SIZES ",\"partial_rotary_factor\":0.5}", "partial_rotary"},
-        {"{\"model_type\":\"llama\"," SIZES ",\"layer_types\":[\"full_attention\"]}", "layer_types"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"layer_types\":[\"full_attention\"]}",
+         "layer_types"},
         {"{\"model_type\":\"gemma2\"," SIZES ",\"layer_types\":[1,2,3,4,5,6,7,8]}", "layer 0"},
         {"{\"model_type\":\"gemma2\"," SIZES ",\"query_pre_attn_scalar\":0}", "attention scale"},
         {"{\"model_type\":\"gemma2\"," SIZES ",\"query_pre_attn_scalar\":-4}", "attention scale"},
@@ -266,7 +282,8 @@ static void damaged_files(void **state)
     dial_error err = {0};
     di_config c;
     (void)state;
-    assert_ok(di_read_file(di_alloc_default(), MODELS "gemma3_text/config.json", &json, &n, &err), err);
+    assert_ok(di_read_file(di_alloc_default(), MODELS "gemma3_text/config.json", &json, &n, &err),
+              err);
     while (n > 0 && json[n - 1] != '}') n--;
     for (size_t i = 0; i < n; i++) {
         dial_status st;
@@ -298,9 +315,9 @@ static void memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fixture_models),     cmocka_unit_test(windows_and_scales),
-        cmocka_unit_test(llama3_frequencies), cmocka_unit_test(older_spellings),
-        cmocka_unit_test(gemma3_forms),       cmocka_unit_test(refusals),
+        cmocka_unit_test(fixture_models),      cmocka_unit_test(windows_and_scales),
+        cmocka_unit_test(llama3_frequencies),  cmocka_unit_test(older_spellings),
+        cmocka_unit_test(gemma3_forms),        cmocka_unit_test(refusals),
         cmocka_unit_test(sizes_beyond_bounds), cmocka_unit_test(damaged_files),
         cmocka_unit_test(memory_runs_out),
     };

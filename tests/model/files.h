@@ -79,7 +79,8 @@ static inline long fail_each_allocation(dial_status (*try)(void *arg, dial_error
             if (at > 1) return at - 1;
             fail_msg("no allocation was seen");
         }
-        if (heap.json_failed && st == DIAL_ERR_INPUT) continue; /* jansson does not always say why */
+        if (heap.json_failed && st == DIAL_ERR_INPUT)
+            continue; /* jansson does not always say why */
         if (st != DIAL_ERR_NOMEM)
             fail_msg("allocation %ld failed%s: status %d, %s (%s)", at,
                      heap.json_failed ? " in jansson" : "", (int)st, err.message, err.where);

@@ -200,9 +200,9 @@ static void defaults(void **state)
         int local0;
         float scale, attn_cap; /* of heads of 8 in a width of 64 with 4 heads */
     } row[] = {
-        {"llama", 6, 0, 0, 0, 0, 8, 0},       {"qwen3", 6, 0, 0, 0, 0, 8, 0},
-        {"gemma2", 6, 4096, 0, 0, 0, 8, 50},  {"gemma2", 46, 4096, 0, 0, 0, 16, 50},
-        {"gemma3", 6, 0, 0, 0, 0, 8, 0},      {"gemma3", 62, 0, 0, 0, 0, 16, 0},
+        {"llama", 6, 0, 0, 0, 0, 8, 0},      {"qwen3", 6, 0, 0, 0, 0, 8, 0},
+        {"gemma2", 6, 4096, 0, 0, 0, 8, 50}, {"gemma2", 46, 4096, 0, 0, 0, 16, 50},
+        {"gemma3", 6, 0, 0, 0, 0, 8, 0},     {"gemma3", 62, 0, 0, 0, 0, 16, 0},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
@@ -310,7 +310,8 @@ static void starts(void **state)
     put_start(&b, 3, 0, (uint64_t)1 << 40);
     expect(&b, "byte 16");
     put_start(&b, 3, 0, 0);
-    assert_int_equal(parse(b.data, b.size, NULL), DIAL_OK); /* nothing inside: a file all the same */
+    assert_int_equal(parse(b.data, b.size, NULL),
+                     DIAL_OK); /* nothing inside: a file all the same */
     di_buf_deinit(&b);
 }
 
@@ -343,7 +344,8 @@ static void metadata(void **state)
 
 static void tensors(void **state)
 {
-    static const char long_name[] = "0123456789012345678901234567890123456789012345678901234567890123";
+    static const char long_name[] =
+        "0123456789012345678901234567890123456789012345678901234567890123";
     di_buf b;
     (void)state;
     put_start(&b, 3, 1, 0), put_tensor(&b, long_name, 32, 1, 0, 0), pad(&b, 32, 128);
@@ -401,7 +403,8 @@ static void odd_keys(void **state)
         const char *find, *put, *part; /* bytes of the file are replaced; equal lengths */
     } row[] = {
         {"llama.block_count", "llama.block_Count", "llama.block_count"},
-        {"llama.attention.layer_norm_rms_epsilon", "llama.attention.layer_norm_rms_epsiloN", "epsilon"},
+        {"llama.attention.layer_norm_rms_epsilon", "llama.attention.layer_norm_rms_epsiloN",
+         "epsilon"},
         {"\5\0\0\0\0\0\0\0llama", "\5\0\0\0\0\0\0\0bloom", "'bloom'"},
         {"general.architecture", "General.architecture", "general.architecture"},
         {"token_embd.weight", "token_embD.weight", "token_embd.weight"},
@@ -413,7 +416,8 @@ static void odd_keys(void **state)
         {"llama.block_count\4\0\0\0\3\0", "llama.block_count\4\0\0\0\0\2", "layers"},
         {"llama.attention.head_count_kv\4\0\0\0\2", "llama.attention.head_count_kv\4\0\0\0\3",
          "multiple of key/value"},
-        {"llama.attention.head_count\4\0\0\0\4", "llama.attention.head_count\4\0\0\0\0", "head_count"},
+        {"llama.attention.head_count\4\0\0\0\4", "llama.attention.head_count\4\0\0\0\0",
+         "head_count"},
         {"llama.rope.freq_base\6\0\0\0\0\x40\x1c\x46", "llama.rope.freq_base\6\0\0\0\0\0\xc0\x7f",
          "finite"},
         {"llama.rope.freq_base\6\0\0\0\0\x40\x1c\x46", "llama.rope.freq_base\6\0\0\0\0\0\x80\xbf",
@@ -559,12 +563,18 @@ static void memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_the_reference), cmocka_unit_test(quantised_types),
-        cmocka_unit_test(config_of_llama),     cmocka_unit_test(defaults),
-        cmocka_unit_test(split_files),         cmocka_unit_test(starts),
-        cmocka_unit_test(metadata),            cmocka_unit_test(tensors),
-        cmocka_unit_test(odd_keys),            cmocka_unit_test(damaged_files),
-        cmocka_unit_test(tokenizers),          cmocka_unit_test(odd_vocabularies),
+        cmocka_unit_test(reads_the_reference),
+        cmocka_unit_test(quantised_types),
+        cmocka_unit_test(config_of_llama),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(split_files),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(metadata),
+        cmocka_unit_test(tensors),
+        cmocka_unit_test(odd_keys),
+        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(tokenizers),
+        cmocka_unit_test(odd_vocabularies),
         cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

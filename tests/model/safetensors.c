@@ -37,7 +37,8 @@ static void reads_the_reference(void **state)
     (void)state;
     assert_ok(di_st_open(di_alloc_default(), MODELS "llama/model.safetensors", &s, &err), err);
     assert_int_equal(s.n, 29); /* 3 layers of 9, embedding, norm; the head is tied */
-    for (size_t i = 1; i < s.n; i++) assert_true(strcmp(s.tensor[i - 1].name, s.tensor[i].name) < 0);
+    for (size_t i = 1; i < s.n; i++)
+        assert_true(strcmp(s.tensor[i - 1].name, s.tensor[i].name) < 0);
     t = di_st_find(&s, "model.layers.2.mlp.down_proj.weight");
     assert_non_null(t);
     assert_string_equal(t->dtype_name, "F32");
@@ -103,7 +104,8 @@ static void refusals(void **state)
         {"{\"a\":1}", 0, "tensor 'a'"},
         {"{\"__metadata__\":1}", 0, "__metadata__"},
         {"{\"__metadata__\":{\"k\":1}}", 0, "__metadata__.k"},
-        {"{" E("a", "F32", "[1]", "[0,4]") "," E("a", "F32", "[1]", "[4,8]") "}", 8, "duplicate_key"},
+        {"{" E("a", "F32", "[1]", "[0,4]") "," E("a", "F32", "[1]", "[4,8]") "}", 8,
+         "duplicate_key"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "tensor 'a'"},
         {"{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor 'a'"},
         {"{" E("a", "F32", "1", "[0,4]") "}", 4, "tensor 'a'"},
@@ -122,8 +124,8 @@ static void refusals(void **state)
         {"{" E("a", "F32", "[99999999999999999999]", "[0,0]") "}", 0, "json_syntax"},
         {"{" E("a", "F32", "[1]", "[0,4]") "," E("b", "F32", "[1]", "[8,12]") "}", 12, "hole"},
         {"{" E("a", "F32", "[1]", "[4,8]") "}", 8, "hole"},
-        {"{" E("a", "F32", "[2]", "[0,8]") "," E("b", "F32", "[1]", "[4,8]") "}", 8, "lies over"},
-        {"{" E("a", "F32", "[1]", "[0,4]") "," E("b", "F32", "[1]", "[0,4]") "}", 4, "lies over"},
+        {"{" E("a", "F32", "[2]", "[0,8]") "," E("b", "F32", "[1]", "[4,8]") "}", 8, "overlaps"},
+        {"{" E("a", "F32", "[1]", "[0,4]") "," E("b", "F32", "[1]", "[0,4]") "}", 4, "overlaps"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -160,9 +162,9 @@ static void damaged_files(void **state)
     dial_error err = {0};
     (void)state;
     assert_ok(di_read_file(di_alloc_default(), MODELS "llama/adapter/adapter_model.safetensors",
-                           &file, &n, &err), err);
-    for (size_t i = 0; i < 64; i++)
-        assert_int_equal(parse(file, n * i / 64, &err), DIAL_ERR_INPUT);
+                           &file, &n, &err),
+              err);
+    for (size_t i = 0; i < 64; i++) assert_int_equal(parse(file, n * i / 64, &err), DIAL_ERR_INPUT);
     assert_int_equal(parse(file, n - 1, &err), DIAL_ERR_INPUT);
     memcpy(&header, file, 8);
     for (size_t i = 0; i < 8 + header; i++) {

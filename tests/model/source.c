@@ -26,8 +26,9 @@ static void row_of(const di_weight *w, int64_t r, float *dst)
 {
     int64_t at = w->row_map != NULL ? w->row_map[r] : r;
 
-    di_dequantize(w->dtype, (const char *)w->data + (size_t)at * di_dtype_row_bytes(w->dtype, w->in),
-                  dst, w->in);
+    di_dequantize(w->dtype,
+                  (const char *)w->data + (size_t)at * di_dtype_row_bytes(w->dtype, w->in), dst,
+                  w->in);
 }
 
 /* Every tensor of the folder, found in both; plus_one: the file holds 1 + w for norms. */
@@ -104,8 +105,8 @@ static void configs_agree(void **state)
 
 static void every_fixture_opens(void **state)
 {
-    static const char *const name[] = {"llama", "llama_rope3", "mistral", "qwen2", "qwen3",
-                                       "gemma", "gemma2", "gemma3_text"};
+    static const char *const name[] = {"llama", "llama_rope3", "mistral", "qwen2",
+                                       "qwen3", "gemma",       "gemma2",  "gemma3_text"};
     (void)state;
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
         char path[400];
@@ -257,8 +258,8 @@ static void begin(folder *f)
         const di_st_tensor *t = &f->st.tensor[i];
 
         snprintf(f->name[i], sizeof f->name[i], "%s", t->name);
-        f->entry[i] = (di_st_entry){f->name[i], t->dtype_name, {t->dim[0], t->dim[1]}, t->n_dims,
-                                    t->data, t->bytes};
+        f->entry[i] = (di_st_entry){f->name[i], t->dtype_name, {t->dim[0], t->dim[1]},
+                                    t->n_dims,  t->data,       t->bytes};
     }
 }
 
@@ -299,7 +300,8 @@ static void prefixes(void **state)
 {
     static const struct {
         const char *prefix, *instead_of;
-    } row[] = {{"model.language_model.", "model."}, {"language_model.model.", "model."}, {"", "model."}};
+    } row[] = {
+        {"model.language_model.", "model."}, {"language_model.model.", "model."}, {"", "model."}};
     static const float image[4] = {1, 2, 3, 4};
     (void)state;
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -314,11 +316,13 @@ static void prefixes(void **state)
             snprintf(f.name[k], sizeof f.name[k], "%s%s", row[i].prefix,
                      f.st.tensor[k].name + strlen(row[i].instead_of));
         f.entry[f.n++] = (di_st_entry){"vision_tower.patch", "F32", {1, 1, 2, 2}, 4, image, 16};
-        f.entry[f.n++] = (di_st_entry){"model.multi_modal_projector.norm", "F32", {4}, 1, image, 16};
+        f.entry[f.n++] =
+            (di_st_entry){"model.multi_modal_projector.norm", "F32", {4}, 1, image, 16};
         f.entry[f.n++] = (di_st_entry){"score.weight", "F32", {1, 4}, 2, image, 16};
         save(&f, "model.safetensors");
         s = open_source(f.dir);
-        assert_ok(di_source_find(s, "model.layers.2.self_attn.k_proj.weight", &w, &found, &err), err);
+        assert_ok(di_source_find(s, "model.layers.2.self_attn.k_proj.weight", &w, &found, &err),
+                  err);
         assert_true(found && w.out == 16 && w.in == 32);
         assert_ok(di_source_find(s, "score.weight", &w, &found, &err), err);
         assert_true(found && w.out == 1 && w.in == 4);
@@ -393,8 +397,9 @@ static void folders_that_are_no_models(void **state)
     write_text(&f, "config.json", "{\"model_type\":\"t5\"}");
     refused(&f, "'t5'");
     save(&f, "model.safetensors");
-    assert_input_error(di_source_open(di_alloc_default(), NULL, in_folder(&f, "model.safetensors"),
-                                      &s, &err), err, "weights alone");
+    assert_input_error(
+        di_source_open(di_alloc_default(), NULL, in_folder(&f, "model.safetensors"), &s, &err), err,
+        "weights alone");
     assert_int_equal(di_source_open(di_alloc_default(), NULL, in_folder(&f, "none"), &s, &err),
                      DIAL_ERR_USAGE);
     assert_int_equal(di_source_open(di_alloc_default(), NULL, in_folder(&f, "none.gguf"), &s, &err),
@@ -402,11 +407,13 @@ static void folders_that_are_no_models(void **state)
     assert_int_equal(di_source_open(di_alloc_default(), NULL, in_folder(&f, "none.json"), &s, &err),
                      DIAL_ERR_USAGE);
     write_text(&f, "text.txt", "hello");
-    assert_input_error(di_source_open(di_alloc_default(), NULL, in_folder(&f, "text.txt"), &s, &err),
-                       err, "no model");
+    assert_input_error(
+        di_source_open(di_alloc_default(), NULL, in_folder(&f, "text.txt"), &s, &err), err,
+        "no model");
     write_text(&f, "empty.gguf", "");
-    assert_input_error(di_source_open(di_alloc_default(), NULL, in_folder(&f, "empty.gguf"), &s,
-                                      &err), err, "byte 0");
+    assert_input_error(
+        di_source_open(di_alloc_default(), NULL, in_folder(&f, "empty.gguf"), &s, &err), err,
+        "byte 0");
     end(&f);
 }
 

@@ -20,9 +20,12 @@ static di_source *open_cached(const char *name)
     dial_error err = {0};
     di_source *s = NULL;
 
-    if (cache != NULL && *cache != '\0') snprintf(path, sizeof path, "%s/models/%s", cache, name);
-    else if (xdg != NULL && *xdg != '\0') snprintf(path, sizeof path, "%s/dial/models/%s", xdg, name);
-    else snprintf(path, sizeof path, "%s/.cache/dial/models/%s", home != NULL ? home : "", name);
+    if (cache != NULL && *cache != '\0')
+        snprintf(path, sizeof path, "%s/models/%s", cache, name);
+    else if (xdg != NULL && *xdg != '\0')
+        snprintf(path, sizeof path, "%s/dial/models/%s", xdg, name);
+    else
+        snprintf(path, sizeof path, "%s/.cache/dial/models/%s", home != NULL ? home : "", name);
     if (!di_exists(path)) {
         printf("skipped: %s is not there\n", path);
         skip();
@@ -52,7 +55,8 @@ static void expect_values(const di_source *s, const char *name, const char *sha2
     for (int64_t r = 0; r < w.out; r++) {
         int64_t at = w.row_map != NULL ? w.row_map[r] : r;
 
-        di_dequantize(w.dtype, (const char *)w.data + (size_t)at * di_dtype_row_bytes(w.dtype, w.in),
+        di_dequantize(w.dtype,
+                      (const char *)w.data + (size_t)at * di_dtype_row_bytes(w.dtype, w.in),
                       y + r * w.in, w.in);
     }
     di_sha256(y, (size_t)w.out * (size_t)w.in * sizeof *y, hex);
@@ -77,7 +81,8 @@ static void expect_ids(const di_source *s, const char *text, const int32_t *id, 
 
 static void smollm2(void **state)
 {
-    static const int32_t ids[] = {104, 256, 34, 32, 34, 36, 284, 216, 35, 30, 33, 36, 1116, 11181, 39};
+    static const int32_t ids[] = {104, 256, 34, 32, 34,   36,    284, 216,
+                                  35,  30,  33, 36, 1116, 11181, 39};
     di_source *s = open_cached("SmolLM2-135M-Instruct.Q4_1.gguf");
     const di_config *c = di_source_config(s);
     int count[DI_DTYPE_COUNT + 1];

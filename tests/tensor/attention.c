@@ -314,17 +314,6 @@ static void cost(const problem *p, double *flop, double *bytes)
     free_batch(&b);
 }
 
-static const op attention_forward = {
-    .name = "attention_forward", .entry = offsetof(di_backend, attention_forward), .drop = V,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .prepare = prepare,
-    .finish = finish, .run = run_forward, .limit = limit_forward, .cost = cost,
-};
-static const op attention_backward = {
-    .name = "attention_backward", .entry = offsetof(di_backend, attention_backward), .drop = DO,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
-    .finish = finish, .run = run_backward, .limit = limit_backward, .cost = cost,
-};
-
 /* Runs the same rows under another forest; every OUT row must have the bits of rows[k] of whole. */
 static void check_forest(const op *o, di_device *dev, const problem *p, const problem *whole,
                          const forest *f, const int64_t *rows, const char *how)
@@ -344,6 +333,7 @@ static void check_forest(const op *o, di_device *dev, const problem *p, const pr
     free_problem(&q), free_problem(&b);
 }
 
+/* The mode rows of op.h, a tree in place of a row; unsharing too must keep the bits of forward. */
 static void check_trees(const op *o, di_device *dev, di_device *threaded, const problem *p)
 {
     problem whole = run_problem(o, dev, p);
@@ -370,27 +360,18 @@ static void check_trees(const op *o, di_device *dev, di_device *threaded, const 
     free_problem(&whole);
 }
 
-/* The mode rows of op.h, a tree in place of a row; unsharing too must keep the bits of forward. */
-static void mode_trees(void **state)
-{
-    static const char *const names[] = {"ref", "cpu"};
-    const op *o = *state;
-
-    for (int k = 0; k < 2 * N_VARIANTS; k++) {
-        di_device dev, threaded;
-
-        if (k % 2 == 0 && variants[k / 2].pad == 0) continue; /* ref is slow: one padding will do */
-        if (!open_device(names[k % 2], variants[k / 2].act, 1, &dev)) continue;
-        assert_true(open_device(names[k % 2], variants[k / 2].act, 3, &threaded));
-        for (int i = 0; (k % 2 == 0 || has_own(o, &dev)) && i < o->n_cases; i++) {
-            problem p = make_problem(o, case_at(o, i), variants[k / 2].act, variants[k / 2].pad);
-
-            if (p.n > 0) check_trees(o, &dev, &threaded, &p);
-            free_problem(&p);
-        }
-        di_device_close(&threaded), di_device_close(&dev);
-    }
-}
+static const op attention_forward = {
+    .name = "attention_forward", .entry = offsetof(di_backend, attention_forward), .drop = V,
+    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .prepare = prepare,
+    .finish = finish, .run = run_forward, .limit = limit_forward, .cost = cost,
+    .check_rows = check_trees,
+};
+static const op attention_backward = {
+    .name = "attention_backward", .entry = offsetof(di_backend, attention_backward), .drop = DO,
+    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
+    .finish = finish, .run = run_backward, .limit = limit_backward, .cost = cost,
+    .check_rows = check_trees,
+};
 
 typedef struct ctx {
     di_device *dev;
@@ -473,9 +454,9 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         OP_TEST(attention_forward, value),  OP_TEST(attention_forward, drop),
-        OP_TEST(attention_forward, trees),  OP_TEST(attention_forward, dtype),
+        OP_TEST(attention_forward, rows),  OP_TEST(attention_forward, dtype),
         OP_TEST(attention_backward, value), OP_TEST(attention_backward, drop),
-        OP_TEST(attention_backward, trees), OP_TEST(attention_backward, dtype),
+        OP_TEST(attention_backward, rows), OP_TEST(attention_backward, dtype),
         cmocka_unit_test(gradient),         cmocka_unit_test(scores_by_hand),
     };
 

@@ -161,6 +161,8 @@ static void rounds_to_even(void **state)
         assert_true(y[0] == 0x3f80 && y[1] == 0x3f82); /* 1 and 1 + 4/256 */
         dev.ops->embed(&dev, &w, id, 3, &me);
         assert_true(e[0] == 3 && e[1] == 3.046875f); /* 3 * 1.015625, which bf16 holds */
+        dev.ops->copy(&dev, &mx, &me, 1);
+        assert_true(e[0] == 4.00390625f && e[1] == 4.05859375f); /* added */
         di_device_close(&dev);
     }
 }

@@ -89,7 +89,6 @@ static void families(void **state)
 #define SAME(a, b) assert_true((c->a != NULL) == (c->b != NULL))
     SAME(linear_pack, linear_free), SAME(linear_pack, linear_bytes);
     SAME(linear_pack, linear_forward), SAME(linear_pack, linear_backward);
-    SAME(linear_pack, row_capacity);
     SAME(lora_bytes, lora_forward), SAME(lora_bytes, lora_backward);
     SAME(attention_bytes, attention_forward), SAME(attention_bytes, attention_backward);
     SAME(critic_bytes, critic_forward), SAME(critic_bytes, critic_input_grad);

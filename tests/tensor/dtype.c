@@ -31,9 +31,7 @@ static void every_half(void **state)
         if (e == 31 && m != 0) {
             assert_true(isnan(y));
         } else {
-            double want = e == 31  ? INFINITY
-                          : e == 0 ? ldexp(m, -24)
-                                   : ldexp(1024 + m, e - 25);
+            double want = e == 31 ? INFINITY : e == 0 ? ldexp(m, -24) : ldexp(1024 + m, e - 25);
             assert_true((double)y == sign * want && !!signbit(y) == (sign < 0));
         }
     }
@@ -43,8 +41,8 @@ static void bf16_rounds_to_even(void **state)
 {
     (void)state;
     assert_int_equal(di_f32_to_bf16(1.0f), 0x3f80);
-    assert_int_equal(di_f32_to_bf16(0x1.01p0f), 0x3f80);  /* a tie: down to even */
-    assert_int_equal(di_f32_to_bf16(0x1.03p0f), 0x3f82);  /* a tie: up to even */
+    assert_int_equal(di_f32_to_bf16(0x1.01p0f), 0x3f80); /* a tie: down to even */
+    assert_int_equal(di_f32_to_bf16(0x1.03p0f), 0x3f82); /* a tie: up to even */
     assert_int_equal(di_f32_to_bf16(-0x1.0102p0f), 0xbf81);
     assert_int_equal(di_f32_to_bf16(INFINITY), 0x7f80);
     assert_true(isnan(di_bf16_to_f32(di_f32_to_bf16(NAN))));
@@ -117,7 +115,7 @@ static void plain_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_and_ids), cmocka_unit_test(every_half),
+        cmocka_unit_test(names_and_ids),       cmocka_unit_test(every_half),
         cmocka_unit_test(bf16_rounds_to_even), cmocka_unit_test(unit_vectors),
         cmocka_unit_test(plain_types),
     };

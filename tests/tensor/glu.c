@@ -52,11 +52,12 @@ static void run_forward(di_device *dev, problem *p)
 /*
  * Error of the activation at z, of its value or its slope. SiLU is a product and a quotient: a few
  * roundings of itself. The tanh form subtracts tanh from 1 for z < 0, so its error is that of |z|;
- * so is that of both slopes, whose terms reach |z|. 1e-35: results below the smallest normal number.
+ * so is that of both slopes, whose terms reach |z|. Below the smallest normal number, 2^-126, exp may
+ * be 0 or that number.
  */
 static double activation_error(di_act kind, double z, double value)
 {
-    return kind == DI_SILU ? 16 * E * fabs(value) + 1e-35 : 16 * E * fabs(z) + 1e-35;
+    return 16 * E * (kind == DI_SILU ? fabs(value) : fabs(z)) + 0x1p-124 * (1 + fabs(z));
 }
 
 static void limit_forward(problem *p, const problem *answer)
@@ -103,7 +104,8 @@ static void limit_backward(problem *p, const problem *answer)
             double d = fabs(el(&p->arg[DH].m, n, i)), dup = fabs(el(dgu, n, c->f + i));
             double *limits = &p->arg[at].limit[n * 2 * c->f];
 
-            limits[i] = 32 * E * d * fabs(up) * (1 + fmin(fabs(z), 32)) + 1e-35 * d * fabs(up) +
+            limits[i] = 32 * E * d * fabs(up) * (1 + fmin(fabs(z), 32)) +
+                        0x1p-124 * (1 + fabs(z)) * d * fabs(up) +
                         unit(dgu->dtype) * fabs(el(dgu, n, i));
             limits[c->f + i] = activation_error(c->kind, z, d > 0 ? dup / d : 0) * d +
                                unit(dgu->dtype) * dup;

@@ -113,14 +113,14 @@ static void run_backward(di_device *dev, problem *p)
                               ((const linear_case *)p->c)->add);
 }
 
-/* |W| of row o, column i, whatever part and order. */
+/* W at row o, column i, whatever part and order. */
 static double weight_at(const problem *p, int64_t o, int64_t i)
 {
     const linear_case *c = p->c;
     int part = 0;
 
     while (o >= c->out[part]) o -= c->out[part++];
-    return fabs(el(&p->arg[PARTS + part].m, c->map ? mapped_row(o, c->out[part]) : o, i));
+    return el(&p->arg[PARTS + part].m, c->map ? mapped_row(o, c->out[part]) : o, i);
 }
 
 /* Operands are exact, or rounded alike; what differs is the order of a sum of `from` products. */
@@ -134,7 +134,7 @@ static void limit(problem *p, const problem *answer, int backward)
             double size = 0, extra = 0;
 
             for (int64_t i = 0; i < x->cols; i++)
-                size += fabs(el(x, n, i)) * (backward ? weight_at(p, i, j) : weight_at(p, j, i));
+                size += fabs(el(x, n, i) * (backward ? weight_at(p, i, j) : weight_at(p, j, i)));
             if (c->bias && !backward) extra += fabs(el(&p->arg[BIAS].m, 0, j));
             if (c->add) extra += fabs(el(&p->arg[Y].m, n, j));
             p->arg[Y].limit[n * y->cols + j] = sum_error(x->cols) * size + 2 * E * (size + extra) +
@@ -203,6 +203,37 @@ static void backward_is_transposed(void **state)
     di_device_close(&dev);
 }
 
+/* ref's forward against a loop over what was stored: bias, parts, row order, rounding, addition. */
+static void by_hand(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2 * (int)(sizeof cases / sizeof *cases); k++) {
+        const linear_case *c = &cases[k / 2];
+        di_dtype act = k % 2 ? DI_BF16 : DI_F32;
+        problem p = make_problem(&linear_forward, c, act, 0), a;
+        di_device dev;
+
+        assert_true(open_device("ref", act, 1, &dev));
+        a = run_problem(&linear_forward, &dev, &p);
+        for (int64_t n = 0; n < c->n; n++)
+            for (int64_t o = 0; o < total_out(c); o++) {
+                double want = c->bias ? el(&p.arg[BIAS].m, 0, o) : 0, got = el(&a.arg[Y].m, n, o);
+
+                for (int64_t i = 0; i < c->in; i++) {
+                    float w = (float)weight_at(&p, o, i);
+
+                    if (act == DI_BF16) w = di_bf16_to_f32(di_f32_to_bf16(w));
+                    want += el(&p.arg[X].m, n, i) * (double)w;
+                }
+                if (c->add) want += el(&p.arg[Y].m, n, o);
+                if (!(fabs(got - want) <= unit(a.arg[Y].m.dtype) * fabs(want) + 1e-10))
+                    fail_msg("row %d: y[%d, %d] is %.9g, by hand %.9g", k / 2, (int)n, (int)o, got, want);
+            }
+        free_problem(&p), free_problem(&a);
+        di_device_close(&dev);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -210,7 +241,7 @@ int main(int argc, char **argv)
         OP_TEST(linear_forward, rows),   OP_TEST(linear_forward, dtype),
         OP_TEST(linear_backward, value), OP_TEST(linear_backward, drop),
         OP_TEST(linear_backward, rows),  OP_TEST(linear_backward, dtype),
-        cmocka_unit_test(backward_is_transposed),
+        cmocka_unit_test(backward_is_transposed), cmocka_unit_test(by_hand),
     };
 
     if (argc > 1) return op_perf(&linear_forward, argv[1]) | op_perf(&linear_backward, argv[1]);

@@ -236,6 +236,31 @@ static void gradient(void **state)
     di_device_close(&dev);
 }
 
+/* What is there before is added to: one row, rank 1, width 1 of everything. */
+static void accumulates(void **state)
+{
+    static const char *const names[] = {"ref", "cpu"};
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        float x = 2, y = 100, a = 3, b = 5, u, dy = 7, dx = 1000, da = 2000, db = 3000;
+        di_lora_args l = {.x = {&x, DI_F32, 1, 1, 1}, .y = {&y, DI_F32, 1, 1, 1}, .a = &a, .b = &b,
+                          .u = &u, .dy = {&dy, DI_F32, 1, 1, 1}, .dx = {&dx, DI_F32, 1, 1, 1},
+                          .da = &da, .db = &db, .r = 1, .scale = 0.5f};
+        di_device dev;
+
+        assert_true(open_device(names[k], DI_F32, 1, &dev));
+        l.work = dev.ops->buffer_new(&dev, dev.ops->lora_bytes(&dev, 1, 1, 1, 1));
+        dev.ops->lora_forward(&dev, &l);
+        dev.ops->lora_backward(&dev, &l);
+        assert_true(u == 6 && y == 115);     /* 2 * 3; 100 + 0.5 * 6 * 5 */
+        assert_true(db == 3021 && da == 2035); /* 0.5 * 7 * 6; du = 0.5 * 7 * 5 = 17.5, du * 2 */
+        assert_true(dx == 1052.5f);          /* 17.5 * 3 */
+        dev.ops->buffer_free(&dev, l.work);
+        di_device_close(&dev);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -243,7 +268,7 @@ int main(int argc, char **argv)
         OP_TEST(lora_forward, rows),   OP_TEST(lora_forward, dtype),
         OP_TEST(lora_backward, value), OP_TEST(lora_backward, drop),
         OP_TEST(lora_backward, rows),  OP_TEST(lora_backward, dtype),
-        cmocka_unit_test(gradient),
+        cmocka_unit_test(gradient),          cmocka_unit_test(accumulates),
     };
 
     if (argc > 1) return op_perf(&lora_forward, argv[1]) | op_perf(&lora_backward, argv[1]);

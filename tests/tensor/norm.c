@@ -213,12 +213,40 @@ static void gradient(void **state)
     di_device_close(&dev);
 }
 
+/* Numbers by hand: x = (3, 4), w = (2, -1), eps 12.25 makes 1/rstd = sqrt(12.5 + 12.25) = 4.974937. */
+static void by_hand(void **state)
+{
+    static const char *const names[] = {"ref", "cpu"};
+    const double root = sqrt(24.75);
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        float x[2] = {3, 4}, w[2] = {2, -1}, y[2] = {10, 20}, rstd[1], dy[2] = {1, 3}, dx[2] = {5, 6};
+        di_norm_args a = {.x = {x, DI_F32, 1, 2, 2}, .y = {y, DI_F32, 1, 2, 2}, .w = w, .rstd = rstd,
+                          .groups = 1, .eps = 12.25f, .add = 1, .dy = {dy, DI_F32, 1, 2, 2},
+                          .dx = {dx, DI_F32, 1, 2, 2}};
+        double mean = (2 * 3 / root - 3 * 4 / root) / 2; /* of gy xh, gy = (2, -3) */
+        di_device dev;
+
+        assert_true(open_device(names[k], DI_F32, 1, &dev));
+        dev.ops->norm_forward(&dev, &a);
+        dev.ops->norm_backward(&dev, &a);
+        assert_true(fabs((double)rstd[0] - 1 / root) < 4 * E);
+        assert_true(fabs((double)y[0] - (10 + 6 / root)) < 16 * E);
+        assert_true(fabs((double)y[1] - (20 - 4 / root)) < 32 * E);
+        assert_true(fabs((double)dx[0] - (5 + (2 - 3 / root * mean) / root)) < 16 * E);
+        assert_true(fabs((double)dx[1] - (6 + (-3 - 4 / root * mean) / root)) < 16 * E);
+        di_device_close(&dev);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         OP_TEST(norm_forward, value),  OP_TEST(norm_forward, drop), OP_TEST(norm_forward, rows),
         OP_TEST(norm_forward, dtype),  OP_TEST(norm_backward, value), OP_TEST(norm_backward, drop),
         OP_TEST(norm_backward, rows),  OP_TEST(norm_backward, dtype), cmocka_unit_test(gradient),
+        cmocka_unit_test(by_hand),
     };
 
     if (argc > 1) return op_perf(&norm_forward, argv[1]) | op_perf(&norm_backward, argv[1]);

@@ -31,6 +31,7 @@
 #define E 0x1p-24
 enum { IN = 1, OUT = 2, ROWS = 4, DENSE = 8, PAD = 16 };
 enum { MAX_ARGS = 28, MAX_SCALARS = 2 };
+enum { PAD_BY = 3 }; /* elements between rows: no multiple of a vector */
 
 /*
  * An argument: a matrix. ROWS: its row n belongs to row n of the operation, and it may be padded
@@ -53,7 +54,8 @@ typedef struct problem {
     void *extra;    /* what prepare made for run: work memory, a packed weight */
 } problem;
 
-typedef struct op {
+typedef struct op op;
+struct op {
     const char *name;
     size_t entry;              /* offsetof(di_backend, ...): whose function is it? */
     const void *cases, *perf;  /* tables of case_size each */
@@ -69,7 +71,9 @@ typedef struct op {
     void (*limit)(problem *p, const problem *answer); /* of ref */
     int (*widens)(const void *c);                     /* mode dtype applies; NULL: always */
     void (*cost)(const problem *p, double *flop, double *bytes);
-} op;
+    /* what mode rows does with one problem */
+    void (*check_rows)(const op *o, di_device *dev, di_device *threaded, const problem *p);
+};
 
 static inline double unit(di_dtype t) { return t == DI_BF16 ? 0x1p-7 : 0x1p-23; }
 static inline double sum_error(int64_t n) { return 8 * sqrt((double)n) * E; }
@@ -298,6 +302,31 @@ static inline int open_device(const char *name, di_dtype act, int threads, di_de
                           dev, &err) == DIAL_OK;
 }
 
+/* What is tested: ref, cpu as it is here, and cpu held down to what smaller machines run. */
+static const struct {
+    const char *name, *isa, *text;
+} backends[] = {
+    {"ref", NULL, "ref"},
+    {"cpu", NULL, "cpu"},
+    {"cpu", "avx512", "cpu up to avx512"},
+    {"cpu", "avx2", "cpu up to avx2"},
+};
+enum { N_BACKENDS = sizeof backends / sizeof *backends };
+
+static inline int open_backend(int k, di_dtype act, int threads, di_device *dev)
+{
+    const char *set = getenv("DIAL_ISA");
+    char keep[32] = "";
+    int ok;
+
+    if (set != NULL) snprintf(keep, sizeof keep, "%s", set);
+    if (backends[k].isa != NULL) setenv("DIAL_ISA", backends[k].isa, 1);
+    ok = open_device(backends[k].name, act, threads, dev);
+    if (set != NULL) setenv("DIAL_ISA", keep, 1);
+    else unsetenv("DIAL_ISA");
+    return ok;
+}
+
 /* 1 if the device has a function of its own; else it would be ref against ref. */
 static inline int has_own(const op *o, const di_device *dev)
 {
@@ -310,14 +339,9 @@ static inline const void *case_at(const op *o, int i)
     return (const char *)o->cases + (size_t)i * o->case_size;
 }
 
-static const struct {
-    di_dtype act;
-    int64_t pad;
-} variants[] = {{DI_F32, 0}, {DI_F32, 3}, {DI_BF16, 0}, {DI_BF16, 3}};
-enum { N_VARIANTS = sizeof variants / sizeof *variants };
-
 /* One row of the table on both devices; returns the largest share of a limit. */
-static inline double compare(const op *o, int i, di_device *ref, di_device *dev, int64_t pad)
+static inline double compare(const op *o, int i, di_device *ref, di_device *dev, int64_t pad,
+                             const char *backend)
 {
     problem p = make_problem(o, case_at(o, i), dev->act, pad);
     problem a = run_problem(o, ref, &p), b = run_problem(o, dev, &p);
@@ -329,70 +353,80 @@ static inline double compare(const op *o, int i, di_device *ref, di_device *dev,
     faults = count_faults(&p, &a, &b, &worst, what, sizeof what);
     if (faults > 0)
         fail_msg("%s, row %d, %s, pad %d, %s: %lld faults; first %s", o->name, i,
-                 di_dtype_name(p.act), (int)pad, dev->isa, (long long)faults, what);
+                 di_dtype_name(p.act), (int)pad, backend, (long long)faults, what);
     free_problem(&p), free_problem(&a), free_problem(&b);
     return worst;
+}
+
+/* Backend k in one dtype, all rows and paddings. */
+static inline void value_of(const op *o, int k, di_dtype act)
+{
+    di_device ref, dev;
+    double worst = 0;
+
+    if (!open_backend(k, act, 2, &dev)) {
+        print_message("%s: skipped, %s has no %s here\n", o->name, backends[k].text,
+                      di_dtype_name(act));
+        return;
+    }
+    if (has_own(o, &dev)) {
+        assert_true(open_device("ref", act, 1, &ref));
+        for (int i = 0; i < o->n_cases; i++)
+            for (int64_t pad = 0; pad <= PAD_BY; pad += PAD_BY)
+                worst = fmax(worst, compare(o, i, &ref, &dev, pad, backends[k].text));
+        print_message("%s %s: at most %.3f of a limit (%s: %s)\n", o->name, di_dtype_name(act),
+                      worst, backends[k].text, dev.isa);
+        di_device_close(&ref);
+    } else {
+        print_message("%s: skipped, %s uses that of ref\n", o->name, backends[k].text);
+    }
+    di_device_close(&dev);
 }
 
 static inline void mode_value(void **state)
 {
     const op *o = *state;
 
-    for (int v = 0; v < N_VARIANTS; v++) {
-        di_device ref, dev;
-        double worst = 0;
-
-        if (o->f32_only && variants[v].act != DI_F32) continue;
-        if (!open_device("cpu", variants[v].act, 2, &dev)) {
-            print_message("%s: skipped, cpu has no %s here\n", o->name,
-                          di_dtype_name(variants[v].act));
-            continue;
-        }
-        if (!has_own(o, &dev)) {
-            print_message("%s: skipped, cpu uses that of ref\n", o->name);
-            di_device_close(&dev);
-            return;
-        }
-        assert_true(open_device("ref", variants[v].act, 1, &ref));
-        for (int i = 0; i < o->n_cases; i++)
-            worst = fmax(worst, compare(o, i, &ref, &dev, variants[v].pad));
-        print_message("%s %s pad %d: at most %.3f of a limit (%s)\n", o->name,
-                      di_dtype_name(variants[v].act), (int)variants[v].pad, worst, dev.isa);
-        di_device_close(&dev), di_device_close(&ref);
+    for (int k = 1; k < N_BACKENDS; k++) {
+        value_of(o, k, DI_F32);
+        if (!o->f32_only) value_of(o, k, DI_BF16);
     }
 }
 
 /* The limits are those of a backend, whether or not one is there. */
+static inline void drop_in(const op *o, di_dtype act)
+{
+    char what[256];
+    di_device ref;
+
+    assert_true(open_device("ref", act, 1, &ref));
+    for (int i = 0; i < o->n_cases; i++) {
+        problem p = make_problem(o, case_at(o, i), act, 0);
+        problem a = run_problem(o, &ref, &p), damaged = copy_problem(&p, NULL, -1, 0), b;
+        double worst = 0;
+
+        o->limit(&p, &a);
+        plant_column(&damaged.arg[o->drop].m, 0);
+        b = run_problem(o, &ref, &damaged);
+        assert_int_equal(0, count_faults(&p, &a, &a, &worst, what, sizeof what));
+        if (p.n > 0 && count_faults(&p, &a, &b, &worst, what, sizeof what) == 0)
+            fail_msg("%s, row %d, %s: the limits do not see that the last column of %s is lost",
+                     o->name, i, di_dtype_name(p.act), p.arg[o->drop].name);
+        free_problem(&p), free_problem(&a), free_problem(&b), free_problem(&damaged);
+    }
+    di_device_close(&ref);
+}
+
 static inline void mode_drop(void **state)
 {
     const op *o = *state;
-    char what[256];
 
-    for (int v = 0; v < N_VARIANTS; v++) {
-        di_device ref;
-
-        if (o->f32_only && variants[v].act != DI_F32) continue;
-        assert_true(open_device("ref", variants[v].act, 1, &ref));
-        for (int i = 0; i < o->n_cases; i++) {
-            problem p = make_problem(o, case_at(o, i), variants[v].act, variants[v].pad);
-            problem a = run_problem(o, &ref, &p), damaged = copy_problem(&p, NULL, -1, 0), b;
-            double worst = 0;
-
-            o->limit(&p, &a);
-            plant_column(&damaged.arg[o->drop].m, 0);
-            b = run_problem(o, &ref, &damaged);
-            assert_int_equal(0, count_faults(&p, &a, &a, &worst, what, sizeof what));
-            if (p.n > 0 && count_faults(&p, &a, &b, &worst, what, sizeof what) == 0)
-                fail_msg("%s, row %d, %s: the limits do not see that the last column of %s is lost",
-                         o->name, i, di_dtype_name(p.act), p.arg[o->drop].name);
-            free_problem(&p), free_problem(&a), free_problem(&b), free_problem(&damaged);
-        }
-        di_device_close(&ref);
-    }
+    drop_in(o, DI_F32);
+    if (!o->f32_only) drop_in(o, DI_BF16);
 }
 
 /* Runs rows[0..n) of p and compares each with the same row of the whole. */
-static inline void check_rows(const op *o, di_device *dev, const problem *p, const problem *whole,
+static inline void check_some_rows(const op *o, di_device *dev, const problem *p, const problem *whole,
                               const int64_t *rows, int64_t n, const char *how)
 {
     problem q = copy_problem(p, rows, n, 0), b = run_problem(o, dev, &q);
@@ -415,37 +449,44 @@ static inline void check_row_independence(const op *o, di_device *dev, di_device
     int64_t n = p->n, *rows = di_new(di_alloc_default(), (size_t)(3 * n + 1) * sizeof *rows);
 
     for (int64_t i = 0; i < n; i += n > 8 ? n / 4 : 1)
-        check_rows(o, dev, p, &whole, &i, 1, "when it is alone");
+        check_some_rows(o, dev, p, &whole, &i, 1, "when it is alone");
     for (int64_t i = 0; i < n; i++) rows[i] = n - 1 - i;
-    check_rows(o, dev, p, &whole, rows, n, "in reverse order");
+    check_some_rows(o, dev, p, &whole, rows, n, "in reverse order");
     for (int64_t i = 0; i < n; i++) rows[i] = (i + n / 3) % n;
-    if (n > 1) check_rows(o, dev, p, &whole, rows, n - 1, "after rotation, one row less");
+    if (n > 1) check_some_rows(o, dev, p, &whole, rows, n - 1, "after rotation, one row less");
     for (int64_t i = 0; i < 3 * n; i++) rows[i] = i % n;
-    check_rows(o, dev, p, &whole, rows, 3 * n, "in a batch three times as large");
-    check_rows(o, threaded, p, &whole, rows, n, "on three threads");
+    check_some_rows(o, dev, p, &whole, rows, 3 * n, "in a batch three times as large");
+    check_some_rows(o, threaded, p, &whole, rows, n, "on three threads");
     di_free(di_alloc_default(), rows);
     free_problem(&whole);
 }
 
-static inline void mode_rows(void **state)
+/* ref is slow: one padding will do for it. */
+static inline void rows_of(const op *o, int k, di_dtype act)
 {
-    static const char *const names[] = {"ref", "cpu"};
-    const op *o = *state;
+    di_device dev, threaded;
 
-    for (int k = 0; k < 2 * N_VARIANTS; k++) {
-        di_dtype act = variants[k / 2].act;
-        di_device dev, threaded;
+    if (!open_backend(k, act, 1, &dev)) return;
+    assert_true(open_backend(k, act, 3, &threaded));
+    for (int i = 0; (k == 0 || has_own(o, &dev)) && i < o->n_cases; i++)
+        for (int64_t pad = k == 0 ? PAD_BY : 0; pad <= PAD_BY; pad += PAD_BY) {
+            problem p = make_problem(o, case_at(o, i), act, pad);
 
-        if (k % 2 == 0 && variants[k / 2].pad == 0) continue; /* ref is slow: one padding will do */
-        if ((o->f32_only && act != DI_F32) || !open_device(names[k % 2], act, 1, &dev)) continue;
-        assert_true(open_device(names[k % 2], act, 3, &threaded));
-        for (int i = 0; (k % 2 == 0 || has_own(o, &dev)) && i < o->n_cases; i++) {
-            problem p = make_problem(o, case_at(o, i), act, variants[k / 2].pad);
-
-            if (p.n > 0) check_row_independence(o, &dev, &threaded, &p);
+            if (p.n > 0)
+                (o->check_rows != NULL ? o->check_rows : check_row_independence)(o, &dev, &threaded,
+                                                                                 &p);
             free_problem(&p);
         }
-        di_device_close(&threaded), di_device_close(&dev);
+    di_device_close(&threaded), di_device_close(&dev);
+}
+
+static inline void mode_rows(void **state)
+{
+    const op *o = *state;
+
+    for (int k = 0; k < N_BACKENDS; k++) {
+        rows_of(o, k, DI_F32);
+        if (!o->f32_only) rows_of(o, k, DI_BF16);
     }
 }
 
@@ -503,11 +544,12 @@ static inline double best_time(const op *o, di_device *dev, problem *p)
 /* PROGRAM BACKEND: a line a working shape. Returns the exit status. */
 static inline int op_perf(const op *o, const char *backend)
 {
-    for (int v = 0; v < N_VARIANTS; v += 2) {
+    static const di_dtype acts[] = {DI_F32, DI_BF16};
+
+    for (int k = 0; k < (o->f32_only ? 1 : 2); k++) {
         di_device dev;
 
-        if (o->f32_only && variants[v].act != DI_F32) continue;
-        if (!open_device(backend, variants[v].act, 0, &dev)) continue;
+        if (!open_device(backend, acts[k], 0, &dev)) continue;
         for (int i = 0; i < o->n_perf; i++) {
             problem p = {.c = (const char *)o->perf + (size_t)i * o->case_size, .act = dev.act};
             di_rng r = di_rng_make(1, DI_RNG_TEXT_ORDER, 0);
