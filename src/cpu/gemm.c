@@ -14,9 +14,9 @@
  *     1280 x 576 by 576 x 3072); on processors with AMX slabs of 256 keep a call worth its cost;
  *   - when a shape is first seen, planted rows run through all slabs, at other places, and a slab
  *     whose bits differ from those of 64 rows is not used;
- *   - rows of the last slab that do not exist are zeros in scratch memory, and k is filled up with
- *     zeros to a multiple of 16: the AVX2 code adds the rest of an odd k in another order for the
- *     last rows of a block.
+ *     If the 64 rows differ among themselves, the shape is computed by the kernels of mm.c: so it
+ *     is in AVX2 (`gemm:jit`) for products of up to 64 columns;
+ *   - rows of the last slab that do not exist are zeros in scratch memory.
  *
  * The blocked kernels want dense operands (a strided x or y sends the library to code three times
  * slower), so a product goes to a dense f32 block that stays in the cache; bias, addition, rounding
@@ -33,9 +33,10 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "cpu/mm.h"
 #include "cpu/store.h"
 
-enum { MAX_SLABS = 3, SMALL_SLAB = 16, BASE_SLAB = 64, BIG_SLAB = 256, CHUNK = 640, K_UNIT = 16, PIECES = 4 };
+enum { MAX_SLABS = 3, SMALL_SLAB = 16, BASE_SLAB = 64, BIG_SLAB = 256, CHUNK = 640, PIECES = 4 };
 
 /* ---- the two versions of the interface -------------------------------------------------------
  * Version 3 made descriptors opaque and folded operation descriptors into the creation of a
@@ -127,15 +128,23 @@ typedef struct slab {
     dnnl_memory_t *x, *y, *pad; /* [threads] */
 } slab;
 
-/* One shape: [rows of a slab, k] by [k, n]; k is a multiple of K_UNIT. */
+/* One shape: [rows of a slab, k] by [k, n]. */
 typedef struct plan {
     struct plan *next;
-    int64_t k, n;
+    int64_t k, n, x_row; /* x_row: elements from row to row of a dense slab of x */
     int bf16;
+    int own;             /* by mm.c; slabs have no primitives */
     desc w;              /* the layout that the base slab asks for; the others must take it */
     int n_slabs;         /* descending */
     slab slab[MAX_SLABS];
 } plan;
+
+/* A chunk of a constant matrix in the layout of its plan. */
+typedef struct weight {
+    void *data;
+    size_t bytes;
+    dnnl_memory_t memory;
+} weight;
 
 typedef struct lane {
     dnnl_stream_t stream;
@@ -156,9 +165,7 @@ struct di_gemm {
     int64_t k, n, width; /* columns in chunks of `width`, the last one narrower */
     int n_chunks;
     const plan **plan;   /* [n_chunks] */
-    dnnl_memory_t *w;    /* [n_chunks] */
-    void **data;         /* [n_chunks] */
-    size_t bytes;
+    weight *w;           /* [n_chunks] */
 };
 
 static dial_status failed(dnnl_status_t code, const char *what, dial_error *err)
@@ -353,44 +360,81 @@ static dnnl_status_t add_slab(const di_device *dev, plan *p, int64_t rows, slab 
     return st;
 }
 
-/* y [rows, n] of the lane = x [rows, k] w; x dense, of the product's type. 0: failed. */
-static int slab_run(const lane *l, const slab *s, int t, void *x, dnnl_memory_t w, float *y)
+/* y [rows, n] = x [rows, k] w on thread t; x and y dense. 0: failed. */
+static int slab_run(const di_device *dev, const plan *p, const slab *s, int t, void *x,
+                    const weight *w, float *y)
 {
+    const lane *l = &((const di_cpu *)dev->priv)->gemm->lane[t];
     dnnl_exec_arg_t args[] = {
-        {DNNL_ARG_SRC, s->x[t]},
-        {DNNL_ARG_WEIGHTS, w},
-        {DNNL_ARG_DST, s->y[t]},
-        {DNNL_ARG_SCRATCHPAD, s->pad[t]},
+        {DNNL_ARG_SRC, p->own ? NULL : s->x[t]},
+        {DNNL_ARG_WEIGHTS, w->memory},
+        {DNNL_ARG_DST, p->own ? NULL : s->y[t]},
+        {DNNL_ARG_SCRATCHPAD, p->own ? NULL : s->pad[t]},
     };
 
+#ifdef DI_VECTOR
+    if (p->own) {
+        int64_t k = di_units(p->bf16, p->k);
+        di_mm mm = {.m = s->rows, .n = p->n, .k = k, .a = x, .a_row = k, .a_k = 1, .b = w->data,
+                    .b_panel = k * DI_PANEL, .b_k = DI_PANEL, .c = y, .c_row = p->n};
+
+        di_mm_run(di_cpu_isa(dev), p->bf16, &mm);
+        return 1;
+    }
+#endif
     return dnnl_memory_set_data_handle(s->x[t], x) == dnnl_success &&
            dnnl_memory_set_data_handle(s->y[t], y) == dnnl_success &&
            dnnl_memory_set_data_handle(s->pad[t], l->pad) == dnnl_success &&
            dnnl_primitive_execute(s->run, l->stream, 4, args) == dnnl_success;
 }
 
-/* w [p->k, p->n] in the plan's layout, and the memory object that holds it. */
+#ifdef DI_VECTOR
+/* The same for mm.c; one of the strides is 1. */
+static dnnl_status_t lay_out_own(const di_device *dev, const plan *p, const float *w,
+                                 int64_t k_stride, int64_t n_stride, weight *out)
+{
+    int64_t k = di_units(p->bf16, p->k);
+    di_pack pack = {.x = w, .dtype = DI_F32, .scale = 1};
+
+    out->bytes = (size_t)(di_round_up(p->n, DI_PANEL) * k) * 4;
+    out->data = pack.to = di_zalloc(dev->al, out->bytes);
+    if (out->data == NULL) return dnnl_out_of_memory;
+    pack.stride = n_stride == 1 ? k_stride : n_stride;
+    pack.rows = n_stride == 1 ? p->k : p->n;
+    pack.cols = n_stride == 1 ? p->n : p->k;
+    if (n_stride == 1) di_pack_down(di_cpu_isa(dev), p->bf16, &pack, 0, k);
+    else di_pack_across(di_cpu_isa(dev), p->bf16, &pack);
+    return dnnl_success;
+}
+#endif
+
+/* w [p->k, p->n] in the plan's layout. Free with weight_free, also after a failure. */
 static dnnl_status_t lay_out(const di_device *dev, const plan *p, const float *w, int64_t k_stride,
-                             int64_t n_stride, void **data, dnnl_memory_t *out)
+                             int64_t n_stride, weight *out)
 {
     struct di_gemm_cache *c = ((const di_cpu *)dev->priv)->gemm;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
     dnnl_memory_t from = NULL;
     desc plain = {0};
-    dnnl_status_t st = desc_strided(&plain, p->k, p->n, dnnl_f32, k_stride, n_stride);
+    dnnl_status_t st = dnnl_success;
 
-    *data = di_zalloc(dev->al, dnnl_memory_desc_get_size(DESC(p->w)));
-    if (*data == NULL) st = dnnl_out_of_memory;
+#ifdef DI_VECTOR
+    if (p->own) return lay_out_own(dev, p, w, k_stride, n_stride, out);
+#endif
+    st = desc_strided(&plain, p->k, p->n, dnnl_f32, k_stride, n_stride);
+    out->bytes = dnnl_memory_desc_get_size(DESC(p->w));
+    out->data = di_zalloc(dev->al, out->bytes);
+    if (out->data == NULL) st = dnnl_out_of_memory;
     if (st == dnnl_success)
         st = dnnl_memory_create(&from, DESC(plain), c->engine, (void *)(uintptr_t)w);
-    if (st == dnnl_success) st = dnnl_memory_create(out, DESC(p->w), c->engine, *data);
+    if (st == dnnl_success) st = dnnl_memory_create(&out->memory, DESC(p->w), c->engine, out->data);
     if (st == dnnl_success)
         st = dnnl_reorder_primitive_desc_create(&pd, DESC(plain), c->engine, DESC(p->w), c->engine,
                                                 NULL);
     if (st == dnnl_success) st = dnnl_primitive_create(&reorder, pd);
     if (st == dnnl_success) {
-        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, *out}};
+        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, out->memory}};
 
         st = dnnl_primitive_execute(reorder, c->lane[0].stream, 2, args);
         dnnl_stream_wait(c->lane[0].stream);
@@ -400,6 +444,13 @@ static dnnl_status_t lay_out(const di_device *dev, const plan *p, const float *w
     if (from != NULL) dnnl_memory_destroy(from);
     desc_free(&plain);
     return st;
+}
+
+static void weight_free(const di_device *dev, weight *w)
+{
+    if (w->memory != NULL) dnnl_memory_destroy(w->memory);
+    di_free(dev->al, w->data);
+    *w = (weight){0};
 }
 
 /* Numbers of both signs and of sizes 2^-6 to 2^6: another order of addition shows in the bits. */
@@ -422,14 +473,14 @@ static void place_row(const plan *p, const float *x, int64_t r, void *slab_x, in
 
 /* All BIG_SLAB planted rows through slabs of one size, in order or turned end for end. */
 static int run_planted(const di_device *dev, const plan *p, const slab *s, const float *x,
-                       dnnl_memory_t w, int turned, float *y)
+                       const weight *w, int turned, float *y)
 {
     const lane *l = &((const di_cpu *)dev->priv)->gemm->lane[0];
 
     for (int64_t r = 0; r < BIG_SLAB; r += s->rows) {
         for (int64_t i = 0; i < s->rows; i++)
             place_row(p, x, turned ? BIG_SLAB - 1 - r - i : r + i, l->x, i);
-        if (!slab_run(l, s, 0, l->x, w, l->y)) return 0;
+        if (!slab_run(dev, p, s, 0, l->x, w, l->y)) return 0;
         for (int64_t i = 0; i < s->rows; i++)
             memcpy(y + (turned ? BIG_SLAB - 1 - r - i : r + i) * p->n, l->y + i * p->n,
                    (size_t)p->n * sizeof *y);
@@ -437,55 +488,70 @@ static int run_planted(const di_device *dev, const plan *p, const slab *s, const
     return 1;
 }
 
-/* Keeps the slabs whose rows have the bits of the base slab's (the first), at any place. */
-static dial_status compare_slabs(const di_device *dev, plan *p, dial_error *err)
+/*
+ * Keeps the slabs whose rows have the bits of the base slab's (the first), at any place; *same: the
+ * base slab agrees with itself.
+ */
+static dial_status compare_slabs(const di_device *dev, plan *p, int *same, dial_error *err)
 {
     size_t nx = (size_t)(BIG_SLAB * p->k), ny = (size_t)(BIG_SLAB * p->n);
     float *x = di_new_array(dev->al, nx, sizeof *x), *y0 = di_new_array(dev->al, ny, sizeof *y0);
     float *y = di_new_array(dev->al, ny, sizeof *y);
     float *plain = di_new_array(dev->al, (size_t)(p->k * p->n), sizeof *plain);
-    dnnl_memory_t w = NULL;
-    void *data = NULL;
     dial_status st = DIAL_OK;
-    int kept = 0;
+    weight w = {0};
+    int kept = 1;
 
     if (x == NULL || y0 == NULL || y == NULL || plain == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to compare products of %lld x %lld",
                 (long long)p->k, (long long)p->n);
     plant(x, (int64_t)nx, 1);
     plant(plain, p->k * p->n, 2);
-    TRY_DNNL(lay_out(dev, p, plain, p->n, 1, &data, &w), "lay out a weight");
-    if (!run_planted(dev, p, &p->slab[0], x, w, 0, y0))
+    TRY_DNNL(lay_out(dev, p, plain, p->n, 1, &w), "lay out a weight");
+    if (!run_planted(dev, p, &p->slab[0], x, &w, 0, y0) ||
+        !run_planted(dev, p, &p->slab[0], x, &w, 1, y))
         DI_FAIL(err, DIAL_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld",
                 (long long)p->k, (long long)p->n);
-    for (int i = 0; i < p->n_slabs; i++) {
-        slab *s = &p->slab[i];
-        int same = run_planted(dev, p, s, x, w, 1, y) && memcmp(y, y0, ny * sizeof *y) == 0;
+    *same = memcmp(y, y0, ny * sizeof *y) == 0;
+    for (int i = 1; i < p->n_slabs; i++) {
+        slab keep = p->slab[i];
 
-        if (!same)
-            di_log(dev->env, i == 0 ? DIAL_LOG_WARN : DIAL_LOG_DEBUG,
-                   "oneDNN: rows of a product of %lld x %lld x %lld depend on their place%s",
-                   (long long)s->rows, (long long)p->k, (long long)p->n,
-                   i == 0 ? "; scores may depend on the batch in their last bits"
-                          : "; slabs of this size are not used");
-        if (same || i == 0) {
-            slab keep = *s;
-
-            *s = (slab){0};
+        if (*same && run_planted(dev, p, &keep, x, &w, 1, y) &&
+            memcmp(y, y0, ny * sizeof *y) == 0) {
+            p->slab[i] = (slab){0};
             p->slab[kept++] = keep;
         } else {
-            slab_free(dev, s);
+            slab_free(dev, &p->slab[i]);
         }
     }
     p->n_slabs = kept;
 done:
-    if (w != NULL) dnnl_memory_destroy(w);
-    di_free(dev->al, data);
+    weight_free(dev, &w);
     di_free(dev->al, x);
     di_free(dev->al, y0);
     di_free(dev->al, y);
     di_free(dev->al, plain);
     return st;
+}
+
+/* Gives the shape to mm.c, where there is vector code; else it stays with a warning. */
+static void leave_library(const di_device *dev, plan *p)
+{
+#ifdef DI_VECTOR
+    if (di_cpu_isa(dev) >= DI_ISA_AVX2) {
+        for (int i = 0; i < MAX_SLABS; i++) slab_free(dev, &p->slab[i]);
+        p->own = 1;
+        p->x_row = p->bf16 ? di_round_up(p->k, 2) : p->k;
+        p->slab[0].rows = BASE_SLAB;
+        p->slab[1].rows = SMALL_SLAB;
+        p->n_slabs = 2;
+        return;
+    }
+#endif
+    di_log(dev->env, DIAL_LOG_WARN,
+           "oneDNN: rows of a product of %lld x %lld depend on their place in the batch; scores may "
+           "differ between batches in their last bits",
+           (long long)p->k, (long long)p->n);
 }
 
 static int by_rows_down(const slab *a, const slab *b)
@@ -502,6 +568,7 @@ static dial_status find_plan(di_device *dev, int64_t k, int64_t n, const plan **
     int64_t largest = c->amx ? BIG_SLAB : BASE_SLAB;
     dial_status st = DIAL_OK;
     plan *p = NULL;
+    int same = 0;
 
     for (const plan *q = c->plans; q != NULL; q = q->next) {
         if (q->k != k || q->n != n || q->bf16 != bf16) continue;
@@ -512,6 +579,7 @@ static dial_status find_plan(di_device *dev, int64_t k, int64_t n, const plan **
     if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a product");
     p->k = k;
     p->n = n;
+    p->x_row = k;
     p->bf16 = bf16;
     TRY_DNNL(add_slab(dev, p, BASE_SLAB, &p->slab[0]), "make a product");
     p->n_slabs = 1;
@@ -520,10 +588,11 @@ static dial_status find_plan(di_device *dev, int64_t k, int64_t n, const plan **
     for (int i = 0; i < p->n_slabs; i++)
         if (!grow(dev, p->slab[i].scratch, &c->pad_bytes, offsetof(lane, pad)))
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a product");
-    if (!grow(dev, (size_t)(largest * k) * 4, &c->x_bytes, offsetof(lane, x)) ||
+    if (!grow(dev, (size_t)(largest * (k + 1)) * 4, &c->x_bytes, offsetof(lane, x)) ||
         !grow(dev, (size_t)(largest * n) * 4, &c->y_bytes, offsetof(lane, y)))
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a product");
-    DI_TRY(compare_slabs(dev, p, err));
+    DI_TRY(compare_slabs(dev, p, &same, err));
+    if (!same) leave_library(dev, p);
     for (int i = 1; i < p->n_slabs; i++)
         for (int j = i; j > 0 && by_rows_down(&p->slab[j], &p->slab[j - 1]); j--) {
             slab swap = p->slab[j];
@@ -542,34 +611,6 @@ done:
 
 /* ---- prepared matrices ------------------------------------------------------------------------ */
 
-/* Chunk i of g from the columns that begin at w, filled up to k of the plan. */
-static dial_status add_chunk(di_device *dev, di_gemm *g, int i, const float *w, int64_t k_stride,
-                             int64_t n_stride, dial_error *err)
-{
-    int64_t cols = g->n - i * g->width < g->width ? g->n - i * g->width : g->width;
-    int64_t k = (g->k + K_UNIT - 1) / K_UNIT * K_UNIT;
-    dial_status st = DIAL_OK;
-    float *filled = NULL;
-
-    DI_TRY(find_plan(dev, k, cols, &g->plan[i], err));
-    if (k != g->k) {
-        filled = di_new_array(dev->al, (size_t)(k * cols), sizeof *filled);
-        if (filled == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
-        for (int64_t r = 0; r < g->k; r++)
-            for (int64_t j = 0; j < cols; j++)
-                filled[r * cols + j] = w[r * k_stride + j * n_stride];
-        w = filled;
-        k_stride = cols;
-        n_stride = 1;
-    }
-    TRY_DNNL(lay_out(dev, g->plan[i], w, k_stride, n_stride, &g->data[i], &g->w[i]),
-             "lay out a weight");
-    g->bytes += dnnl_memory_desc_get_size(DESC(g->plan[i]->w));
-done:
-    di_free(dev->al, filled);
-    return st;
-}
-
 dial_status di_gemm_new(di_device *dev, int64_t k, int64_t n, const float *w, int64_t k_stride,
                         int64_t n_stride, di_gemm **out, dial_error *err)
 {
@@ -584,11 +625,15 @@ dial_status di_gemm_new(di_device *dev, int64_t k, int64_t n, const float *w, in
     g->n_chunks = (int)((n + g->width - 1) / g->width);
     g->plan = di_new_array(dev->al, (size_t)g->n_chunks, sizeof *g->plan);
     g->w = di_new_array(dev->al, (size_t)g->n_chunks, sizeof *g->w);
-    g->data = di_new_array(dev->al, (size_t)g->n_chunks, sizeof *g->data);
-    if (g->plan == NULL || g->w == NULL || g->data == NULL)
+    if (g->plan == NULL || g->w == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a packed weight");
-    for (int i = 0; i < g->n_chunks; i++)
-        DI_TRY(add_chunk(dev, g, i, w + i * g->width * n_stride, k_stride, n_stride, err));
+    for (int i = 0; i < g->n_chunks; i++) {
+        int64_t j = i * g->width, cols = n - j < g->width ? n - j : g->width;
+
+        DI_TRY(find_plan(dev, k, cols, &g->plan[i], err));
+        TRY_DNNL(lay_out(dev, g->plan[i], w + j * n_stride, k_stride, n_stride, &g->w[i]),
+                 "lay out a weight");
+    }
     *out = g;
     g = NULL;
 done:
@@ -599,19 +644,18 @@ done:
 void di_gemm_free(di_device *dev, di_gemm *g)
 {
     if (g == NULL) return;
-    for (int i = 0; i < g->n_chunks; i++) {
-        if (g->w != NULL && g->w[i] != NULL) dnnl_memory_destroy(g->w[i]);
-        if (g->data != NULL) di_free(dev->al, g->data[i]);
-    }
+    for (int i = 0; g->w != NULL && i < g->n_chunks; i++) weight_free(dev, &g->w[i]);
     di_free(dev->al, g->plan);
     di_free(dev->al, g->w);
-    di_free(dev->al, g->data);
     di_free(dev->al, g);
 }
 
 size_t di_gemm_bytes(const di_gemm *g)
 {
-    return g->bytes;
+    size_t bytes = 0;
+
+    for (int i = 0; i < g->n_chunks; i++) bytes += g->w[i].bytes;
+    return bytes;
 }
 
 /* One call's operands, shared by its threads. */
@@ -635,20 +679,20 @@ static void run_slab(const job *b, const slab *s, int i, int64_t r, int64_t rows
     const plan *p = b->g->plan[i];
     const lane *l = &((const di_cpu *)b->dev->priv)->gemm->lane[t];
     di_dtype type = p->bf16 ? DI_BF16 : DI_F32;
-    di_mat from = {element(b->x, r, 0), b->x->dtype, rows, b->g->k, b->x->stride};
+    di_mat from = {element(b->x, r, 0), b->x->dtype, rows, p->k, b->x->stride};
     di_mat to = {element(b->y, r, i * b->g->width), b->y->dtype, rows, p->n, b->y->stride};
     void *x = from.data;
     int ok;
 
-    if (rows < s->rows || from.stride != p->k || from.dtype != type) {
-        di_mat dense = {l->x, type, rows, b->g->k, p->k};
+    if (rows < s->rows || from.stride != p->x_row || from.dtype != type) {
+        di_mat dense = {l->x, type, rows, p->k, p->x_row};
 
         x = l->x;
-        if (rows < s->rows || b->g->k < p->k)
-            memset(x, 0, (size_t)(s->rows * p->k) * di_act_bytes(type));
+        if (rows < s->rows || p->k < p->x_row)
+            memset(x, 0, (size_t)(s->rows * p->x_row) * di_act_bytes(type));
         di_store(di_cpu_isa(b->dev), &from, NULL, &dense, 0);
     }
-    ok = slab_run(l, s, t, x, b->g->w[i], l->y);
+    ok = slab_run(b->dev, p, s, t, x, &b->g->w[i], l->y);
     if (!ok) /* a failure of the library must not look like a result */
         for (int64_t j = 0; j < rows * p->n; j++) l->y[j] = __builtin_nanf("");
     di_store(di_cpu_isa(b->dev), &(di_mat){l->y, DI_F32, rows, p->n, p->n},

@@ -133,10 +133,11 @@ dial_status di_map_stats_of(const di_alloc *al, const float *source, int64_t n_s
                             int target_labelled, di_map_stats *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    cloud s = {source, target, 2 * n_source_pairs, 2 * (n_source_pairs + n_target_pairs), c,
-               target_labelled, NULL};
-    di_map_stats m = {.n_source = s.n_source, .n_target = s.n - s.n_source,
-                      .centroid_accuracy = NAN};
+    cloud s = {
+        source,          target, 2 * n_source_pairs, 2 * (n_source_pairs + n_target_pairs), c,
+        target_labelled, NULL};
+    di_map_stats m = {
+        .n_source = s.n_source, .n_target = s.n - s.n_source, .centroid_accuracy = NAN};
     double *mu = NULL;
 
     if (n_source_pairs < 2 || n_target_pairs < 2)

@@ -7,12 +7,12 @@
 #include "base/alloc.h"
 
 typedef struct di_map_stats {
-    int64_t n_source, n_target;    /* rows (texts) */
-    int64_t neighbours;            /* 10, or fewer where there are not as many rows */
-    double mixing;                 /* share of other-domain rows among the neighbours / expected */
-    double silhouette_domain;      /* [-1, 1]: 0 = one cloud */
-    double silhouette_preference;  /* over the rows whose preference is known; all domains */
-    double centroid_accuracy;      /* on the target; NAN where it is not known */
+    int64_t n_source, n_target;   /* rows (texts) */
+    int64_t neighbours;           /* 10, or fewer where there are not as many rows */
+    double mixing;                /* share of other-domain rows among the neighbours / expected */
+    double silhouette_domain;     /* [-1, 1]: 0 = one cloud */
+    double silhouette_preference; /* over the rows whose preference is known; all domains */
+    double centroid_accuracy;     /* on the target; NAN where it is not known */
     int64_t centroid_pairs;
 } di_map_stats;
 

@@ -254,8 +254,8 @@ done:
 }
 
 dial_status di_eval_compare(const di_alloc *al, const di_dataset *d, const float *reward,
-                            const char *model_b, const float *reward_b,
-                            const di_eval_options *opt, json_t **out, dial_error *err)
+                            const char *model_b, const float *reward_b, const di_eval_options *opt,
+                            json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_bootstrap_options boot = {opt->draws, opt->seed};
@@ -276,8 +276,8 @@ dial_status di_eval_compare(const di_alloc *al, const di_dataset *d, const float
     o = json_pack("{s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I}}", "model", model_b, "accuracy",
                   di_json_stat(diff.baseline), "delta", di_json_stat(diff.delta), "ci95",
                   s.units.n_units > 1 ? di_interval_json(diff.ci) : json_null(), "p_mcnemar",
-                  di_json_stat(diff.p_mcnemar), "flips", "better", (json_int_t)diff.better,
-                  "worse", (json_int_t)diff.worse);
+                  di_json_stat(diff.p_mcnemar), "flips", "better", (json_int_t)diff.better, "worse",
+                  (json_int_t)diff.worse);
     if (o == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to compare with '%s'", model_b);
     *out = o;
 done:

@@ -21,7 +21,7 @@ typedef struct di_eval_options {
     di_cluster cluster;         /* what the bootstrap resamples */
     int64_t draws;
     uint64_t seed;
-    const char *group_key;      /* what example.group holds; a label only: "topic" */
+    const char *group_key; /* what example.group holds; a label only: "topic" */
 } di_eval_options;
 
 di_eval_options di_eval_options_default(void); /* chars, text, 2000, 0, "topic" */
@@ -56,8 +56,8 @@ dial_status di_eval_result(const di_alloc *al, const di_dataset *d, const char *
  * positive delta and a `better` row speak for the model. Scored rows have no accuracy: JSON null.
  */
 dial_status di_eval_compare(const di_alloc *al, const di_dataset *d, const float *reward,
-                            const char *model_b, const float *reward_b,
-                            const di_eval_options *opt, json_t **out, dial_error *err);
+                            const char *model_b, const float *reward_b, const di_eval_options *opt,
+                            json_t **out, dial_error *err);
 
 /* Mean credit (1, 1/k of a k-way tie, 0) and ties; pairs and mcq. For each save in training. */
 dial_status di_eval_accuracy(const di_dataset *d, const float *reward, double *accuracy,
@@ -68,8 +68,7 @@ dial_status di_eval_credits(const di_dataset *d, const float *reward, double *cr
                             dial_error *err);
 
 /* loss (d->n): di_pair_loss of each row of pairs, what selection reads (select.h). */
-dial_status di_eval_losses(const di_dataset *d, const float *reward, double *loss,
-                           dial_error *err);
+dial_status di_eval_losses(const di_dataset *d, const float *reward, double *loss, dial_error *err);
 
 /* {"n_sets", "accuracy"}: plain mean over the results that have an accuracy; null if none has. */
 json_t *di_eval_macro(const json_t *results);

@@ -119,7 +119,8 @@ static dial_status accuracy_fields(const di_eval_set *s, const columns *c, json_
     double *one = draw == NULL ? NULL : draw + 3 * boot.draws;
     di_interval ci;
 
-    if (draw == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld draws", (long long)boot.draws);
+    if (draw == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld draws", (long long)boot.draws);
     for (int64_t i = 0; i < n; i++) {
         correct += s->credit[i];
         ties += c->chosen[i] == c->rejected[i];
@@ -146,7 +147,9 @@ done:
 
 static double longer_wins(const columns *c, int64_t i)
 {
-    return c->chosen_len[i] > c->rejected_len[i] ? 1 : c->chosen_len[i] < c->rejected_len[i] ? 0 : 0.5;
+    return c->chosen_len[i] > c->rejected_len[i]   ? 1
+           : c->chosen_len[i] < c->rejected_len[i] ? 0
+                                                   : 0.5;
 }
 
 static const char *matched_rule(const di_dataset *d)
@@ -184,8 +187,7 @@ static json_t *length_json(const di_eval_set *s, const columns *c, di_interval m
         "reward_corr", di_length_corr(s), "matched", "rule", matched_rule(s->d), "n",
         (json_int_t)matched.n, "accuracy", di_stat_or_null(mean(&matched), some), "ci95",
         some ? di_interval_json(di_wilson(matched.sum, matched.n, DI_Z95)) : json_null(),
-        "ci95_cluster",
-        some && s->units.n_units > 1 ? di_interval_json(matched_ci) : json_null(),
+        "ci95_cluster", some && s->units.n_units > 1 ? di_interval_json(matched_ci) : json_null(),
         "baseline_longer", di_stat_or_null(mean(&matched_base), some));
 }
 
@@ -219,11 +221,11 @@ static json_t *groups_json(const di_eval_set *s)
         moments m = {0};
 
         for (j = i; j < n && strcmp(g[j].name, g[i].name) == 0; j++) add(&m, g[j].credit);
-        failed |= json_array_append_new(
-                      list, json_pack("{s:s,s:s,s:I,s:o,s:o}", "key", s->opt->group_key, "value",
-                                      g[i].name, "n", (json_int_t)m.n, "accuracy",
-                                      di_json_stat(mean(&m)), "ci95",
-                                      di_interval_json(di_wilson(m.sum, m.n, DI_Z95)))) != 0;
+        failed |=
+            json_array_append_new(
+                list, json_pack("{s:s,s:s,s:I,s:o,s:o}", "key", s->opt->group_key, "value",
+                                g[i].name, "n", (json_int_t)m.n, "accuracy", di_json_stat(mean(&m)),
+                                "ci95", di_interval_json(di_wilson(m.sum, m.n, DI_Z95)))) != 0;
     }
     di_free(s->al, g);
     if (failed) json_decref(list);

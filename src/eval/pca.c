@@ -17,12 +17,12 @@
 typedef struct lanczos {
     const di_alloc *al;
     int64_t n, c, steps;
-    float *x;              /* (n, c) centred */
-    double *v;             /* (steps, c) */
-    double *alpha, *beta;  /* (steps): diagonal, and coupling of j with j + 1 */
-    double *u;             /* (n) */
-    double *w;             /* (c) */
-    double *tri, *vec;     /* (steps, steps): tridiagonal matrix, eigenvectors in columns */
+    float *x;             /* (n, c) centred */
+    double *v;            /* (steps, c) */
+    double *alpha, *beta; /* (steps): diagonal, and coupling of j with j + 1 */
+    double *u;            /* (n) */
+    double *w;            /* (c) */
+    double *tri, *vec;    /* (steps, steps): tridiagonal matrix, eigenvectors in columns */
 } lanczos;
 
 static void deinit(lanczos *z)
@@ -62,8 +62,7 @@ static dial_status init(lanczos *z, const di_alloc *al, const float *x, int64_t 
             z->w[j] += (double)x[i * c + j] / (double)n;
         }
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < c; j++)
-            z->x[i * c + j] = (float)((double)x[i * c + j] - z->w[j]);
+        for (int64_t j = 0; j < c; j++) z->x[i * c + j] = (float)((double)x[i * c + j] - z->w[j]);
 done:
     return st;
 }
@@ -191,7 +190,8 @@ static void rotate(double *a, double *vec, int64_t m, int64_t p, int64_t q)
     }
 }
 
-/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows. */
+/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows.
+ */
 static void jacobi(double *a, double *vec, int64_t m)
 {
     double total = 0;

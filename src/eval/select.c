@@ -52,7 +52,8 @@ dial_status di_select(const int64_t *step, int64_t n_checkpoints, const double *
     double least = INFINITY;
 
     if (n_checkpoints < 1 || (rule != DI_SELECT_LAST && n_rows < 1))
-        DI_FAIL(err, DIAL_ERR_USAGE, "expected checkpoints and rows to choose by, found %lld and %lld",
+        DI_FAIL(err, DIAL_ERR_USAGE,
+                "expected checkpoints and rows to choose by, found %lld and %lld",
                 (long long)n_checkpoints, (long long)n_rows);
     if (rule == DI_SELECT_LAST) {
         for (int64_t c = 1; c < n_checkpoints; c++)

@@ -17,11 +17,7 @@
 
 #include "base/alloc.h"
 
-typedef enum di_select_rule {
-    DI_SELECT_EARLIEST,
-    DI_SELECT_SOURCE,
-    DI_SELECT_LAST
-} di_select_rule;
+typedef enum di_select_rule { DI_SELECT_EARLIEST, DI_SELECT_SOURCE, DI_SELECT_LAST } di_select_rule;
 
 /* What the rule saw of one checkpoint. */
 typedef struct di_candidate {

@@ -141,7 +141,8 @@ dial_status di_gap_closed(const di_units *u, const double *model, const double *
                           const double *oracle, const di_bootstrap_options *opt,
                           di_gap_closure *out, dial_error *err);
 
-/* ---- correlation: 1 and *out set, or 0 where it is not defined (a side is constant, n < 2) ---- */
+/* ---- correlation: 1 and *out set, or 0 where it is not defined (a side is constant, n < 2) ----
+ */
 
 int di_pearson(const double *x, const double *y, int64_t n, double *out);
 
@@ -154,9 +155,9 @@ dial_status di_average_ranks(const di_alloc *al, const double *x, int64_t n, dou
                              dial_error *err);
 
 /*
- * 95 % interval of a correlation r by Fisher's z, tanh(atanh r -+ 1.96 sqrt(variance)). The variance
- * of z is 1/(n-3) for Pearson, 1.06/(n-3) for Spearman, 0.437/(n-4) for Kendall (Fieller, Hartley
- * and Pearson 1957). 0 where n is too small or |r| = 1.
+ * 95 % interval of a correlation r by Fisher's z, tanh(atanh r -+ 1.96 sqrt(variance)). The
+ * variance of z is 1/(n-3) for Pearson, 1.06/(n-3) for Spearman, 0.437/(n-4) for Kendall (Fieller,
+ * Hartley and Pearson 1957). 0 where n is too small or |r| = 1.
  */
 typedef enum di_corr { DI_CORR_PEARSON, DI_CORR_SPEARMAN, DI_CORR_KENDALL } di_corr;
 int di_fisher(double r, int64_t n, di_corr kind, di_interval *out);

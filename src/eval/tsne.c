@@ -89,7 +89,8 @@ dial_status di_tsne_affinities(const di_alloc *al, const float *x, int64_t n, in
         }
         di_free(al, row);
     }
-    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the affinities of %lld rows", (long long)n);
+    if (failed)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the affinities of %lld rows", (long long)n);
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i; j < n; j++)
             p[i * n + j] = p[j * n + i] =
@@ -202,7 +203,8 @@ static void recentre(int64_t n, float *yx, float *yy, float *vx, float *vy)
 static void run(const float *p, int64_t n, const di_tsne_options *opt, float *state)
 {
     float *yx = state, *yy = state + n, *gx = state + 2 * n, *gy = state + 3 * n;
-    float *vx = state + 4 * n, *vy = state + 5 * n, *gain_x = state + 6 * n, *gain_y = state + 7 * n;
+    float *vx = state + 4 * n, *vy = state + 5 * n, *gain_x = state + 6 * n,
+          *gain_y = state + 7 * n;
     float *work = state + 8 * n;
     double rate = opt->learning_rate > 0 ? opt->learning_rate : fmax((double)n / 48, 50);
 

@@ -8,12 +8,12 @@
 #include "base/alloc.h"
 
 typedef struct di_tsne_options {
-    int64_t components;      /* PCA first, to at most this many; 50 */
-    double perplexity;       /* 30; fewer than 91 rows: (n - 1)/3, so that 3 perplexities fit */
-    int64_t iterations;      /* 1000 */
-    double exaggeration;     /* 12: factor of p during ... */
-    int64_t early;           /* ... the first 250 iterations, momentum 0.5; then 1 and 0.8 */
-    double learning_rate;    /* 0: max(n / 48, 50) */
+    int64_t components;   /* PCA first, to at most this many; 50 */
+    double perplexity;    /* 30; fewer than 91 rows: (n - 1)/3, so that 3 perplexities fit */
+    int64_t iterations;   /* 1000 */
+    double exaggeration;  /* 12: factor of p during ... */
+    int64_t early;        /* ... the first 250 iterations, momentum 0.5; then 1 and 0.8 */
+    double learning_rate; /* 0: max(n / 48, 50) */
 } di_tsne_options;
 
 di_tsne_options di_tsne_options_default(void);

@@ -166,7 +166,8 @@ static json_t *first_of(const di_run *r, const char *in_dial, const char *in_end
 
 static json_t *model_json(const di_run *r)
 {
-    const char *base = di_text_at(r->dial, "base.path"), *labels = di_text_at(r->dial, "data.target_labels");
+    const char *base = di_text_at(r->dial, "base.path"),
+               *labels = di_text_at(r->dial, "data.target_labels");
     double steps = r->n_steps > 0 ? r->step[r->n_steps - 1] : 0;
     int finished = r->end != NULL;
 
@@ -196,7 +197,8 @@ dial_status di_models_json(di_report_work *w, json_t **out, dial_error *err)
         if (json_array_append_new(list, model_json(r)) != 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
         if (r->end == NULL)
-            di_note(w, "%s has not finished: its numbers are those of its last evaluation.", r->label);
+            di_note(w, "%s has not finished: its numbers are those of its last evaluation.",
+                    r->label);
     }
     *out = list;
     list = NULL;

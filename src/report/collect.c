@@ -70,8 +70,7 @@ static int add_step(di_run *r, const json_t *line)
 
     if (r->n_steps == r->cap && !grow_steps(r)) return 0;
     r->step[r->n_steps] = di_num(line, "step");
-    for (int k = 0; k < DI_N_CURVES; k++)
-        r->curve[k][r->n_steps] = di_num(line, di_curve_name[k]);
+    for (int k = 0; k < DI_N_CURVES; k++) r->curve[k][r->n_steps] = di_num(line, di_curve_name[k]);
     if (isfinite(r->step[r->n_steps])) r->n_steps++;
     if (isfinite(seconds)) r->seconds += seconds;
     if (isfinite(tokens)) r->tokens += tokens;
@@ -140,7 +139,8 @@ dial_status di_run_open(const di_alloc *al, const char *path, di_run *out, dial_
     dial_status st = DIAL_OK;
     di_run r = {.al = al};
     reader in = {&r, 0};
-    char *metrics = di_path_join(al, path, "metrics.jsonl"), *dial = di_path_join(al, path, "dial.json");
+    char *metrics = di_path_join(al, path, "metrics.jsonl"),
+         *dial = di_path_join(al, path, "dial.json");
     json_t *evals;
 
     r.path = di_strdup(al, path);
@@ -199,8 +199,8 @@ static int take_score(void *ctx, const json_t *line)
 {
     score_reader *in = ctx;
     di_scores *s = in->s;
-    di_score_row row = {.i = s->n, .chosen = di_num(line, "chosen"),
-                        .rejected = di_num(line, "rejected")};
+    di_score_row row = {
+        .i = s->n, .chosen = di_num(line, "chosen"), .rejected = di_num(line, "rejected")};
     const json_t *texts = di_at(line, "texts");
 
     if (isfinite(di_num(line, "i"))) row.i = (int64_t)di_num(line, "i");
@@ -270,7 +270,8 @@ dial_status di_run_maps(const di_run *r, char ***file, size_t *n, dial_error *er
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     if (!di_is_dir(dir)) goto done;
     DI_TRY(di_list_dir(r->al, dir, &names, &count, err));
-    for (size_t i = 0; i < count; i++) { /* names hold the step with leading zeros, and are sorted */
+    for (size_t i = 0; i < count;
+         i++) { /* names hold the step with leading zeros, and are sorted */
         const char *dot = strrchr(names[i], '.');
         char *path = NULL;
         int map = dot != NULL && strcmp(dot, ".safetensors") == 0;
@@ -279,7 +280,8 @@ dial_status di_run_maps(const di_run *r, char ***file, size_t *n, dial_error *er
         di_free(r->al, names[i]);
         names[i] = NULL;
         if (map && path == NULL) {
-            st = di_error_set(err, DIAL_ERR_NOMEM, __FILE__, __LINE__, NULL, NULL, "no memory for a path");
+            st = di_error_set(err, DIAL_ERR_NOMEM, __FILE__, __LINE__, NULL, NULL,
+                              "no memory for a path");
             continue;
         }
         if (map) names[kept++] = path;

@@ -11,7 +11,7 @@ enum {
 #define X(key) DI_CURVE_##key,
     DI_CURVES(X)
 #undef X
-    DI_N_CURVES
+        DI_N_CURVES
 };
 
 extern const char *const di_curve_name[DI_N_CURVES];
@@ -31,14 +31,14 @@ typedef struct di_scores {
 typedef struct di_run {
     const di_alloc *al;
     char *path;
-    char label[96];      /* unique among the runs: method, seed if several, folder if need be */
+    char label[96]; /* unique among the runs: method, seed if several, folder if need be */
     char method[40];
-    const char *role;    /* see report.h */
-    int64_t seed;        /* -1: not known */
-    json_t *dial;        /* dial.json, or NULL: the run is not finished */
-    json_t *start, *end; /* events, or NULL */
+    const char *role;              /* see report.h */
+    int64_t seed;                  /* -1: not known */
+    json_t *dial;                  /* dial.json, or NULL: the run is not finished */
+    json_t *start, *end;           /* events, or NULL */
     json_t *evals, *saves, *warns; /* lists of events */
-    json_t *final;       /* {NAME: result}: of the end event, else the last of each name */
+    json_t *final;              /* {NAME: result}: of the end event, else the last of each name */
     double *curve[DI_N_CURVES]; /* (n_steps), NAN where a step has no such number */
     double *step;
     int64_t n_steps, cap;
@@ -57,7 +57,7 @@ dial_status di_run_maps(const di_run *r, char ***file, size_t *n, dial_error *er
 
 /* Value at a.b.c, or NULL. Missing keys are no error: runs are read as far as they go. */
 json_t *di_at(const json_t *v, const char *path);
-double di_num(const json_t *v, const char *path);       /* NAN where it is no number */
+double di_num(const json_t *v, const char *path);          /* NAN where it is no number */
 const char *di_text_at(const json_t *v, const char *path); /* NULL where it is no string */
 
 #endif

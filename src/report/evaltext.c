@@ -47,7 +47,9 @@ static void pairs_text(const json_t *r, di_buf *out)
     di_put_plain(out, di_text_at(r, "length.unit"));
     di_puts(out, ") on the same rows\n");
     head(out, "length-matched", di_num(m, "accuracy"));
-    range(out, "   95%: ", json_is_array(di_at(m, "ci95_cluster")) ? di_at(m, "ci95_cluster") : di_at(m, "ci95"), ",");
+    range(out, "   95%: ",
+          json_is_array(di_at(m, "ci95_cluster")) ? di_at(m, "ci95_cluster") : di_at(m, "ci95"),
+          ",");
     di_buf_printf(out, "   n %.0f", di_num(m, "n"));
     if (isfinite(di_num(m, "baseline_longer")))
         di_buf_printf(out, ", longer wins %.3f", di_num(m, "baseline_longer"));
@@ -61,9 +63,9 @@ static void pairs_text(const json_t *r, di_buf *out)
     head(out, "calibration error", di_num(r, "calibration.ece"));
     di_buf_printf(out, "   Brier %s\n", DI_DECIMAL(di_num(r, "calibration.brier"), 3));
     head(out, "margin", di_num(r, "margin.mean"));
-    di_buf_printf(out, "   sd %s; 5%%, 50%%, 95%%: %s, %s, %s\n", DI_DECIMAL(di_num(r, "margin.std"), 3),
-                  DI_DECIMAL(di_num(r, "margin.p05"), 3), DI_DECIMAL(di_num(r, "margin.p50"), 3),
-                  DI_DECIMAL(di_num(r, "margin.p95"), 3));
+    di_buf_printf(out, "   sd %s; 5%%, 50%%, 95%%: %s, %s, %s\n",
+                  DI_DECIMAL(di_num(r, "margin.std"), 3), DI_DECIMAL(di_num(r, "margin.p05"), 3),
+                  DI_DECIMAL(di_num(r, "margin.p50"), 3), DI_DECIMAL(di_num(r, "margin.p95"), 3));
     head(out, "reward and length", di_num(r, "length.reward_corr"));
     di_puts(out, "   rank correlation\n");
 }
@@ -83,7 +85,9 @@ static void scored_text(const json_t *r, di_buf *out)
     }
     head(out, "reward and length", di_num(r, "length.reward_corr"));
     di_buf_printf(out, "   score and length %s (rank correlations)\n",
-                  isfinite(di_num(r, "length.score_corr")) ? DI_DECIMAL(di_num(r, "length.score_corr"), 3) : "-");
+                  isfinite(di_num(r, "length.score_corr"))
+                      ? DI_DECIMAL(di_num(r, "length.score_corr"), 3)
+                      : "-");
 }
 
 static void mcq_text(const json_t *r, di_buf *out)
@@ -134,17 +138,20 @@ static void compare_text(const json_t *r, di_buf *out)
     if (isfinite(lo))
         di_buf_printf(out, ", 95%%: %s to %s (%s 0)", DI_POINTS(lo), DI_POINTS(hi),
                       lo > 0 || hi < 0 ? "does not contain" : "contains");
-    di_buf_printf(out, "\n  rows gained %.0f, lost %.0f; McNemar p %.3g (takes rows as independent)\n",
+    di_buf_printf(out,
+                  "\n  rows gained %.0f, lost %.0f; McNemar p %.3g (takes rows as independent)\n",
                   di_num(c, "flips.better"), di_num(c, "flips.worse"), di_num(c, "p_mcnemar"));
 }
 
 /* Counts that are not 0. */
 static void rows_text(const json_t *r, di_buf *out)
 {
-    static const char *const keys[][2] = {
-        {"bad", "bad"}, {"identical", "identical pairs"},
-        {"identical_after_truncation", "identical after cutting"}, {"overlong_dropped", "too long, dropped"},
-        {"prompt_truncated", "prompts cut"}, {"response_truncated", "responses cut"}};
+    static const char *const keys[][2] = {{"bad", "bad"},
+                                          {"identical", "identical pairs"},
+                                          {"identical_after_truncation", "identical after cutting"},
+                                          {"overlong_dropped", "too long, dropped"},
+                                          {"prompt_truncated", "prompts cut"},
+                                          {"response_truncated", "responses cut"}};
     const json_t *rows = di_at(r, "rows");
 
     di_buf_printf(out, "  rows: %.0f read, %.0f used", di_num(rows, "read"), di_num(rows, "used"));
@@ -153,7 +160,8 @@ static void rows_text(const json_t *r, di_buf *out)
             di_buf_printf(out, ", %.0f %s", di_num(rows, keys[k][0]), keys[k][1]);
     di_buf_printf(out, "; %.0f tokens", di_num(r, "tokens.total"));
     if (isfinite(di_num(r, "tokens_per_second")))
-        di_buf_printf(out, " in %.1f s (%.0f a second)", di_num(r, "seconds"), di_num(r, "tokens_per_second"));
+        di_buf_printf(out, " in %.1f s (%.0f a second)", di_num(r, "seconds"),
+                      di_num(r, "tokens_per_second"));
     end(out);
 }
 

@@ -44,14 +44,16 @@ const json_t *di_page_interval(const json_t *v)
 }
 
 /* One large number a set and adapted model: the difference, or the accuracy where there is none. */
-static void card(di_buf *out, const char *set, const char *model, const char *big, const char *style,
-                 const char *unit, const char *small)
+static void card(di_buf *out, const char *set, const char *model, const char *big,
+                 const char *style, const char *unit, const char *small)
 {
     di_puts(out, "<div class=\"card\"><p class=\"soft\">");
     di_put_html(out, model);
     di_puts(out, " on ");
     di_put_html(out, set);
-    di_buf_printf(out, "</p><p class=\"big %s\">%s</p><p>%s</p><p class=\"soft\">", style, big, unit);
+    di_buf_printf(out, "</p><p class=\"big %s\">%s</p><p>", style, big);
+    di_put_html(out, unit);
+    di_puts(out, "</p><p class=\"soft\">");
     di_put_html(out, small);
     di_puts(out, "</p></div>\n");
 }
@@ -80,15 +82,15 @@ static void cards(const json_t *doc, di_buf *out)
     di_puts(out, "<div class=\"cards\">\n");
     json_array_foreach (di_at(doc, "sets"), i, set)
         json_array_foreach (di_at(set, "paired"), k, p)
-            if (strncmp(di_text_at(p, "model"), "oracle", 6) != 0 && strcmp(di_text_at(p, "model"), "base") != 0 &&
-                shown++ < 6)
+            if (strncmp(di_text_at(p, "model"), "oracle", 6) != 0 &&
+                strcmp(di_text_at(p, "model"), "base") != 0 && shown++ < 6)
                 difference_card(out, set, p);
     json_array_foreach (di_at(doc, "sets"), i, set) {
         const json_t *r = json_array_get(di_at(set, "results"), 0);
 
         if (shown > 0 || !isfinite(di_num(r, "accuracy"))) continue;
-        card(out, di_text_at(set, "name"), di_text_at(r, "model"), DI_PERCENT(di_num(r, "accuracy")), "",
-             "of pairs ranked correctly",
+        card(out, di_text_at(set, "name"), di_text_at(r, "model"),
+             DI_PERCENT(di_num(r, "accuracy")), "", "of pairs ranked correctly",
              DI_FMT("95%% interval %s to %s; longer wins %s",
                     DI_PERCENT(json_number_value(json_array_get(di_page_interval(r), 0))),
                     DI_PERCENT(json_number_value(json_array_get(di_page_interval(r), 1))),
@@ -146,11 +148,13 @@ static void top(const json_t *doc, di_buf *out)
     di_puts(out, di_page_style);
     di_puts(out, "</style></head>\n<body>\n<header><p class=\"eyebrow\">dial report</p><h1>");
     di_put_html(out, title);
-    di_puts(out, "</h1>\n<p class=\"lead\">A reward model reads a prompt and a response and gives a number; "
-                 "of two responses the better one should get the larger. These models learned from labelled "
-                 "pairs of one domain, the <b>source</b>. The question is how well they order pairs of "
-                 "another, the <b>target</b>, whose labels they did not see unless it says so.</p>\n"
-                 "<nav><a href=\"#results\">Results</a><a href=\"#training\">Training</a>");
+    di_puts(
+        out,
+        "</h1>\n<p class=\"lead\">A reward model reads a prompt and a response and gives a number; "
+        "of two responses the better one should get the larger. These models learned from labelled "
+        "pairs of one domain, the <b>source</b>. The question is how well they order pairs of "
+        "another, the <b>target</b>, whose labels they did not see unless it says so.</p>\n"
+        "<nav><a href=\"#results\">Results</a><a href=\"#training\">Training</a>");
     if (json_array_size(di_at(doc, "maps")) > 0) di_puts(out, "<a href=\"#maps\">Maps</a>");
     di_puts(out, "<a href=\"#data\">Data</a><a href=\"#settings\">Settings</a>"
                  "<a href=\"#guide\">How to read this</a></nav></header>\n<main>\n");
@@ -171,7 +175,8 @@ dial_status di_report_html(const json_t *doc, di_buf *out, dial_error *err)
     di_page_notes(doc, out);
     di_page_settings(doc, out);
     di_page_guide(doc, out);
-    di_puts(out, "</main>\n<footer>Made by dial " DIAL_VERSION ". This file needs no network and holds no "
+    di_puts(out, "</main>\n<footer>Made by dial " DIAL_VERSION
+                 ". This file needs no network and holds no "
                  "script.</footer>\n</body></html>\n");
     return di_buf_status(out, err);
 }

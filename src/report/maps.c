@@ -16,7 +16,7 @@
 
 /* Pairs of both domains in one block: source rows, then target rows. */
 typedef struct panel {
-    float *e; /* (2 n_source + 2 n_target, c) */
+    float *e;                      /* (2 n_source + 2 n_target, c) */
     int64_t n_source, n_target, c; /* pairs */
     double step;
 } panel;
@@ -52,8 +52,10 @@ static dial_status load_panel(const di_alloc *al, const char *path, const char *
     p->n_source = t[0]->dim[0] / 2 < rows ? t[0]->dim[0] / 2 : rows;
     p->n_target = t[1]->dim[0] / 2 < rows ? t[1]->dim[0] / 2 : rows;
     p->e = di_new_array(al, (size_t)(2 * (p->n_source + p->n_target)), (size_t)p->c * sizeof *p->e);
-    all = di_new_array(al, (size_t)(t[0]->count > t[1]->count ? t[0]->count : t[1]->count), sizeof *all);
-    if (p->e == NULL || all == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the map of '%s'", path);
+    all = di_new_array(al, (size_t)(t[0]->count > t[1]->count ? t[0]->count : t[1]->count),
+                       sizeof *all);
+    if (p->e == NULL || all == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the map of '%s'", path);
     for (int k = 0; k < 2; k++) {
         float *to = p->e + (k == 0 ? 0 : 2 * p->n_source * p->c);
         int64_t n = k == 0 ? p->n_source : p->n_target;
@@ -74,7 +76,8 @@ done:
 }
 
 /* Points of one domain and preference: [x, y, x, y, ...] with 3 decimals in a box of side 100. */
-static json_t *points_json(const float *y, int64_t first, int64_t n, const double lo[2], double side)
+static json_t *points_json(const float *y, int64_t first, int64_t n, const double lo[2],
+                           double side)
 {
     json_t *list = json_array();
 
@@ -103,8 +106,8 @@ static dial_status panel_json(di_report_work *w, const panel *p, const char *mod
     di_map_stats m;
 
     if (y == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a map");
-    DI_TRY(di_map_stats_of(w->al, p->e, p->n_source, p->e + 2 * p->n_source * p->c, p->n_target, p->c,
-                           labelled, &m, err));
+    DI_TRY(di_map_stats_of(w->al, p->e, p->n_source, p->e + 2 * p->n_source * p->c, p->n_target,
+                           p->c, labelled, &m, err));
     DI_TRY(di_tsne(w->al, p->e, n, p->c, &tsne, y, NULL, err));
     for (int64_t i = 0; i < 2 * n; i++) {
         lo[i % 2] = fmin(lo[i % 2], (double)y[i]);
@@ -113,16 +116,16 @@ static dial_status panel_json(di_report_work *w, const panel *p, const char *mod
     side = fmax(hi[0] - lo[0], hi[1] - lo[1]);
     if (!(side > 0)) side = 1;
     for (int k = 0; k < 2; k++) lo[k] -= (side - (hi[k] - lo[k])) / 2; /* centred in the square */
-    *out = json_pack(
-        "{s:s?,s:s,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o}}", "model", model, "when", when,
-        "step", null_or(p->step), "n_source", (json_int_t)m.n_source, "n_target",
-        (json_int_t)m.n_target, "mixing", null_or(m.mixing), "silhouette_domain",
-        null_or(m.silhouette_domain), "silhouette_preference", null_or(m.silhouette_preference),
-        "centroid_accuracy", null_or(m.centroid_accuracy), "points", "source_chosen",
-        points_json(y, 0, p->n_source, lo, side), "source_rejected",
-        points_json(y, 1, p->n_source, lo, side), "target_chosen",
-        points_json(y, 2 * p->n_source, p->n_target, lo, side), "target_rejected",
-        points_json(y, 2 * p->n_source + 1, p->n_target, lo, side));
+    *out = json_pack("{s:s?,s:s,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o}}", "model", model,
+                     "when", when, "step", null_or(p->step), "n_source", (json_int_t)m.n_source,
+                     "n_target", (json_int_t)m.n_target, "mixing", null_or(m.mixing),
+                     "silhouette_domain", null_or(m.silhouette_domain), "silhouette_preference",
+                     null_or(m.silhouette_preference), "centroid_accuracy",
+                     null_or(m.centroid_accuracy), "points", "source_chosen",
+                     points_json(y, 0, p->n_source, lo, side), "source_rejected",
+                     points_json(y, 1, p->n_source, lo, side), "target_chosen",
+                     points_json(y, 2 * p->n_source, p->n_target, lo, side), "target_rejected",
+                     points_json(y, 2 * p->n_source + 1, p->n_target, lo, side));
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a map");
 done:
     di_free(w->al, y);
@@ -202,7 +205,8 @@ static dial_status map_sets(di_report_work *w, json_t *names, dial_error *err)
         file = NULL;
         n = 0;
     }
-    if (json_array_size(names) == 0 && has_target) json_array_append_new(names, json_string("target"));
+    if (json_array_size(names) == 0 && has_target)
+        json_array_append_new(names, json_string("target"));
 done:
     di_free_names(w->al, file, n);
     return st;
@@ -225,17 +229,20 @@ dial_status di_maps_json(di_report_work *w, json_t **out, dial_error *err)
         const char *set = json_string_value(json_array_get(names, i));
         json_t *panels = json_array();
 
-        one = json_pack("{s:s,s:b,s:o}", "set", set, "labelled", strcmp(set, "target") != 0, "panels",
-                        panels);
+        one = json_pack("{s:s,s:b,s:o}", "set", set, "labelled", strcmp(set, "target") != 0,
+                        "panels", panels);
         if (one == NULL || json_array_append_new(list, one) != 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the maps");
         DI_TRY(set_panels(w, set, panels, err));
         if (w->env != NULL && w->env->progress != NULL)
-            w->env->progress(w->env->ctx,
-                             &(dial_progress){.what = "report", .done = (int64_t)i + 1,
-                                              .total = (int64_t)shown, .loss = NAN, .accuracy = NAN,
-                                              .w1 = NAN, .tokens_per_second = NAN,
-                                              .seconds_left = NAN});
+            w->env->progress(w->env->ctx, &(dial_progress){.what = "report",
+                                                           .done = (int64_t)i + 1,
+                                                           .total = (int64_t)shown,
+                                                           .loss = NAN,
+                                                           .accuracy = NAN,
+                                                           .w1 = NAN,
+                                                           .tokens_per_second = NAN,
+                                                           .seconds_left = NAN});
     }
     *out = list;
     list = NULL;

@@ -31,7 +31,8 @@ static void results(const json_t *set, di_buf *out)
     const json_t *r, *m;
     size_t i;
 
-    di_puts(out, "| model | accuracy (95%) | pairs | texts | ties | longer wins | lengths alike (95%) | balanced by length | loss | step |\n"
+    di_puts(out, "| model | accuracy (95%) | pairs | texts | ties | longer wins | lengths alike "
+                 "(95%) | balanced by length | loss | step |\n"
                  "|---|---|---:|---:|---:|---:|---|---:|---:|---:|\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         m = di_at(r, "length.matched");
@@ -39,13 +40,15 @@ static void results(const json_t *set, di_buf *out)
         di_put_md(out, di_text_at(r, "model"));
         di_buf_printf(out, " | %s", DI_PERCENT(di_num(r, "accuracy")));
         range(out, di_page_interval(r), di_percent);
-        di_buf_printf(out, " | %s | %s", DI_DECIMAL(di_num(r, "n"), 0), DI_DECIMAL(di_num(r, "clusters"), 0));
+        di_buf_printf(out, " | %s | %s", DI_DECIMAL(di_num(r, "n"), 0),
+                      DI_DECIMAL(di_num(r, "clusters"), 0));
         di_buf_printf(out, " | %s | %s | %s", DI_DECIMAL(di_num(r, "ties"), 0),
-                      DI_PERCENT(di_num(r, "length.baseline_longer")), DI_PERCENT(di_num(m, "accuracy")));
+                      DI_PERCENT(di_num(r, "length.baseline_longer")),
+                      DI_PERCENT(di_num(m, "accuracy")));
         range(out, di_page_interval(m), di_percent);
         di_buf_printf(out, " n %s | %s | %s | %s |\n", DI_DECIMAL(di_num(m, "n"), 0),
-                      DI_PERCENT(di_num(r, "length.balanced_accuracy")), DI_DECIMAL(di_num(r, "loss"), 3),
-                      DI_DECIMAL(di_num(r, "selected_step"), 0));
+                      DI_PERCENT(di_num(r, "length.balanced_accuracy")),
+                      DI_DECIMAL(di_num(r, "loss"), 3), DI_DECIMAL(di_num(r, "selected_step"), 0));
     }
     di_puts(out, "\n");
 }
@@ -55,12 +58,14 @@ static void scored(const json_t *set, di_buf *out)
     const json_t *r;
     size_t i;
 
-    di_puts(out, "| model | Spearman within prompts | Kendall within prompts | prompts | Spearman pooled | texts |\n"
+    di_puts(out, "| model | Spearman within prompts | Kendall within prompts | prompts | Spearman "
+                 "pooled | texts |\n"
                  "|---|---:|---:|---:|---:|---:|\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         di_puts(out, "| ");
         di_put_md(out, di_text_at(r, "model"));
-        di_buf_printf(out, " | %s | %s | %s | %s | %s |\n", DI_DECIMAL(di_num(r, "spearman.within_prompt"), 3),
+        di_buf_printf(out, " | %s | %s | %s | %s | %s |\n",
+                      DI_DECIMAL(di_num(r, "spearman.within_prompt"), 3),
                       DI_DECIMAL(di_num(r, "kendall.within_prompt"), 3),
                       DI_DECIMAL(di_num(r, "spearman.prompts"), 0),
                       DI_DECIMAL(di_num(r, "spearman.pooled"), 3), DI_DECIMAL(di_num(r, "n"), 0));
@@ -74,7 +79,8 @@ static void differences(const json_t *set, di_buf *out)
     size_t i, k;
 
     if (json_array_size(di_at(set, "paired")) == 0) return;
-    di_puts(out, "| model | against | difference, points (95%) | gained | lost | McNemar p | balanced by length | gap closed (95%) |\n"
+    di_puts(out, "| model | against | difference, points (95%) | gained | lost | McNemar p | "
+                 "balanced by length | gap closed (95%) |\n"
                  "|---|---|---|---:|---:|---:|---:|---|\n");
     json_array_foreach (di_at(set, "paired"), i, p) {
         di_puts(out, "| ");
@@ -110,7 +116,8 @@ static void maps(const json_t *doc, di_buf *out)
         di_put_md(out, di_text_at(map, "set"));
         di_puts(out, "\n\n");
         sentences(out, di_words_map(map));
-        di_puts(out, "| model | step | mixing | silhouette by domain | silhouette by preference | source direction on target pairs |\n"
+        di_puts(out, "| model | step | mixing | silhouette by domain | silhouette by preference | "
+                     "source direction on target pairs |\n"
                      "|---|---:|---:|---:|---:|---:|\n");
         json_array_foreach (di_at(map, "panels"), k, p) {
             const char *model = di_text_at(p, "model");
@@ -118,7 +125,8 @@ static void maps(const json_t *doc, di_buf *out)
             di_puts(out, "| ");
             di_put_md(out, model != NULL ? model : "before training");
             di_buf_printf(out, " | %s | %s | %s | %s | %s |\n", DI_DECIMAL(di_num(p, "step"), 0),
-                          DI_DECIMAL(di_num(p, "mixing"), 2), DI_DECIMAL(di_num(p, "silhouette_domain"), 3),
+                          DI_DECIMAL(di_num(p, "mixing"), 2),
+                          DI_DECIMAL(di_num(p, "silhouette_domain"), 3),
                           DI_DECIMAL(di_num(p, "silhouette_preference"), 3),
                           DI_PERCENT(di_num(p, "centroid_accuracy")));
         }
@@ -137,7 +145,8 @@ static void models(const json_t *doc, di_buf *out)
 
         di_puts(out, "- **");
         di_put_md(out, di_text_at(m, "label"));
-        di_buf_printf(out, "**: %s. %.0f steps", di_words_method(di_text_at(m, "method")), di_num(m, "steps"));
+        di_buf_printf(out, "**: %s. %.0f steps", di_words_method(di_text_at(m, "method")),
+                      di_num(m, "steps"));
         if (isfinite(di_num(m, "selected_step")))
             di_buf_printf(out, ", weights of step %.0f", di_num(m, "selected_step"));
         if (di_curve_ends(m, "loss_source", &first, &last))
@@ -198,8 +207,8 @@ dial_status di_report_markdown(const json_t *doc, di_buf *out, dial_error *err)
         json_array_foreach (di_at(set, "seeds"), k, s) {
             di_puts(out, "- ");
             di_put_md(out, di_text_at(s, "method"));
-            di_buf_printf(out, ": mean %s, sd %.1f points over %.0f seeds\n", DI_PERCENT(di_num(s, "mean")),
-                          100 * di_num(s, "std"), di_num(s, "n"));
+            di_buf_printf(out, ": mean %s, sd %.1f points over %.0f seeds\n",
+                          DI_PERCENT(di_num(s, "mean")), 100 * di_num(s, "std"), di_num(s, "n"));
         }
     }
     models(doc, out);

@@ -1,4 +1,5 @@
-/* Text of unknown origin (file names, labels, messages) on its way into HTML, Markdown, terminals. */
+/* Text of unknown origin (file names, labels, messages) on its way into HTML, Markdown, terminals.
+ */
 #ifndef DI_REPORT_MARKUP_H
 #define DI_REPORT_MARKUP_H
 

@@ -18,12 +18,12 @@ double di_page_end(const json_t *v, const char *key, size_t i);
 /* ci95_cluster of a result or of its matched rows, else ci95. */
 const json_t *di_page_interval(const json_t *v);
 
-void di_page_results(const json_t *doc, di_buf *out); /* page_results.c */
-void di_page_curves(const json_t *doc, di_buf *out);  /* page_curves.c */
-void di_page_maps(const json_t *doc, di_buf *out);    /* page_curves.c */
-void di_page_rows(const json_t *doc, di_buf *out);    /* page_rows.c */
-void di_page_notes(const json_t *doc, di_buf *out);   /* page_rows.c */
-void di_page_settings(const json_t *doc, di_buf *out);/* page_rows.c */
-void di_page_guide(const json_t *doc, di_buf *out);   /* page_rows.c */
+void di_page_results(const json_t *doc, di_buf *out);  /* page_results.c */
+void di_page_curves(const json_t *doc, di_buf *out);   /* page_curves.c */
+void di_page_maps(const json_t *doc, di_buf *out);     /* page_curves.c */
+void di_page_rows(const json_t *doc, di_buf *out);     /* page_rows.c */
+void di_page_notes(const json_t *doc, di_buf *out);    /* page_rows.c */
+void di_page_settings(const json_t *doc, di_buf *out); /* page_rows.c */
+void di_page_guide(const json_t *doc, di_buf *out);    /* page_rows.c */
 
 #endif

@@ -17,8 +17,14 @@ static int curve_series(const json_t *doc, const char *key, di_series *series)
         const json_t *c = di_at(di_at(m, "curves"), key);
 
         if (c == NULL || n == DI_MAX_SERIES) continue;
-        series[n++] = (di_series){di_text_at(m, "label"), di_at(c, "step"), di_at(c, "value"), NULL, NULL,
-                                  NAN, (int)i};
+        series[n++] = (di_series){di_text_at(m, "label"),
+                                  di_at(c, "step"),
+                                  di_at(c, "value"),
+                                  NULL,
+                                  NULL,
+                                  NAN,
+                                  (int)i,
+                                  1};
     }
     return n;
 }
@@ -36,25 +42,47 @@ static void training_figures(const json_t *doc, di_buf *out)
     di_series s[DI_MAX_SERIES];
     int n = curve_series(doc, "loss_source", s);
 
-    figure(out, "Loss on source pairs",
-           "How badly labelled source pairs are ordered while training on them. Guessing gives 0.693.",
-           &(di_line_chart){.id = "loss", .title = "Source loss along training",
-                            .description = "Mean loss on labelled source pairs by training step, one line a model.",
-                            .x_label = "step", .y_label = "loss", .series = s, .n = n, .reference = M_LN2,
-                            .reference_name = "guessing", .from_zero = 1});
+    figure(
+        out, "Loss on source pairs",
+        "How badly labelled source pairs are ordered while training on them. Guessing gives 0.693. "
+        "Bold: running mean.",
+        &(di_line_chart){
+            .id = "loss",
+            .title = "Source loss along training",
+            .description = "Mean loss on labelled source pairs by training step, one line a model.",
+            .x_label = "step",
+            .y_label = "loss",
+            .series = s,
+            .n = n,
+            .reference = M_LN2,
+            .reference_name = "guessing",
+            .from_zero = 1});
     n = curve_series(doc, "w1", s);
     figure(out, "Distance between the domains",
-           "What a critic can find between the embeddings of source and target texts; training makes it small.",
-           &(di_line_chart){.id = "w1", .title = "Critic's estimate of the distance between the domains",
-                            .description = "Wasserstein distance as estimated by the training critic, by step.",
-                            .x_label = "step", .y_label = "distance (W1)", .series = s, .n = n,
-                            .reference = NAN, .from_zero = 1});
+           "What a critic can find between the embeddings of source and target texts; training "
+           "makes it small.",
+           &(di_line_chart){
+               .id = "w1",
+               .title = "Critic's estimate of the distance between the domains",
+               .description = "Wasserstein distance as estimated by the training critic, by step.",
+               .x_label = "step",
+               .y_label = "distance (W1)",
+               .series = s,
+               .n = n,
+               .reference = NAN,
+               .from_zero = 1});
     n = curve_series(doc, "gp", s);
     figure(out, "Gradient penalty of the critic",
-           "How far the critic's slope is from 1. Large values mean that the distance above is not to be trusted.",
-           &(di_line_chart){.id = "gp", .title = "Gradient penalty along training",
+           "How far the critic's slope is from 1. Large values mean that the distance above is not "
+           "to be trusted.",
+           &(di_line_chart){.id = "gp",
+                            .title = "Gradient penalty along training",
                             .description = "Penalty term of the critic by step.",
-                            .x_label = "step", .y_label = "penalty", .series = s, .n = n, .reference = NAN,
+                            .x_label = "step",
+                            .y_label = "penalty",
+                            .series = s,
+                            .n = n,
+                            .reference = NAN,
                             .from_zero = 1});
 }
 
@@ -71,16 +99,30 @@ static void held_figure(const json_t *doc, di_buf *out)
 
         if (json_array_size(di_at(h, "step")) < 2 || n == DI_MAX_SERIES) continue;
         if (!json_is_number(json_array_get(di_at(h, "loss"), 0))) continue;
-        s[n++] = (di_series){di_text_at(m, "label"), di_at(h, "step"), di_at(h, "loss"), NULL, NULL,
-                             di_num(m, "selected_step"), (int)i};
+        s[n++] = (di_series){di_text_at(m, "label"),
+                             di_at(h, "step"),
+                             di_at(h, "loss"),
+                             NULL,
+                             NULL,
+                             di_num(m, "selected_step"),
+                             (int)i,
+                             0};
     }
-    figure(out, "Held-out source pairs, and the step chosen",
-           "Loss at each checkpoint on source pairs kept out of training. The ring is the checkpoint chosen from "
-           "it; no target label takes part.",
-           &(di_line_chart){.id = "held", .title = "Held-out source loss at the checkpoints",
-                            .description = "Loss on held-out source pairs by step; a ring marks the chosen step.",
-                            .x_label = "step", .y_label = "loss", .series = s, .n = n, .reference = M_LN2,
-                            .reference_name = "guessing"});
+    figure(
+        out, "Held-out source pairs, and the step chosen",
+        "Loss at each checkpoint on source pairs kept out of training. The ring is the checkpoint "
+        "chosen from "
+        "it; no target label takes part.",
+        &(di_line_chart){.id = "held",
+                         .title = "Held-out source loss at the checkpoints",
+                         .description =
+                             "Loss on held-out source pairs by step; a ring marks the chosen step.",
+                         .x_label = "step",
+                         .y_label = "loss",
+                         .series = s,
+                         .n = n,
+                         .reference = M_LN2,
+                         .reference_name = "guessing"});
 }
 
 static void along_figures(const json_t *doc, di_buf *out)
@@ -96,9 +138,14 @@ static void along_figures(const json_t *doc, di_buf *out)
 
         json_array_foreach (di_at(set, "along"), k, a) {
             if (n == DI_MAX_SERIES) break;
-            s[n++] = (di_series){di_text_at(a, "model"), di_at(a, "step"), di_at(a, "accuracy"),
-                                 di_at(a, "lo"), di_at(a, "hi"), NAN,
-                                 di_page_style_of(doc, di_text_at(a, "model"))};
+            s[n++] = (di_series){di_text_at(a, "model"),
+                                 di_at(a, "step"),
+                                 di_at(a, "accuracy"),
+                                 di_at(a, "lo"),
+                                 di_at(a, "hi"),
+                                 NAN,
+                                 di_page_style_of(doc, di_text_at(a, "model")),
+                                 0};
         }
         if (n == 0) continue;
         snprintf(id, sizeof id, "along%zu", i);
@@ -107,12 +154,20 @@ static void along_figures(const json_t *doc, di_buf *out)
         di_put_html(&words, di_text_at(set, "name"));
         di_puts(&words, " along training");
         if (!words.failed)
-            figure(out, words.data, "Shaded: 95% intervals. Shown for understanding; nothing was chosen by it.",
-                   &(di_line_chart){.id = id, .title = "Accuracy along training",
-                                    .description = "Accuracy on a labelled set by training step, with intervals.",
-                                    .x_label = "step", .y_label = "accuracy", .series = s, .n = n,
-                                    .reference = di_num(set, "baseline_longer"),
-                                    .reference_name = "longer wins", .unit = DI_UNIT_PERCENT});
+            figure(
+                out, words.data,
+                "Shaded: 95% intervals. Shown for understanding; nothing was chosen by it.",
+                &(di_line_chart){.id = id,
+                                 .title = "Accuracy along training",
+                                 .description =
+                                     "Accuracy on a labelled set by training step, with intervals.",
+                                 .x_label = "step",
+                                 .y_label = "accuracy",
+                                 .series = s,
+                                 .n = n,
+                                 .reference = di_num(set, "baseline_longer"),
+                                 .reference_name = "longer wins",
+                                 .unit = DI_UNIT_PERCENT});
         else
             out->failed = 1;
         di_buf_deinit(&words);
@@ -151,10 +206,13 @@ static void panel(const json_t *p, const json_t *map, const char *id, di_buf *ou
     }
     di_puts(out, "</b>");
     if (isfinite(di_num(p, "step"))) di_buf_printf(out, "step %.0f; ", di_num(p, "step"));
-    di_buf_printf(out, "%.0f source and %.0f target texts</figcaption>\n", di_num(p, "n_source"), di_num(p, "n_target"));
-    di_svg_scatter(out, id, before ? "Map of embeddings before training" : "Map of embeddings after training",
-                   "Each mark is a text; near marks are near in the embedding. The numbers below say how "
-                   "mixed the domains are.", di_at(p, "points"), json_is_true(di_at(map, "labelled")));
+    di_buf_printf(out, "%.0f source and %.0f target texts</figcaption>\n", di_num(p, "n_source"),
+                  di_num(p, "n_target"));
+    di_svg_scatter(
+        out, id, before ? "Map of embeddings before training" : "Map of embeddings after training",
+        "Each mark is a text; near marks are near in the embedding. The numbers below say how "
+        "mixed the domains are.",
+        di_at(p, "points"), json_is_true(di_at(map, "labelled")));
     di_puts(out, "<dl class=\"numbers\">");
     number(out, "domains mixed (1 = fully)", DI_DECIMAL(di_num(p, "mixing"), 2));
     number(out, "clusters by domain (0 = none)", DI_DECIMAL(di_num(p, "silhouette_domain"), 3));
@@ -177,7 +235,9 @@ static void map_legend(int labelled, di_buf *out)
     di_puts(out, "<div class=\"legend\">");
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (keys[k].when == 0 || (keys[k].when == 1) == labelled)
-            di_buf_printf(out, "<span><svg class=\"chart\" viewBox=\"0 0 18 18\" aria-hidden=\"true\"><path class=\"%s\" d=\"%s\"/></svg>%s</span>",
+            di_buf_printf(out,
+                          "<span><svg class=\"chart\" viewBox=\"0 0 18 18\" "
+                          "aria-hidden=\"true\"><path class=\"%s\" d=\"%s\"/></svg>%s</span>",
                           keys[k].style, keys[k].path, keys[k].name);
     di_puts(out, "</div>\n");
 }
@@ -188,10 +248,12 @@ void di_page_maps(const json_t *doc, di_buf *out)
     size_t i, k;
 
     if (json_array_size(di_at(doc, "maps")) == 0) return;
-    di_puts(out, "<section id=\"maps\"><h2>Maps of the embeddings</h2>\n"
-                 "<p>Each mark is a text. The model turns it into a list of numbers, its embedding; the map "
-                 "(t-SNE) lays out similar embeddings side by side. Colour is the domain, shape the "
-                 "preference.</p>\n");
+    di_puts(
+        out,
+        "<section id=\"maps\"><h2>Maps of the embeddings</h2>\n"
+        "<p>Each mark is a text. The model turns it into a list of numbers, its embedding; the map "
+        "(t-SNE) lays out similar embeddings side by side. Colour is the domain, shape the "
+        "preference.</p>\n");
     json_array_foreach (di_at(doc, "maps"), i, map) {
         if (json_array_size(di_at(map, "panels")) == 0) continue;
         di_puts(out, "<h3>source and ");
@@ -208,9 +270,13 @@ void di_page_maps(const json_t *doc, di_buf *out)
         }
         di_puts(out, "</div>\n");
     }
-    di_puts(out, "<p class=\"soft\">A picture is no evidence: t-SNE keeps neighbours and bends all else, so sizes "
-                 "and distances of clusters mean little. The numbers under each map are computed on the "
-                 "embeddings themselves. Mixing is the share of texts of the other domain among the ten nearest, "
-                 "divided by what chance would give. The last one fits a direction on source differences "
-                 "and asks how many target pairs it orders correctly.</p></section>\n");
+    di_puts(
+        out,
+        "<p class=\"soft\">A picture is no evidence: t-SNE keeps neighbours and bends all else, so "
+        "sizes "
+        "and distances of clusters mean little. The numbers under each map are computed on the "
+        "embeddings themselves. Mixing is the share of texts of the other domain among the ten "
+        "nearest, "
+        "divided by what chance would give. The last one fits a direction on source differences "
+        "and asks how many target pairs it orders correctly.</p></section>\n");
 }

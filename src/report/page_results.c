@@ -56,11 +56,15 @@ static void accuracy_figure(const json_t *doc, const json_t *set, size_t number,
     }
     if (n == 0) return;
     snprintf(id, sizeof id, "acc%zu", number);
-    di_puts(out, "<figure><figcaption><b>Pairs ranked correctly, with 95% intervals</b>Dotted lines: guessing, "
+    di_puts(out, "<figure><figcaption><b>Pairs ranked correctly, with 95% intervals</b>Dotted "
+                 "lines: guessing, "
                  "and the rule \xE2\x80\x9Cprefer the longer response\xE2\x80\x9D.</figcaption>\n");
-    di_svg_dots(out, &(di_dot_chart){.id = id, .title = "Accuracy of each model with its interval",
+    di_svg_dots(out, &(di_dot_chart){.id = id,
+                                     .title = "Accuracy of each model with its interval",
                                      .description = "The same numbers stand in the table below.",
-                                     .x_label = "accuracy", .dot = dots, .n = n,
+                                     .x_label = "accuracy",
+                                     .dot = dots,
+                                     .n = n,
                                      .reference = {0.5, di_num(set, "baseline_longer")},
                                      .reference_name = {"guessing", "longer wins"},
                                      .unit = DI_UNIT_PERCENT});
@@ -73,10 +77,13 @@ static void pairs_table(const json_t *set, di_buf *out)
     size_t i;
 
     di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th>"
-                 "<th scope=\"col\">accuracy</th><th scope=\"col\">pairs</th><th scope=\"col\">distinct texts</th>"
+                 "<th scope=\"col\">accuracy</th><th scope=\"col\">pairs</th><th "
+                 "scope=\"col\">distinct texts</th>"
                  "<th scope=\"col\">ties</th><th scope=\"col\">longer wins</th>"
-                 "<th scope=\"col\">accuracy,<br>lengths alike</th><th scope=\"col\">accuracy,<br>balanced by length</th>"
-                 "<th scope=\"col\">loss</th><th scope=\"col\">weights<br>of step</th></tr></thead><tbody>\n");
+                 "<th scope=\"col\">accuracy,<br>lengths alike</th><th "
+                 "scope=\"col\">accuracy,<br>balanced by length</th>"
+                 "<th scope=\"col\">loss</th><th scope=\"col\">weights<br>of "
+                 "step</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         th_model(out, di_text_at(r, "model"));
         td_interval(out, di_num(r, "accuracy"), di_page_interval(r));
@@ -84,7 +91,8 @@ static void pairs_table(const json_t *set, di_buf *out)
         td(out, DI_DECIMAL(di_num(r, "clusters"), 0));
         td(out, DI_DECIMAL(di_num(r, "ties"), 0));
         td(out, DI_PERCENT(di_num(r, "length.baseline_longer")));
-        td_interval(out, di_num(r, "length.matched.accuracy"), di_page_interval(di_at(r, "length.matched")));
+        td_interval(out, di_num(r, "length.matched.accuracy"),
+                    di_page_interval(di_at(r, "length.matched")));
         td(out, DI_PERCENT(di_num(r, "length.balanced_accuracy")));
         td(out, DI_DECIMAL(di_num(r, "loss"), 3));
         td(out, DI_DECIMAL(di_num(r, "selected_step"), 0));
@@ -93,11 +101,14 @@ static void pairs_table(const json_t *set, di_buf *out)
     di_puts(out, "</tbody></table></div>\n");
     r = json_array_get(di_at(set, "results"), 0);
     if (isfinite(di_num(r, "length.matched.n")))
-        di_buf_printf(out, "<p class=\"soft\">Lengths alike: the %.0f pairs whose numbers of words differ by less "
-                      "than about a third, or that are marked so; on them the longer text wins %s. Balanced by "
-                      "length: mean of the accuracy where the chosen text is longer and where it is shorter, "
-                      "50%% for a pure length rule.</p>\n", di_num(r, "length.matched.n"),
-                      DI_PERCENT(di_num(r, "length.matched.baseline_longer")));
+        di_buf_printf(
+            out,
+            "<p class=\"soft\">Lengths alike: the %.0f pairs whose numbers of words differ by less "
+            "than about a third, or that are marked so; on them the longer text wins %s. Balanced "
+            "by "
+            "length: mean of the accuracy where the chosen text is longer and where it is shorter, "
+            "50%% for a pure length rule.</p>\n",
+            di_num(r, "length.matched.n"), DI_PERCENT(di_num(r, "length.matched.baseline_longer")));
 }
 
 static void scored_table(const json_t *set, di_buf *out)
@@ -106,9 +117,12 @@ static void scored_table(const json_t *set, di_buf *out)
     size_t i;
 
     di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th>"
-                 "<th scope=\"col\">Spearman<br>within prompts</th><th scope=\"col\">Kendall<br>within prompts</th>"
-                 "<th scope=\"col\">prompts</th><th scope=\"col\">Spearman pooled</th><th scope=\"col\">texts</th>"
-                 "<th scope=\"col\">reward and length</th><th scope=\"col\">score and length</th></tr></thead><tbody>\n");
+                 "<th scope=\"col\">Spearman<br>within prompts</th><th "
+                 "scope=\"col\">Kendall<br>within prompts</th>"
+                 "<th scope=\"col\">prompts</th><th scope=\"col\">Spearman pooled</th><th "
+                 "scope=\"col\">texts</th>"
+                 "<th scope=\"col\">reward and length</th><th scope=\"col\">score and "
+                 "length</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         th_model(out, di_text_at(r, "model"));
         td(out, DI_DECIMAL(di_num(r, "spearman.within_prompt"), 3));
@@ -116,7 +130,8 @@ static void scored_table(const json_t *set, di_buf *out)
         td(out, DI_DECIMAL(di_num(r, "spearman.prompts"), 0));
         di_buf_printf(out, "<td>%s", DI_DECIMAL(di_num(r, "spearman.pooled"), 3));
         if (json_is_array(di_at(r, "spearman.ci95")))
-            di_buf_printf(out, "<small>%s to %s</small>", DI_DECIMAL(di_page_end(r, "spearman.ci95", 0), 3),
+            di_buf_printf(out, "<small>%s to %s</small>",
+                          DI_DECIMAL(di_page_end(r, "spearman.ci95", 0), 3),
                           DI_DECIMAL(di_page_end(r, "spearman.ci95", 1), 3));
         di_puts(out, "</td>");
         td(out, DI_DECIMAL(di_num(r, "n"), 0));
@@ -137,17 +152,23 @@ static void difference_figure(const json_t *doc, const json_t *set, size_t numbe
 
     json_array_foreach (di_at(set, "paired"), i, p) {
         if (n == DI_MAX_SERIES || !isfinite(di_num(p, "delta"))) continue;
-        dots[n++] = (di_dot){di_text_at(p, "model"), di_num(p, "delta"), di_page_end(p, "ci95", 0),
-                             di_page_end(p, "ci95", 1), di_page_style_of(doc, di_text_at(p, "model"))};
+        dots[n++] =
+            (di_dot){di_text_at(p, "model"), di_num(p, "delta"), di_page_end(p, "ci95", 0),
+                     di_page_end(p, "ci95", 1), di_page_style_of(doc, di_text_at(p, "model"))};
     }
     if (n == 0) return;
     snprintf(id, sizeof id, "diff%zu", number);
-    di_puts(out, "<figure><figcaption><b>Difference from training on the source alone</b>The same pairs, the same "
+    di_puts(out, "<figure><figcaption><b>Difference from training on the source alone</b>The same "
+                 "pairs, the same "
                  "draws of texts for both models; right of 0 is better.</figcaption>\n");
-    di_svg_dots(out, &(di_dot_chart){.id = id, .title = "Paired differences with their intervals",
+    di_svg_dots(out, &(di_dot_chart){.id = id,
+                                     .title = "Paired differences with their intervals",
                                      .description = "The same numbers stand in the table below.",
-                                     .x_label = "points of accuracy", .dot = dots, .n = n,
-                                     .reference = {0, NAN}, .reference_name = {"no difference", NULL},
+                                     .x_label = "points of accuracy",
+                                     .dot = dots,
+                                     .n = n,
+                                     .reference = {0, NAN},
+                                     .reference_name = {"no difference", NULL},
                                      .unit = DI_UNIT_POINTS});
     di_puts(out, "</figure>\n");
 }
@@ -177,10 +198,12 @@ static void difference_table(const json_t *set, di_buf *out)
     const json_t *p;
     size_t i;
 
-    di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th><th scope=\"col\">against</th>"
+    di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th><th "
+                 "scope=\"col\">against</th>"
                  "<th scope=\"col\">difference,<br>points</th><th scope=\"col\">pairs gained</th>"
                  "<th scope=\"col\">pairs lost</th><th scope=\"col\">McNemar p</th>"
-                 "<th scope=\"col\">difference,<br>balanced by length</th><th scope=\"col\">share of the<br>gap closed</th>"
+                 "<th scope=\"col\">difference,<br>balanced by length</th><th scope=\"col\">share "
+                 "of the<br>gap closed</th>"
                  "</tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "paired"), i, p) {
         th_model(out, di_text_at(p, "model"));
@@ -193,12 +216,14 @@ static void difference_table(const json_t *set, di_buf *out)
         di_puts(out, "</td>");
         td(out, DI_DECIMAL(di_num(p, "better"), 0));
         td(out, DI_DECIMAL(di_num(p, "worse"), 0));
-        td(out, di_num(p, "p_mcnemar") < 0.001 ? "&lt; 0.001" : DI_DECIMAL(di_num(p, "p_mcnemar"), 3));
+        td(out,
+           di_num(p, "p_mcnemar") < 0.001 ? "&lt; 0.001" : DI_DECIMAL(di_num(p, "p_mcnemar"), 3));
         td(out, DI_POINTS(di_num(p, "balanced_delta")));
         td_closure(out, closure_of(set, di_text_at(p, "model")));
         di_puts(out, "</tr>\n");
     }
-    di_puts(out, "</tbody></table></div>\n<p class=\"soft\">McNemar's p takes pairs as independent. Where texts recur "
+    di_puts(out, "</tbody></table></div>\n<p class=\"soft\">McNemar's p takes pairs as "
+                 "independent. Where texts recur "
                  "it is too sure of itself; go by the interval.</p>\n");
 }
 
@@ -208,9 +233,11 @@ static void seeds_table(const json_t *set, di_buf *out)
     size_t i;
 
     if (json_array_size(di_at(set, "seeds")) == 0) return;
-    di_puts(out, "<div class=\"scroll\"><table><caption>Several seeds of one method</caption><thead><tr>"
-                 "<th scope=\"col\">method</th><th scope=\"col\">seeds</th><th scope=\"col\">mean accuracy</th>"
-                 "<th scope=\"col\">sd over seeds</th></tr></thead><tbody>\n");
+    di_puts(out,
+            "<div class=\"scroll\"><table><caption>Several seeds of one method</caption><thead><tr>"
+            "<th scope=\"col\">method</th><th scope=\"col\">seeds</th><th scope=\"col\">mean "
+            "accuracy</th>"
+            "<th scope=\"col\">sd over seeds</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "seeds"), i, s) {
         th_model(out, di_text_at(s, "method"));
         td(out, DI_DECIMAL(di_num(s, "n"), 0));

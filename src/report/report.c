@@ -93,14 +93,15 @@ static void label_runs(di_report_work *w)
     }
 }
 
-dial_status di_report_collect(const di_alloc *al, const dial_env *env,
-                              const di_report_options *opt, json_t **doc, dial_error *err)
+dial_status di_report_collect(const di_alloc *al, const dial_env *env, const di_report_options *opt,
+                              json_t **doc, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_report_work w = {.al = al, .env = env, .opt = opt, .notes = json_array()};
     json_t *models = NULL, *sets = NULL, *maps = NULL;
     const char *title = opt->title != NULL && *opt->title != '\0'
-                            ? opt->title : "Does the reward model carry over to the new domain?";
+                            ? opt->title
+                            : "Does the reward model carry over to the new domain?";
 
     if (opt->n_runs < 1)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "pass --runs DIR[,DIR]", "no run to report on");
@@ -112,8 +113,8 @@ dial_status di_report_collect(const di_alloc *al, const dial_env *env,
         DI_TRY(di_maps_json(&w, &maps, err));
     else
         maps = json_array();
-    *doc = json_pack("{s:s,s:s,s:O,s:O,s:O,s:O}", "schema", "dial.report/1", "title", title, "models",
-                     models, "sets", sets, "maps", maps, "notes", w.notes);
+    *doc = json_pack("{s:s,s:s,s:O,s:O,s:O,s:O}", "schema", "dial.report/1", "title", title,
+                     "models", models, "sets", sets, "maps", maps, "notes", w.notes);
     if (*doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
 done:
     for (int64_t i = 0; i < w.n_runs; i++) di_run_close(&w.run[i]);
@@ -140,8 +141,10 @@ static form form_of(const char *path)
     static const struct {
         const char *end;
         form write;
-    } forms[] = {{".html", di_report_html}, {".htm", di_report_html},
-                 {".md", di_report_markdown}, {".json", json_form}};
+    } forms[] = {{".html", di_report_html},
+                 {".htm", di_report_html},
+                 {".md", di_report_markdown},
+                 {".json", json_form}};
     size_t n = strlen(path);
 
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {

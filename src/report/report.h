@@ -9,8 +9,8 @@
  *   models  [{label, folder, method, role, seed, base, finished, steps, selected_step, selected_by,
  *             seconds, tokens, tokens_per_second, target_labels, rows, warnings, settings,
  *             curves {KEY: {step, value}}, held {step, loss, accuracy}}]
- *           role: "untrained" base, "baseline" src-pref, "oracle" oracle and oracle-target, "adapted"
- *   sets    [{name, kind, n, baseline_longer, results, paired, gap_closure, seeds, along}]
+ *           role: "untrained" base, "baseline" src-pref, "oracle" oracle and oracle-target,
+ * "adapted" sets    [{name, kind, n, baseline_longer, results, paired, gap_closure, seeds, along}]
  *           results [{model, selected_step, final} and fields of interfaces 1.6]; model: label
  *           paired  [{model, baseline, n, delta, ci95, se, clusters, better, worse, p_mcnemar,
  *                     balanced_delta}]; without per-row scores only delta, the rest null
@@ -29,14 +29,15 @@
 #include "base/log.h"
 
 typedef struct di_report_options {
-    const char *const *run; /* (n_runs): run folders; a folder that holds run folders stands for them */
+    const char *const
+        *run; /* (n_runs): run folders; a folder that holds run folders stands for them */
     int64_t n_runs;
-    const char *out;        /* .html, .md or .json; NULL: nothing is written */
-    const char *title;      /* NULL: a default */
-    uint64_t seed;          /* of the bootstrap */
-    int64_t draws;          /* 2000 */
-    int64_t map_sets;       /* at most this many evaluation sets get maps; 2; 0: no maps */
-    int64_t map_rows;       /* at most this many pairs of a domain in a map; 250 */
+    const char *out;   /* .html, .md or .json; NULL: nothing is written */
+    const char *title; /* NULL: a default */
+    uint64_t seed;     /* of the bootstrap */
+    int64_t draws;     /* 2000 */
+    int64_t map_sets;  /* at most this many evaluation sets get maps; 2; 0: no maps */
+    int64_t map_rows;  /* at most this many pairs of a domain in a map; 250 */
 } di_report_options;
 
 di_report_options di_report_options_default(void);
@@ -50,8 +51,8 @@ dial_status di_report_write(const di_alloc *al, const dial_env *env, const di_re
                             json_t **result, dial_error *err);
 
 /* The document alone. env: progress ("report", panels done) and stop; may be NULL. */
-dial_status di_report_collect(const di_alloc *al, const dial_env *env,
-                              const di_report_options *opt, json_t **doc, dial_error *err);
+dial_status di_report_collect(const di_alloc *al, const dial_env *env, const di_report_options *opt,
+                              json_t **doc, dial_error *err);
 
 /* The forms. Text of a document is escaped for where it goes; out is appended to. */
 dial_status di_report_html(const json_t *doc, di_buf *out, dial_error *err);

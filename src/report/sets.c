@@ -63,7 +63,8 @@ static dial_status align_rows(side_by_side *x, const di_run *const *run, const c
     }
     for (int k = 0; k < x->n_sides; k++) {
         x->credit[k] = di_new_array(x->al, (size_t)x->s[0].n, sizeof **x->credit);
-        if (x->credit[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores of '%s'", set);
+        if (x->credit[k] == NULL)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores of '%s'", set);
     }
     hash = di_new_array(x->al, (size_t)x->s[0].n, 2 * sizeof *hash);
     if (hash == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores of '%s'", set);
@@ -84,8 +85,8 @@ static dial_status align_rows(side_by_side *x, const di_run *const *run, const c
         named &= first->text[0] != 0 && first->text[1] != 0;
         x->n++;
     }
-    DI_TRY(di_units_init(&x->units, x->al, x->n, hash,
-                         named ? DI_CLUSTER_TEXT : DI_CLUSTER_NONE, err));
+    DI_TRY(di_units_init(&x->units, x->al, x->n, hash, named ? DI_CLUSTER_TEXT : DI_CLUSTER_NONE,
+                         err));
     x->has_units = 1;
 done:
     di_free(x->al, hash);
@@ -122,13 +123,15 @@ static dial_status paired_json(di_report_work *w, const di_run *r, const di_run 
                          null_or(di_num(a, "accuracy") - di_num(b, "accuracy")), "ci95", "se",
                          "clusters", "better", "worse", "p_mcnemar", "balanced_delta",
                          null_or(balanced));
-        di_note(w, "%s, %s against %s: no per-row scores of both on the same rows, so the difference "
-                "has no interval.", set, r->label, base->label);
+        di_note(w,
+                "%s, %s against %s: no per-row scores of both on the same rows, so the difference "
+                "has no interval.",
+                set, r->label, base->label);
     } else {
         DI_TRY(di_paired_difference(&x.units, x.credit[0], x.credit[1], &boot, &d, err));
         if (x.n < x.most)
-            di_note(w, "%s, %s against %s: compared on the %lld rows that both scored, of %lld.", set,
-                    r->label, base->label, (long long)x.n, (long long)x.most);
+            di_note(w, "%s, %s against %s: compared on the %lld rows that both scored, of %lld.",
+                    set, r->label, base->label, (long long)x.n, (long long)x.most);
         *out = json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:o}", "model", r->label,
                          "baseline", base->label, "n", (json_int_t)x.n, "delta",
                          di_json_stat(d.delta), "ci95", interval(d.ci), "se", di_json_stat(d.se),
@@ -176,7 +179,8 @@ static json_t *result_json(const di_run *r, const json_t *result)
     json_t *step = di_at(r->end, "selected_step");
 
     if (step == NULL) step = di_at(r->dial, "progress.selected_step");
-    for (size_t k = 0; o != NULL && k < sizeof drop / sizeof *drop; k++) json_object_del(o, drop[k]);
+    for (size_t k = 0; o != NULL && k < sizeof drop / sizeof *drop; k++)
+        json_object_del(o, drop[k]);
     if (o == NULL || json_object_set_new(o, "model", json_string(r->label)) != 0 ||
         json_object_set_new(o, "role", json_string(r->role)) != 0 ||
         json_object_set_new(o, "selected_step", step ? json_incref(step) : json_null()) != 0 ||
@@ -207,10 +211,10 @@ static json_t *seeds_json(const di_report_work *w, const char *set)
         }
         if (n < 2) continue;
         mean = sum / n;
-        json_array_append_new(list, json_pack("{s:s,s:I,s:o,s:o}", "method", w->run[i].method, "n",
-                                              (json_int_t)n, "mean", di_json_stat(mean), "std",
-                                              di_json_stat(sqrt(fmax(0, (squares - n * mean * mean) /
-                                                                            (n - 1))))));
+        json_array_append_new(
+            list, json_pack("{s:s,s:I,s:o,s:o}", "method", w->run[i].method, "n", (json_int_t)n,
+                            "mean", di_json_stat(mean), "std",
+                            di_json_stat(sqrt(fmax(0, (squares - n * mean * mean) / (n - 1))))));
     }
     return list;
 }
@@ -222,7 +226,8 @@ static json_t *along_json(const di_report_work *w, const char *set)
     json_t *list = json_array();
 
     for (int64_t i = 0; i < w->n_runs; i++) {
-        json_t *steps = json_array(), *value = json_array(), *lo = json_array(), *hi = json_array(), *e;
+        json_t *steps = json_array(), *value = json_array(), *lo = json_array(), *hi = json_array(),
+               *e;
         size_t k;
 
         json_array_foreach (w->run[i].evals, k, e) {
@@ -234,8 +239,10 @@ static json_t *along_json(const di_report_work *w, const char *set)
                 continue;
             json_array_append_new(steps, di_json_stat(di_num(e, "step")));
             json_array_append_new(value, di_json_stat(di_num(result, "accuracy")));
-            json_array_append(lo, json_is_array(ci) ? json_array_get(ci, 0) : di_at(result, "accuracy"));
-            json_array_append(hi, json_is_array(ci) ? json_array_get(ci, 1) : di_at(result, "accuracy"));
+            json_array_append(lo, json_is_array(ci) ? json_array_get(ci, 0)
+                                                    : di_at(result, "accuracy"));
+            json_array_append(hi, json_is_array(ci) ? json_array_get(ci, 1)
+                                                    : di_at(result, "accuracy"));
         }
         e = json_pack("{s:s,s:o,s:o,s:o,s:o}", "model", w->run[i].label, "step", steps, "accuracy",
                       value, "lo", lo, "hi", hi);
@@ -254,7 +261,8 @@ static dial_status comparisons(di_report_work *w, const char *set, json_t *paire
 
     for (int64_t i = 0; i < w->n_runs; i++) {
         const di_run *r = &w->run[i];
-        const di_run *base = di_counterpart(w, r, "baseline"), *oracle = di_counterpart(w, r, "oracle");
+        const di_run *base = di_counterpart(w, r, "baseline"),
+                     *oracle = di_counterpart(w, r, "oracle");
         json_t *o = NULL;
 
         if (base == NULL || base == r || strcmp(r->role, "baseline") == 0) continue;
@@ -286,8 +294,10 @@ static dial_status set_json(di_report_work *w, const char *set, json_t **out, di
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
         if (di_text_at(result, "sha256") != NULL && di_text_at(any, "sha256") != NULL &&
             strcmp(di_text_at(result, "sha256"), di_text_at(any, "sha256")) != 0)
-            di_note(w, "%s: %s was evaluated on another file than the first model, so the two are "
-                    "not to be compared.", set, w->run[i].label);
+            di_note(w,
+                    "%s: %s was evaluated on another file than the first model, so the two are "
+                    "not to be compared.",
+                    set, w->run[i].label);
     }
     DI_TRY(comparisons(w, set, paired, closures, err));
     *out = json_pack("{s:s,s:s?,s:o,s:o,s:O,s:O,s:O,s:o,s:o}", "name", set, "kind",

@@ -1,5 +1,5 @@
-/* The style sheet of the page. Series colours are those of Okabe and Ito (told apart by colour-blind
- * readers), lightened for dark pages; dashes and shapes repeat what colour says. */
+/* The style sheet of the page. Series colours are those of Okabe and Ito (told apart by
+ * colour-blind readers), lightened for dark pages; dashes and shapes repeat what colour says. */
 #ifndef DI_REPORT_STYLE_H
 #define DI_REPORT_STYLE_H
 
@@ -26,14 +26,14 @@ static const char di_page_style[] =
 "nav{margin:14px 0 0;font-size:14px}\n"
 "nav a{margin-right:18px;white-space:nowrap}\n"
 "a{color:var(--accent);text-underline-offset:3px}\n"
-".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(250px,1fr));gap:16px;margin:22px 0}\n"
+".cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:16px;margin:22px 0}\n"
 ".card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px 18px}\n"
 ".card p{margin:2px 0}\n"
 ".big{font-size:34px;line-height:1.15;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums}\n"
 ".good{color:var(--good)}.bad{color:var(--bad)}\n"
 ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:18px;margin:16px 0}\n"
 ".panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,290px),1fr));gap:18px;margin:16px 0}\n"
-"figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}\n"
+"figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px;overflow-x:auto}\n"
 "figcaption{font-size:14px;color:var(--soft);margin-bottom:8px}\n"
 "figcaption b{display:block;color:var(--ink);font-size:15px}\n"
 "svg.chart{display:block;width:100%;height:auto}\n"
@@ -44,6 +44,9 @@ static const char di_page_style[] =
 "svg .reference{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.4}\n"
 "svg .frame{fill:none;stroke:var(--line)}\n"
 "svg .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}\n"
+"svg .raw{fill:none;stroke-width:1;opacity:.28}\n"
+"svg .note{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}\n"
+"svg.wide{max-width:860px;min-width:540px}\n"
 "svg .ring{fill:var(--card);stroke-width:2.4}\n"
 "svg .band{stroke:none;opacity:.13}\n"
 "svg .whisker{fill:none;stroke-width:2.4}\n"
@@ -59,7 +62,7 @@ static const char di_page_style[] =
 "caption{text-align:left;padding:12px 14px 0;color:var(--soft);font-size:14px}\n"
 "th,td{padding:9px 14px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}\n"
 "tr:last-child td,tr:last-child th{border-bottom:0}\n"
-"thead th{font-weight:600;color:var(--soft);font-size:13px;vertical-align:bottom}\n"
+"thead th{white-space:normal;font-weight:600;color:var(--soft);font-size:13px;vertical-align:bottom}\n"
 "th:first-child,td:first-child{text-align:left}\n"
 "tbody th{font-weight:600}\n"
 "td small{color:var(--soft);display:block;font-size:12.5px}\n"
@@ -75,7 +78,7 @@ static const char di_page_style[] =
 ".settings code{color:var(--soft)}\n"
 "code{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\n"
 ".legend{display:flex;flex-wrap:wrap;gap:6px 22px;font-size:14px;margin:10px 0;align-items:center}\n"
-".legend svg{width:18px;height:18px;vertical-align:-4px;margin-right:6px}\n"
+".legend svg{display:inline-block;width:18px;height:18px;vertical-align:-4px;margin-right:6px}\n"
 ".warn{border-left:4px solid var(--bad);background:var(--card);padding:8px 14px;border-radius:6px;margin:8px 0}\n"
 "footer{max-width:1120px;margin:0 auto;padding:8px 24px 48px;color:var(--soft);font-size:14px}\n"
 "@media (max-width:640px){h1{font-size:26px}main,header,footer{padding-left:16px;padding-right:16px}th,td{padding:8px 10px}}\n"

@@ -10,8 +10,8 @@
 /* ---- scales ---- */
 
 typedef struct axis {
-    double lo, hi;     /* data */
-    double from, to;   /* pixels */
+    double lo, hi;   /* data */
+    double from, to; /* pixels */
     double tick;
 } axis;
 
@@ -35,7 +35,12 @@ static void nice(axis *a, int wanted, int keep_ends)
     power = pow(10, floor(log10(span)));
     step = span / power < 1.5 ? 1 : span / power < 3.5 ? 2 : span / power < 7.5 ? 5 : 10;
     a->tick = step * power;
-    if (keep_ends) return;
+    if (keep_ends) { /* only the last bit to the next tick */
+        double end = ceil(a->hi / a->tick - 1e-9) * a->tick;
+
+        if (end - a->hi < 0.03 * (a->hi - a->lo)) a->hi = end;
+        return;
+    }
     a->lo = floor(a->lo / a->tick + 1e-9) * a->tick;
     a->hi = ceil(a->hi / a->tick - 1e-9) * a->tick;
 }
@@ -66,8 +71,9 @@ static void put_tick(di_buf *out, double v, double tick, di_unit unit)
 static void begin(di_buf *out, const char *kind, const char *id, const char *title,
                   const char *description, double width, double height)
 {
-    di_buf_printf(out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-labelledby=\"%s-t %s-d\">",
-                  kind, width, height, id, id);
+    di_buf_printf(
+        out, "<svg class=\"%s\" viewBox=\"0 0 %g %g\" role=\"img\" aria-labelledby=\"%s-t %s-d\">",
+        kind, width, height, id, id);
     di_buf_printf(out, "<title id=\"%s-t\">", id);
     di_put_html(out, title);
     di_buf_printf(out, "</title><desc id=\"%s-d\">", id);
@@ -75,20 +81,25 @@ static void begin(di_buf *out, const char *kind, const char *id, const char *tit
     di_puts(out, "</desc>\n");
 }
 
-static void text(di_buf *out, const char *style, double x, double y, const char *anchor, const char *s)
+static void text(di_buf *out, const char *style, double x, double y, const char *anchor,
+                 const char *s)
 {
-    di_buf_printf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", style, x, y, anchor);
+    di_buf_printf(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", style, x, y,
+                  anchor);
     di_put_html(out, s);
     di_puts(out, "</text>");
 }
 
 static void grid_y(di_buf *out, const axis *y, double left, double right, di_unit unit)
 {
-    for (double v = ceil(y->lo / y->tick - 1e-9) * y->tick; v <= y->hi + y->tick * 1e-6; v += y->tick) {
+    for (double v = ceil(y->lo / y->tick - 1e-9) * y->tick; v <= y->hi + y->tick * 1e-6;
+         v += y->tick) {
         double p = place(y, v);
 
-        di_buf_printf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", left, right, p, p);
-        di_buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", left - 7, p + 4);
+        di_buf_printf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                      left, right, p, p);
+        di_buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">",
+                      left - 7, p + 4);
         put_tick(out, v, y->tick, unit);
         di_puts(out, "</text>\n");
     }
@@ -96,12 +107,15 @@ static void grid_y(di_buf *out, const axis *y, double left, double right, di_uni
 
 static void ticks_x(di_buf *out, const axis *x, double top, double bottom, di_unit unit, int grid)
 {
-    for (double v = ceil(x->lo / x->tick - 1e-9) * x->tick; v <= x->hi + x->tick * 1e-6; v += x->tick) {
+    for (double v = ceil(x->lo / x->tick - 1e-9) * x->tick; v <= x->hi + x->tick * 1e-6;
+         v += x->tick) {
         double p = place(x, v);
 
         di_buf_printf(out, "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
-                      grid ? "grid" : "axis", p, p, grid ? top : bottom, grid ? bottom : bottom + 4);
-        di_buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", p, bottom + 18);
+                      grid ? "grid" : "axis", p, p, grid ? top : bottom,
+                      grid ? bottom : bottom + 4);
+        di_buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", p,
+                      bottom + 18);
         put_tick(out, v, x->tick, unit);
         di_puts(out, "</text>\n");
     }
@@ -130,16 +144,33 @@ static void band(di_buf *out, const di_series *s, const axis *x, const axis *y)
     di_puts(out, "Z\"/>");
 }
 
-static void line(di_buf *out, const di_series *s, const axis *x, const axis *y)
+/* Value k, or the mean of up to WINDOW values on both sides of it. */
+static double value_at(const di_series *s, size_t k, int smooth)
+{
+    enum { WINDOW = 6 };
+    size_t n = json_array_size(s->y), from = k < WINDOW ? 0 : k - WINDOW;
+    double sum = 0, count = 0;
+
+    if (!smooth || !isfinite(number(s->y, k))) return number(s->y, k);
+    for (size_t i = from; i < n && i <= k + WINDOW; i++) {
+        if (!isfinite(number(s->y, i))) continue;
+        sum += number(s->y, i);
+        count++;
+    }
+    return sum / count;
+}
+
+/* Returns y at the point next to s->mark. */
+static double trace(di_buf *out, const di_series *s, const axis *x, const axis *y,
+                    const char *style, int smooth)
 {
     size_t n = json_array_size(s->x);
     double mark_y = NAN, nearest = INFINITY;
     int pen = 0;
 
-    if (s->lo != NULL && s->hi != NULL && n > 1) band(out, s, x, y);
-    di_buf_printf(out, "<path class=\"line s%d\" d=\"", s->style % 6);
+    di_buf_printf(out, "<path class=\"%s s%d\" d=\"", style, s->style % 6);
     for (size_t i = 0; i < n; i++) {
-        double vx = number(s->x, i), vy = number(s->y, i);
+        double vx = number(s->x, i), vy = value_at(s, i, smooth);
 
         if (!isfinite(vx) || !isfinite(vy)) {
             pen = 0;
@@ -155,8 +186,21 @@ static void line(di_buf *out, const di_series *s, const axis *x, const axis *y)
     di_puts(out, "\"><title>");
     di_put_html(out, s->name);
     di_puts(out, "</title></path>");
+    return mark_y;
+}
+
+static void line(di_buf *out, const di_series *s, const axis *x, const axis *y)
+{
+    int smooth = s->smooth && json_array_size(s->x) >= 40;
+    double mark_y;
+
+    if (s->lo != NULL && s->hi != NULL && json_array_size(s->x) > 1) band(out, s, x, y);
+    if (smooth) trace(out, s, x, y, "raw", 0);
+    mark_y = trace(out, s, x, y, "line", smooth);
     if (isfinite(s->mark) && isfinite(mark_y))
-        di_buf_printf(out, "<circle class=\"ring s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"6\"><title>chosen step %.0f</title></circle>",
+        di_buf_printf(out,
+                      "<circle class=\"ring s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"6\"><title>chosen "
+                      "step %.0f</title></circle>",
                       s->style % 6, place(x, s->mark), place(y, mark_y), s->mark);
     di_puts(out, "\n");
 }
@@ -173,7 +217,8 @@ static double legend(di_buf *out, const di_line_chart *c, double left, double ri
             x = left;
             y += 20;
         }
-        di_buf_printf(out, "<path class=\"line s%d\" d=\"M%.1f %.1fh24\"/>", c->series[i].style % 6, x, y - 4);
+        di_buf_printf(out, "<path class=\"line s%d\" d=\"M%.1f %.1fh24\"/>", c->series[i].style % 6,
+                      x, y - 4);
         text(out, "key", x + 30, y, "start", c->series[i].name);
         x += width;
     }
@@ -207,16 +252,22 @@ void di_svg_lines(di_buf *out, const di_line_chart *c)
     y.to = top + 6;
     grid_y(out, &y, left, right, c->unit);
     ticks_x(out, &x, y.to, y.from, DI_UNIT_PLAIN, 0);
-    di_buf_printf(out, "<line class=\"axis\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", left, right, y.from, y.from);
+    di_buf_printf(out, "<line class=\"axis\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", left,
+                  right, y.from, y.from);
     if (isfinite(c->reference)) {
         double p = place(&y, c->reference);
 
-        di_buf_printf(out, "<line class=\"reference\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", left, right, p, p);
+        di_buf_printf(out,
+                      "<line class=\"reference\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                      left, right, p, p);
         text(out, "note", right - 2, p - 5, "end", c->reference_name);
     }
     for (int i = 0; i < c->n; i++) line(out, &c->series[i], &x, &y);
     text(out, "label", (left + right) / 2, height - 6, "middle", c->x_label);
-    di_buf_printf(out, "<text class=\"label\" transform=\"translate(13 %.1f) rotate(-90)\" text-anchor=\"middle\">", (y.from + y.to) / 2);
+    di_buf_printf(out,
+                  "<text class=\"label\" transform=\"translate(13 %.1f) rotate(-90)\" "
+                  "text-anchor=\"middle\">",
+                  (y.from + y.to) / 2);
     di_put_html(out, c->y_label);
     di_puts(out, "</text></svg>\n");
 }
@@ -227,19 +278,23 @@ static void dot(di_buf *out, const di_dot *d, const axis *x, double y, di_unit u
 {
     text(out, "row", x->from - 14, y + 4, "end", d->name);
     if (isfinite(d->lo) && isfinite(d->hi))
-        di_buf_printf(out, "<path class=\"whisker s%d\" d=\"M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10\"/>",
-                      d->style % 6, place(x, d->lo), y, place(x, d->hi), place(x, d->lo), y - 5,
-                      place(x, d->hi), y - 5);
-    di_buf_printf(out, "<circle class=\"dot s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"5.5\"><title>", d->style % 6,
-                  place(x, d->value), y);
+        di_buf_printf(
+            out, "<path class=\"whisker s%d\" d=\"M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10\"/>",
+            d->style % 6, place(x, d->lo), y, place(x, d->hi), place(x, d->lo), y - 5,
+            place(x, d->hi), y - 5);
+    di_buf_printf(out, "<circle class=\"dot s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"5.5\"><title>",
+                  d->style % 6, place(x, d->value), y);
     di_put_html(out, d->name);
-    di_buf_printf(out, ": %s</title></circle>", unit == DI_UNIT_POINTS    ? DI_POINTS(d->value)
-                                              : unit == DI_UNIT_PERCENT ? DI_PERCENT(d->value)
-                                                                        : DI_DECIMAL(d->value, 3));
-    di_buf_printf(out, "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"start\">%s</text>\n",
-                  x->to + 14, y + 4, unit == DI_UNIT_POINTS    ? DI_POINTS(d->value)
-                                     : unit == DI_UNIT_PERCENT ? DI_PERCENT(d->value)
-                                                               : DI_DECIMAL(d->value, 3));
+    di_buf_printf(out, ": %s</title></circle>",
+                  unit == DI_UNIT_POINTS    ? DI_POINTS(d->value)
+                  : unit == DI_UNIT_PERCENT ? DI_PERCENT(d->value)
+                                            : DI_DECIMAL(d->value, 3));
+    di_buf_printf(out,
+                  "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"start\">%s</text>\n",
+                  x->to + 14, y + 4,
+                  unit == DI_UNIT_POINTS    ? DI_POINTS(d->value)
+                  : unit == DI_UNIT_PERCENT ? DI_PERCENT(d->value)
+                                            : DI_DECIMAL(d->value, 3));
 }
 
 void di_svg_dots(di_buf *out, const di_dot_chart *c)
@@ -264,7 +319,9 @@ void di_svg_dots(di_buf *out, const di_dot_chart *c)
         double p = place(&x, c->reference[k]);
 
         if (!isfinite(p)) continue;
-        di_buf_printf(out, "<line class=\"reference\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", p, p, top - 6, bottom);
+        di_buf_printf(out,
+                      "<line class=\"reference\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>",
+                      p, p, top - 6, bottom);
         text(out, "note", p, top - 12, "middle", c->reference_name[k]);
     }
     for (int i = 0; i < c->n; i++) dot(out, &c->dot[i], &x, top + row * (i + 0.5), c->unit);
@@ -297,11 +354,13 @@ void di_svg_scatter(di_buf *out, const char *id, const char *title, const char *
                     const json_t *points, int target_labelled)
 {
     begin(out, "chart map", id, title, description, 360, 360);
-    di_puts(out, "<rect class=\"frame\" x=\"0.5\" y=\"0.5\" width=\"359\" height=\"359\" rx=\"8\"/>");
+    di_puts(out,
+            "<rect class=\"frame\" x=\"0.5\" y=\"0.5\" width=\"359\" height=\"359\" rx=\"8\"/>");
     cloud(out, di_at(points, "source_rejected"), "cross source", "source, rejected", 1);
     cloud(out, di_at(points, "target_rejected"), target_labelled ? "cross target" : "disc target",
           target_labelled ? "target, rejected" : "target", target_labelled);
     cloud(out, di_at(points, "source_chosen"), "disc source", "source, chosen", 0);
-    cloud(out, di_at(points, "target_chosen"), "disc target", target_labelled ? "target, chosen" : "target", 0);
+    cloud(out, di_at(points, "target_chosen"), "disc target",
+          target_labelled ? "target, chosen" : "target", 0);
     di_puts(out, "</svg>\n");
 }

@@ -17,17 +17,18 @@ typedef struct di_series {
     const json_t *lo, *hi; /* a band; NULL: none */
     double mark;           /* x of a ring on the line; NAN: none */
     int style;             /* 0, 1, ...: colour and dash */
+    int smooth;            /* draws a running mean, the values themselves faint behind it */
 } di_series;
 
 typedef struct di_line_chart {
-    const char *id;        /* unique in the page; part of element ids */
+    const char *id; /* unique in the page; part of element ids */
     const char *title, *description, *x_label, *y_label;
     const di_series *series;
     int n;
-    double reference;      /* a dashed line at this y, NAN: none */
+    double reference; /* a dashed line at this y, NAN: none */
     const char *reference_name;
     di_unit unit;
-    int from_zero;         /* the y axis includes 0 */
+    int from_zero; /* the y axis includes 0 */
 } di_line_chart;
 
 void di_svg_lines(di_buf *out, const di_line_chart *c);
@@ -35,7 +36,7 @@ void di_svg_lines(di_buf *out, const di_line_chart *c);
 /* Values with intervals, one a row. */
 typedef struct di_dot {
     const char *name;
-    double value, lo, hi;  /* lo, hi NAN: no interval */
+    double value, lo, hi; /* lo, hi NAN: no interval */
     int style;
 } di_dot;
 
@@ -43,7 +44,7 @@ typedef struct di_dot_chart {
     const char *id, *title, *description, *x_label;
     const di_dot *dot;
     int n;
-    double reference[2];   /* vertical lines; NAN: none */
+    double reference[2]; /* vertical lines; NAN: none */
     const char *reference_name[2];
     di_unit unit;
 } di_dot_chart;

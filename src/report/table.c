@@ -115,14 +115,14 @@ static void results_table(const json_t *set, di_buf *out)
         const json_t *ci = di_at(r, "ci95_cluster");
 
         if (!json_is_array(ci)) ci = di_at(r, "ci95");
-        json_array_append_new(
-            rows, json_pack("[s,s,s,s,s,s,s,s,s,s]", di_text_at(r, "model"),
-                            VALUE(di_num(r, "accuracy")), RANGE(ci), WHOLE(di_num(r, "n")),
-                            WHOLE(di_num(r, "ties")), VALUE(di_num(r, "length.baseline_longer")),
-                            VALUE(di_num(r, "length.matched.accuracy")),
-                            WHOLE(di_num(r, "length.matched.n")),
-                            VALUE(di_num(r, "length.balanced_accuracy")),
-                            WHOLE(di_num(r, "selected_step"))));
+        json_array_append_new(rows, json_pack("[s,s,s,s,s,s,s,s,s,s]", di_text_at(r, "model"),
+                                              VALUE(di_num(r, "accuracy")), RANGE(ci),
+                                              WHOLE(di_num(r, "n")), WHOLE(di_num(r, "ties")),
+                                              VALUE(di_num(r, "length.baseline_longer")),
+                                              VALUE(di_num(r, "length.matched.accuracy")),
+                                              WHOLE(di_num(r, "length.matched.n")),
+                                              VALUE(di_num(r, "length.balanced_accuracy")),
+                                              WHOLE(di_num(r, "selected_step"))));
     }
     di_table_print(rows, "lrlrrrrrrr", 2, out);
     json_decref(rows);
@@ -132,16 +132,18 @@ static void scored_table(const json_t *set, di_buf *out)
 {
     const json_t *r;
     size_t i;
-    json_t *rows = json_pack("[[s,s,s,s,s,s,s]]", "model", "Spearman in prompt", "Kendall in prompt",
-                             "prompts", "Spearman pooled", "95% interval", "n");
+    json_t *rows =
+        json_pack("[[s,s,s,s,s,s,s]]", "model", "Spearman in prompt", "Kendall in prompt",
+                  "prompts", "Spearman pooled", "95% interval", "n");
 
     json_array_foreach (di_at(set, "results"), i, r)
-        json_array_append_new(
-            rows, json_pack("[s,s,s,s,s,s,s]", di_text_at(r, "model"),
-                            VALUE(di_num(r, "spearman.within_prompt")),
-                            VALUE(di_num(r, "kendall.within_prompt")),
-                            WHOLE(di_num(r, "spearman.prompts")), VALUE(di_num(r, "spearman.pooled")),
-                            RANGE(di_at(r, "spearman.ci95")), WHOLE(di_num(r, "n"))));
+        json_array_append_new(rows,
+                              json_pack("[s,s,s,s,s,s,s]", di_text_at(r, "model"),
+                                        VALUE(di_num(r, "spearman.within_prompt")),
+                                        VALUE(di_num(r, "kendall.within_prompt")),
+                                        WHOLE(di_num(r, "spearman.prompts")),
+                                        VALUE(di_num(r, "spearman.pooled")),
+                                        RANGE(di_at(r, "spearman.ci95")), WHOLE(di_num(r, "n"))));
     di_table_print(rows, "lrrrrlr", 2, out);
     json_decref(rows);
 }
@@ -157,14 +159,14 @@ static void paired_table(const json_t *set, di_buf *out)
         const json_t *ci = di_at(p, "ci95");
 
         json_array_append_new(
-            rows,
-            json_pack("[s,s,s,s,s,s]",
-                      DI_FMT("%s - %s", di_text_at(p, "model"), di_text_at(p, "baseline")),
-                      DI_POINTS(di_num(p, "delta")),
-                      json_is_array(ci) ? DI_FMT("%s..%s", DI_POINTS(at(ci, 0)), DI_POINTS(at(ci, 1)))
-                                        : "-",
-                      WHOLE(di_num(p, "better")), WHOLE(di_num(p, "worse")),
-                      VALUE(di_num(p, "p_mcnemar"))));
+            rows, json_pack("[s,s,s,s,s,s]",
+                            DI_FMT("%s - %s", di_text_at(p, "model"), di_text_at(p, "baseline")),
+                            DI_POINTS(di_num(p, "delta")),
+                            json_is_array(ci)
+                                ? DI_FMT("%s..%s", DI_POINTS(at(ci, 0)), DI_POINTS(at(ci, 1)))
+                                : "-",
+                            WHOLE(di_num(p, "better")), WHOLE(di_num(p, "worse")),
+                            VALUE(di_num(p, "p_mcnemar"))));
     }
     if (json_array_size(rows) > 1) {
         di_puts(out, "\n");
@@ -207,8 +209,9 @@ dial_status di_report_table(const json_t *doc, di_buf *out, dial_error *err)
             results_table(set, out);
         paired_table(set, out);
         json_array_foreach (di_at(set, "seeds"), k, m)
-            di_buf_printf(out, "  %s: mean %.3f, sd %.3f over %.0f seeds\n", di_text_at(m, "method"),
-                          di_num(m, "mean"), di_num(m, "std"), di_num(m, "n"));
+            di_buf_printf(out, "  %s: mean %.3f, sd %.3f over %.0f seeds\n",
+                          di_text_at(m, "method"), di_num(m, "mean"), di_num(m, "std"),
+                          di_num(m, "n"));
     }
     di_puts(out, "\n");
     json_array_foreach (di_at(doc, "models"), i, m)
@@ -218,8 +221,9 @@ dial_status di_report_table(const json_t *doc, di_buf *out, dial_error *err)
             di_puts(out, ": ");
             di_put_plain(out, di_text_at(w, "code"));
             di_puts(out, ": ");
-            di_put_plain(out, *di_text_at(w, "message") != '\0' ? di_text_at(w, "message")
-                                                                : di_words_warning(di_text_at(w, "code")));
+            di_put_plain(out, *di_text_at(w, "message") != '\0'
+                                  ? di_text_at(w, "message")
+                                  : di_words_warning(di_text_at(w, "code")));
             di_puts(out, "\n");
         }
     json_array_foreach (di_at(doc, "notes"), i, m) {

@@ -63,26 +63,35 @@ static void one_difference(json_t *out, const json_t *set, const json_t *p)
     double delta = di_num(p, "delta"), lo = lo_of(p, "ci95"), hi = hi_of(p, "ci95");
 
     if (!isfinite(lo)) {
-        say(out, "On %s, %s differs from %s by %s points. There are no per-row scores of both, so "
-            "nothing can be said about chance.", name, model, base, DI_POINTS(delta));
+        say(out,
+            "On %s, %s differs from %s by %s points. There are no per-row scores of both, so "
+            "nothing can be said about chance.",
+            name, model, base, DI_POINTS(delta));
     } else if (lo > 0) {
-        say(out, "On %s, %s ranks more pairs correctly than %s: %s points (95%% interval %s to %s). "
-            "The interval lies above 0, so chance in the choice of test texts is an unlikely reason.",
+        say(out,
+            "On %s, %s ranks more pairs correctly than %s: %s points (95%% interval %s to %s). "
+            "The interval lies above 0, so chance in the choice of test texts is an unlikely "
+            "reason.",
             name, model, base, DI_POINTS(delta), DI_POINTS(lo), DI_POINTS(hi));
     } else if (hi < 0) {
-        say(out, "On %s, %s ranks fewer pairs correctly than %s: %s points (95%% interval %s to %s). "
+        say(out,
+            "On %s, %s ranks fewer pairs correctly than %s: %s points (95%% interval %s to %s). "
             "The interval lies below 0: here adaptation did harm.",
             name, model, base, DI_POINTS(delta), DI_POINTS(lo), DI_POINTS(hi));
     } else {
-        say(out, "On %s, %s and %s differ by %s points (95%% interval %s to %s). The interval contains "
-            "0: this test does not show a difference. It does not show that there is none either; it "
+        say(out,
+            "On %s, %s and %s differ by %s points (95%% interval %s to %s). The interval contains "
+            "0: this test does not show a difference. It does not show that there is none either; "
+            "it "
             "rules out effects beyond the ends of the interval.",
             name, model, base, DI_POINTS(delta), DI_POINTS(lo), DI_POINTS(hi));
     }
     if (delta > 0 && di_num(p, "balanced_delta") <= 0)
-        say(out, "On %s, the gain of %s vanishes when rows where the longer text is preferred and rows "
+        say(out,
+            "On %s, the gain of %s vanishes when rows where the longer text is preferred and rows "
             "where the shorter one is are given equal weight (%s points). What was gained there is "
-            "a better measure of length.", name, model, DI_POINTS(di_num(p, "balanced_delta")));
+            "a better measure of length.",
+            name, model, DI_POINTS(di_num(p, "balanced_delta")));
 }
 
 /* What a label-trained model could reach, and how much of the way adaptation went. */
@@ -96,18 +105,24 @@ static void one_gap(json_t *out, const json_t *set)
     if (base == NULL || oracle == NULL || !isfinite(di_num(oracle, "accuracy"))) return;
     json_array_foreach (list, i, g) {
         if (i == 0 && json_is_true(di_at(g, "usable")))
-            say(out, "On %s, training on the source alone reaches %s, training with target labels "
-                "(%s) %s. These %s points are the price of the domain shift.", name,
-                DI_PERCENT(di_num(base, "accuracy")), di_text_at(g, "oracle"),
-                DI_PERCENT(di_num(oracle, "accuracy")), DI_POINTS(di_num(g, "gap")));
+            say(out,
+                "On %s, training on the source alone reaches %s, training with target labels "
+                "(%s) %s. This gap of %s points is what target labels are worth here: the price of "
+                "the "
+                "domain shift.",
+                name, DI_PERCENT(di_num(base, "accuracy")), di_text_at(g, "oracle"),
+                DI_PERCENT(di_num(oracle, "accuracy")), DI_DECIMAL(100 * di_num(g, "gap"), 1));
         if (i == 0 && !json_is_true(di_at(g, "usable")))
-            say(out, "On %s, a model trained with target labels (%s) is not clearly better than one "
+            say(out,
+                "On %s, a model trained with target labels (%s) is not clearly better than one "
                 "trained on the source alone (%s points, less than two standard errors). There is "
-                "little measured shift to repair, so no share of it is given.", name,
-                di_text_at(g, "oracle"), DI_POINTS(di_num(g, "gap")));
+                "little measured shift to repair, so no share of it is given.",
+                name, di_text_at(g, "oracle"), DI_POINTS(di_num(g, "gap")));
         if (json_is_true(di_at(g, "usable")))
-            say(out, "%s closes %.0f%% of that gap without target labels (95%% interval %.0f%% to "
-                "%.0f%%).", di_text_at(g, "model"), 100 * di_num(g, "value"), 100 * lo_of(g, "ci95"),
+            say(out,
+                "%s closes %.0f%% of that gap without target labels (95%% interval %.0f%% to "
+                "%.0f%%).",
+                di_text_at(g, "model"), 100 * di_num(g, "value"), 100 * lo_of(g, "ci95"),
                 100 * hi_of(g, "ci95"));
     }
 }
@@ -143,19 +158,26 @@ json_t *di_words_summary(const json_t *doc)
     }
     if (json_array_size(out) == 0)
         say(out, json_array_size(sets) == 0
-                ? "These runs were not evaluated on any labelled set (train --eval NAME=FILE), so this "
-                  "page shows how training went, not how good the models are."
-                : "There is no source-only run (method src-pref) to compare with. Add one with the same "
-                  "data and seed: a gain can only be measured against it.");
+                     ? "These runs were not evaluated on any labelled set (train --eval "
+                       "NAME=FILE), so this "
+                       "page shows how training went, not how good the models are."
+                     : "There is no source-only run (method src-pref) to compare with. Add one "
+                       "with the same "
+                       "data and seed: a gain can only be measured against it.");
     if (comparisons > 1)
-        say(out, "%zu differences are shown. Of intervals at 95%%, one in twenty misses the truth by "
-            "chance: the more are looked at, the less one of them says.", comparisons);
+        say(out,
+            "%zu differences are shown. Of intervals at 95%%, one in twenty misses the truth by "
+            "chance: the more are looked at, the less one of them says.",
+            comparisons);
     if (comparisons > 0 && seeds < 2)
-        say(out, "Each method was trained once. The intervals cover which texts happened to be in the "
+        say(out,
+            "Each method was trained once. The intervals cover which texts happened to be in the "
             "test set, not the luck of one training run; a claim needs at least five seeds.");
     else if (comparisons > 0 && seeds < 5)
-        say(out, "There are %d seeds at most. That describes the spread; a claim needs at least five, "
-            "with the same sign in four.", seeds);
+        say(out,
+            "There are %d seeds at most. That describes the spread; a claim needs at least five, "
+            "with the same sign in four.",
+            seeds);
     return out;
 }
 
@@ -168,8 +190,10 @@ static void against_length(json_t *out, const json_t *set)
     size_t i;
 
     if (!isfinite(rule)) return;
-    say(out, "The rule \"prefer the longer response\" gets %s on these rows without reading a word. An "
-        "accuracy is worth something only above that.", DI_PERCENT(rule));
+    say(out,
+        "The rule \"prefer the longer response\" gets %s on these rows without reading a word. An "
+        "accuracy is worth something only above that.",
+        DI_PERCENT(rule));
     json_array_foreach (list, i, r) {
         double lo = lo_of(r, "ci95_cluster"), hi = hi_of(r, "ci95_cluster");
         const char *model = di_text_at(r, "model");
@@ -200,19 +224,24 @@ json_t *di_words_set(const json_t *doc, const json_t *set)
 
     (void)doc;
     if (kind != NULL && strcmp(kind, "scored") == 0) {
-        say(out, "These rows carry a score instead of a preference. Within one prompt the order of the "
+        say(out,
+            "These rows carry a score instead of a preference. Within one prompt the order of the "
             "rewards is compared with the order of the scores: 1 is the same order, 0 none, -1 "
             "reversed. Values across prompts mean something only if scores are comparable there.");
         return out;
     }
     if (kind != NULL && strcmp(kind, "mcq") == 0) {
-        say(out, "A question counts as right when the correct option has the highest reward. Guessing "
-            "gets %s.", DI_PERCENT(di_num(r, "chance")));
+        say(out,
+            "A question counts as right when the correct option has the highest reward. Guessing "
+            "gets %s.",
+            DI_PERCENT(di_num(r, "chance")));
         return out;
     }
     if (isfinite(clusters) && clusters < 2 * n && clusters != n)
-        say(out, "The %.0f pairs are made of %.0f distinct texts, so pairs are not independent. The "
-            "intervals draw texts, not pairs, and are as wide as that makes them.", n, clusters);
+        say(out,
+            "The %.0f pairs are made of %.0f distinct texts, so pairs are not independent. The "
+            "intervals draw texts, not pairs, and are as wide as that makes them.",
+            n, clusters);
     against_length(out, set);
     return out;
 }
@@ -245,21 +274,30 @@ json_t *di_words_distance(const json_t *doc)
 
         if (!di_curve_ends(m, "w1", &first, &last)) continue;
         if (last < 0)
-            say(out, "%s: the distance ends below 0 (%.3g). The critic lags behind the encoder, so this "
-                "number says nothing about the domains.", label, last);
+            say(out,
+                "%s: the distance ends below 0 (%.3g). The critic lags behind the encoder, so this "
+                "number says nothing about the domains.",
+                label, last);
         else if (last < 0.7 * first)
-            say(out, "%s: the critic's distance between the domains falls from %.3g to %.3g. What it "
-                "could tell apart at first it can tell apart less well at the end.", label, first, last);
+            say(out,
+                "%s: the critic's distance between the domains falls from %.3g to %.3g. What it "
+                "could tell apart at first it can tell apart less well at the end.",
+                label, first, last);
         else if (last > 1.3 * first)
-            say(out, "%s: the critic's distance grows from %.3g to %.3g. Either the critic is still "
-                "learning, or the encoder loses the race.", label, first, last);
+            say(out,
+                "%s: the critic's distance grows from %.3g to %.3g. Either the critic is still "
+                "learning, or the encoder loses the race.",
+                label, first, last);
         else
-            say(out, "%s: the critic's distance hardly changes (%.3g at the start, %.3g at the end).",
+            say(out,
+                "%s: the critic's distance hardly changes (%.3g at the start, %.3g at the end).",
                 label, first, last);
     }
     if (json_array_size(out) > 0)
-        say(out, "A small distance is a means, not the goal: it is measured by the critic that training "
-            "works against, and features that say nothing have distance 0. The accuracy above decides.");
+        say(out,
+            "A small distance is a means, not the goal: it is measured by the critic that training "
+            "works against, and features that say nothing have distance 0. The accuracy above "
+            "decides.");
     return out;
 }
 
@@ -277,11 +315,14 @@ static void before_words(json_t *out, const json_t *b)
 {
     double mixing = di_num(b, "mixing");
 
-    say(out, "Before training, texts of the two domains %s (mixing %.2f; 1 is one common cloud, 0 two "
-        "separate ones).%s", degree(mixing), mixing,
-        mixing < 0.7 ? " So that is what domain shift is: to the model a text is first of all a text of "
-                       "its domain, and a rule learned in one cloud is applied in the other unseen."
-                     : " There is little shift for the eye to see in these embeddings.");
+    say(out,
+        "Before training, texts of the two domains %s (mixing %.2f; 1 is one common cloud, 0 two "
+        "separate ones).%s",
+        degree(mixing), mixing,
+        mixing < 0.7
+            ? " So that is what domain shift is: to the model a text is first of all a text of "
+              "its domain, and a rule learned in one cloud is applied in the other unseen."
+            : " There is little shift for the eye to see in these embeddings.");
 }
 
 static void after_words(json_t *out, const json_t *b, const json_t *a)
@@ -296,14 +337,19 @@ static void after_words(json_t *out, const json_t *b, const json_t *a)
         say(out, "After %s mixing rises from %.2f to %.2f: the domains have moved together.", model,
             from, to);
     else if (to < from - 0.05)
-        say(out, "After %s mixing falls from %.2f to %.2f: the domains have moved apart.", model, from,
-            to);
+        say(out, "After %s mixing falls from %.2f to %.2f: the domains have moved apart.", model,
+            from, to);
     else
         say(out, "After %s mixing is what it was (%.2f, before %.2f).", model, to, from);
     if (isfinite(rule))
-        say(out, "After %s, the direction from rejected to chosen learned on the source orders %s of the "
-            "target pairs shown correctly%s.", model, DI_PERCENT(rule),
-            rule < 0.5 ? ": less than guessing" : rule < 0.55 ? ", hardly more than guessing" : "");
+        say(out,
+            "After %s, the direction from rejected to chosen learned on the source orders %s of "
+            "the "
+            "target pairs shown correctly%s.",
+            model, DI_PERCENT(rule),
+            rule < 0.5    ? ": less than guessing"
+            : rule < 0.55 ? ", hardly more than guessing"
+                          : "");
 }
 
 json_t *di_words_map(const json_t *map)
@@ -327,10 +373,12 @@ const char *di_words_method(const char *method)
     static const char *const rows[][2] = {
         {"base", "the base model with an untrained reward head: where everything starts"},
         {"src-pref", "trained on labelled source pairs alone: what one has without adaptation"},
-        {"dial", "trained on labelled source pairs, while a critic pulls the embeddings of unlabelled "
-                 "target texts towards those of the source; no target label is read"},
-        {"oracle", "trained on source pairs and on target pairs with their labels: an upper reference, "
-                   "not something one has in practice"},
+        {"dial",
+         "trained on labelled source pairs, while a critic pulls the embeddings of unlabelled "
+         "target texts towards those of the source; no target label is read"},
+        {"oracle",
+         "trained on source pairs and on target pairs with their labels: an upper reference, "
+         "not something one has in practice"},
         {"oracle-target", "trained on target pairs with their labels alone: an upper reference"},
     };
 
@@ -343,12 +391,16 @@ const char *di_words_warning(const char *code)
 {
     static const char *const rows[][2] = {
         {"already_aligned", "the domains look alike before training; expect no gain"},
-        {"critic_lagging", "the critic does not keep up with the encoder; its distance means little"},
-        {"critic_not_lipschitz", "the critic's slope is far from 1; its distance is not a distance"},
+        {"critic_lagging",
+         "the critic does not keep up with the encoder; its distance means little"},
+        {"critic_not_lipschitz",
+         "the critic's slope is far from 1; its distance is not a distance"},
         {"source_degradation", "the source itself is fitted worse than without alignment"},
         {"feature_collapse", "embeddings have lost most of their directions"},
-        {"reward_scale_collapse", "rewards on the target are much closer together than on the source"},
-        {"reward_drift", "rewards of the two domains have different levels; ranking is not affected"},
+        {"reward_scale_collapse",
+         "rewards on the target are much closer together than on the source"},
+        {"reward_drift",
+         "rewards of the two domains have different levels; ranking is not affected"},
         {"length_shortcut", "the reward follows length closely"},
         {"over_confident", "stated probabilities are more certain than they should be"},
         {"precision", "ties or numbers that are not finite; try --dtype f32"},

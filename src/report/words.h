@@ -7,12 +7,12 @@
 
 #include "base/json.h"
 
-json_t *di_words_summary(const json_t *doc);            /* the outcome, set by set */
+json_t *di_words_summary(const json_t *doc);                /* the outcome, set by set */
 json_t *di_words_set(const json_t *doc, const json_t *set); /* how to read one set's numbers */
-json_t *di_words_distance(const json_t *doc);           /* what the critic's curve shows */
-json_t *di_words_map(const json_t *map);                /* before against after */
-const char *di_words_method(const char *method);        /* what a method does, one clause */
-const char *di_words_warning(const char *code);         /* what a warning code means; NULL: unknown */
+json_t *di_words_distance(const json_t *doc);               /* what the critic's curve shows */
+json_t *di_words_map(const json_t *map);                    /* before against after */
+const char *di_words_method(const char *method);            /* what a method does, one clause */
+const char *di_words_warning(const char *code); /* what a warning code means; NULL: unknown */
 
 /* First and last value of a curve as means of its first and last tenth; 0: no such curve. */
 int di_curve_ends(const json_t *model, const char *key, double *first, double *last);

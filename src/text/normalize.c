@@ -169,6 +169,8 @@ static int put_cluster(form f, di_norm_work *w, const di_piece *p, size_t from, 
     const uint32_t end = di_piece_end(p, to);
     const size_t start = out->n;
     utf8proc_ssize_t n = 0;
+    size_t first_size;
+    const uint32_t first = di_utf8_get(p->s + from, &first_size);
     char bytes[4];
 
     for (size_t i = from, size; i < to; i += size) {
@@ -190,7 +192,7 @@ static int put_cluster(form f, di_norm_work *w, const di_piece *p, size_t from, 
         int bound = 0;
 
         /* a composition that Unicode 9 did not have is taken apart again */
-        if (f.composed && di_norm_unknown((uint32_t)w->code[i]))
+        if (f.composed && (uint32_t)parts[0] != first && di_norm_unknown((uint32_t)parts[0]))
             count = utf8proc_decompose_char(w->code[i], parts, MOST_DECOMPOSED, UTF8PROC_DECOMPOSE,
                                             &bound);
         for (utf8proc_ssize_t k = 0; k < count; k++)

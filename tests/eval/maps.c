@@ -9,7 +9,10 @@
 #include "eval/pca.h"
 #include "eval/tsne.h"
 
-static const di_alloc *al(void) { return di_alloc_default(); }
+static const di_alloc *al(void)
+{
+    return di_alloc_default();
+}
 
 static void near(double a, double b, double tolerance)
 {
@@ -50,7 +53,8 @@ static void pca_finds_planted_directions(void **state)
         double a = amplitude[k];
 
         near(variance[i], a * a / 2 * N / (N - 1), 1e-5 * a * a);
-        near((double)axis[i * C + 3 * k], -0.6, 1e-5); /* the larger entry, -0.8, is turned positive */
+        near((double)axis[i * C + 3 * k], -0.6,
+             1e-5); /* the larger entry, -0.8, is turned positive */
         near((double)axis[i * C + 3 * k + 1], 0.8, 1e-5);
         for (int r = 0; r < N; r++)
             near((double)y[r * K + i], -a * cos(6.283185307 * (k + 1) * r / N), 1e-4);
@@ -83,7 +87,8 @@ static void pca_residual(void **state)
         for (int j = 0; j < C; j++) {
             double av = 0;
 
-            for (int i = 0; i < N; i++) av += ((double)x[i * C + j] - mean[j]) * (double)y[i * K + k];
+            for (int i = 0; i < N; i++)
+                av += ((double)x[i * C + j] - mean[j]) * (double)y[i * K + k];
             av = av / (N - 1) - variance[k] * (double)axis[k * C + j];
             residual += av * av;
         }
@@ -126,8 +131,10 @@ static double kl_of(const float *p, int n, const double *y)
                 double dx = y[i] - y[j], dy = y[n + i] - y[n + j], k = 1 / (1 + dx * dx + dy * dy);
 
                 if (i == j) continue;
-                if (pass == 0) z += k;
-                else sum += (double)p[i * n + j] * log((double)p[i * n + j] / (k / z));
+                if (pass == 0)
+                    z += k;
+                else
+                    sum += (double)p[i * n + j] * log((double)p[i * n + j] / (k / z));
             }
     return sum;
 }

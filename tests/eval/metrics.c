@@ -37,12 +37,18 @@ static void toy_texts(toy *t, const text *list, int n)
     static char path[] = "toy.jsonl";
 
     memset(t, 0, sizeof *t);
-    t->d = (di_dataset){.al = di_alloc_default(), .path = path, .example = t->example,
-                        .text_of = t->text_of, .seq = t->seq, .n_seq = n};
+    t->d = (di_dataset){.al = di_alloc_default(),
+                        .path = path,
+                        .example = t->example,
+                        .text_of = t->text_of,
+                        .seq = t->seq,
+                        .n_seq = n};
     strcpy(t->d.sha256, "00");
     for (int i = 0; i < n; i++) {
-        t->seq[i] = (di_seq){.n = list[i].tokens, .hash = hash_of(list[i].name),
-                             .prompt_hash = hash_of(list[i].prompt), .chars = list[i].chars,
+        t->seq[i] = (di_seq){.n = list[i].tokens,
+                             .hash = hash_of(list[i].name),
+                             .prompt_hash = hash_of(list[i].prompt),
+                             .chars = list[i].chars,
                              .words = list[i].words};
         t->reward[i] = list[i].reward;
     }
@@ -53,8 +59,13 @@ static di_example *toy_row(toy *t, di_row_kind kind, int n_texts, const int *ind
     di_example *e = &t->example[t->d.n];
     int32_t first = t->d.n == 0 ? 0 : e[-1].first + e[-1].n_texts;
 
-    *e = (di_example){.kind = kind, .first = first, .n_texts = n_texts, .weight = 1,
-                      .length_matched = -1, .row = t->d.n, .line = t->d.n + 1};
+    *e = (di_example){.kind = kind,
+                      .first = first,
+                      .n_texts = n_texts,
+                      .weight = 1,
+                      .length_matched = -1,
+                      .row = t->d.n,
+                      .line = t->d.n + 1};
     for (int k = 0; k < n_texts; k++) t->text_of[first + k] = index[k];
     t->d.n++;
     t->d.counts.read = t->d.counts.used = t->d.n;
@@ -67,7 +78,7 @@ static di_example *toy_row(toy *t, di_row_kind kind, int n_texts, const int *ind
  * Words: 2/2 2/4 2/3 2/4 6/2: |ln| < 0.3 only in row 0; row 1 says itself that it matches.
  */
 static const text texts[] = {
-    {"a", "p", 2, 10, 2, 5}, {"b", "p", 1, 8, 2, 4}, {"c", "q", 0, 20, 4, 9},
+    {"a", "p", 2, 10, 2, 5}, {"b", "p", 1, 8, 2, 4},  {"c", "q", 0, 20, 4, 9},
     {"d", "q", 2, 10, 3, 5}, {"e", "q", -1, 8, 2, 4}, {"f", "q", 4, 30, 6, 12},
 };
 
@@ -100,7 +111,8 @@ static void equals(const json_t *v, const char *path, double expected)
 {
     const json_t *x = at(v, path);
 
-    if (!json_is_number(x) || fabs(json_number_value(x) - expected) > 5.1e-6 * fmax(fabs(expected), 0.1))
+    if (!json_is_number(x) ||
+        fabs(json_number_value(x) - expected) > 5.1e-6 * fmax(fabs(expected), 0.1))
         fail_msg("%s is %g, expected %g", path, json_number_value(x), expected);
 }
 
@@ -256,7 +268,8 @@ static void not_a_number_names_the_row(void **state)
     (void)state;
     pairs(&t);
     t.reward[4] = NAN; /* read by row 3 first */
-    assert_int_equal(di_eval_result(t.d.al, &t.d, "toy", t.reward, &opt, 1, 1, &out, &err), DIAL_ERR_NUMERIC);
+    assert_int_equal(di_eval_result(t.d.al, &t.d, "toy", t.reward, &opt, 1, 1, &out, &err),
+                     DIAL_ERR_NUMERIC);
     assert_non_null(strstr(err.message, "row 3"));
     assert_string_equal(err.where, "toy.jsonl:4");
     assert_int_equal(di_eval_accuracy(&t.d, t.reward, &accuracy, NULL, &err), DIAL_ERR_NUMERIC);
@@ -295,7 +308,8 @@ static void comparison(void **state)
     equals(o, "flips.better", 3);
     equals(o, "flips.worse", 0);
     equals(o, "p_mcnemar", 0.25);
-    assert_true(json_number_value(at(o, "ci95.0")) < 0.5 && json_number_value(at(o, "ci95.1")) > 0.5);
+    assert_true(json_number_value(at(o, "ci95.0")) < 0.5 &&
+                json_number_value(at(o, "ci95.1")) > 0.5);
     json_decref(o);
 }
 
@@ -303,8 +317,9 @@ static void comparison(void **state)
 static void scored_fields(void **state)
 {
     static const text list[] = {
-        {"a", "p", 1, 1, 1, 2}, {"b", "p", 2, 2, 1, 2}, {"c", "p", 3, 3, 1, 2},
-        {"d", "q", -1, 4, 1, 2}, {"e", "q", -2, 5, 1, 2}, {"f", "q", 0, 6, 1, 2}, {"g", "r", 5, 7, 1, 2},
+        {"a", "p", 1, 1, 1, 2},  {"b", "p", 2, 2, 1, 2},  {"c", "p", 3, 3, 1, 2},
+        {"d", "q", -1, 4, 1, 2}, {"e", "q", -2, 5, 1, 2}, {"f", "q", 0, 6, 1, 2},
+        {"g", "r", 5, 7, 1, 2},
     };
     static const float score[] = {1, 2, 3, 12, 11, 13, 2};
     di_eval_options opt = di_eval_options_default();
@@ -339,7 +354,8 @@ static void mcq_fields(void **state)
     static const text list[] = {
         {"a", "p", 3, 9, 1, 2}, {"b", "p", 2, 5, 1, 2}, {"c", "p", 1, 5, 1, 2},
         {"d", "q", 3, 5, 1, 2}, {"e", "q", 4, 9, 1, 2}, {"f", "q", 1, 5, 1, 2},
-        {"g", "r", 3, 7, 1, 2}, {"h", "r", 3, 7, 1, 2}, {"i", "r", 1, 5, 1, 2}, {"j", "r", 1, 5, 1, 2},
+        {"g", "r", 3, 7, 1, 2}, {"h", "r", 3, 7, 1, 2}, {"i", "r", 1, 5, 1, 2},
+        {"j", "r", 1, 5, 1, 2},
     };
     static const int rows[][4] = {{0, 1, 2}, {3, 4, 5}, {6, 7, 8, 9}};
     di_eval_options opt = di_eval_options_default();
@@ -370,9 +386,11 @@ static void unlabelled_rows_are_refused(void **state)
     (void)state;
     toy_texts(&t, texts, 1);
     toy_row(&t, DI_ROW_SINGLE, 1, one);
-    assert_int_equal(di_eval_result(t.d.al, &t.d, "x", t.reward, &opt, 1, 1, &out, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_eval_result(t.d.al, &t.d, "x", t.reward, &opt, 1, 1, &out, &err),
+                     DIAL_ERR_USAGE);
     t.d.n = 0;
-    assert_int_equal(di_eval_result(t.d.al, &t.d, "x", t.reward, &opt, 1, 1, &out, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_eval_result(t.d.al, &t.d, "x", t.reward, &opt, 1, 1, &out, &err),
+                     DIAL_ERR_USAGE);
 }
 
 /* Fails the n-th allocation for n = 0, 1, ... until all succeed: an error each time, no leak. */
@@ -407,7 +425,8 @@ static void memory_runs_out(void **state)
 
 static void macro(void **state)
 {
-    json_t *list = json_pack("[{s:f},{s:s},{s:f}]", "accuracy", 0.5, "kind", "scored", "accuracy", 0.7);
+    json_t *list =
+        json_pack("[{s:f},{s:s},{s:f}]", "accuracy", 0.5, "kind", "scored", "accuracy", 0.7);
     json_t *none = json_array(), *m = di_eval_macro(list), *e = di_eval_macro(none);
     (void)state;
     equals(m, "n_sets", 2);

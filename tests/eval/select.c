@@ -45,7 +45,8 @@ static void equal_losses_take_the_first(void **state)
     int64_t chosen = -1;
     (void)state;
     for (int rule = DI_SELECT_EARLIEST; rule <= DI_SELECT_SOURCE; rule++) {
-        assert_int_equal(di_select(step, 3, loss, 1, (di_select_rule)rule, &chosen, NULL, NULL), DIAL_OK);
+        assert_int_equal(di_select(step, 3, loss, 1, (di_select_rule)rule, &chosen, NULL, NULL),
+                         DIAL_OK);
         assert_int_equal(chosen, 1);
     }
 }
@@ -57,10 +58,13 @@ static void bad_input(void **state)
     int64_t chosen = 7;
     dial_error err = {0};
     (void)state;
-    assert_int_equal(di_select(step, 2, loss, 1, DI_SELECT_EARLIEST, &chosen, NULL, &err), DIAL_ERR_NUMERIC);
+    assert_int_equal(di_select(step, 2, loss, 1, DI_SELECT_EARLIEST, &chosen, NULL, &err),
+                     DIAL_ERR_NUMERIC);
     assert_non_null(strstr(err.message, "step 2"));
-    assert_int_equal(di_select(step, 0, loss, 1, DI_SELECT_SOURCE, &chosen, NULL, NULL), DIAL_ERR_USAGE);
-    assert_int_equal(di_select(step, 2, loss, 0, DI_SELECT_SOURCE, &chosen, NULL, NULL), DIAL_ERR_USAGE);
+    assert_int_equal(di_select(step, 0, loss, 1, DI_SELECT_SOURCE, &chosen, NULL, NULL),
+                     DIAL_ERR_USAGE);
+    assert_int_equal(di_select(step, 2, loss, 0, DI_SELECT_SOURCE, &chosen, NULL, NULL),
+                     DIAL_ERR_USAGE);
     assert_int_equal(chosen, 7);
 }
 

@@ -75,17 +75,20 @@ static void units_of_texts(void **state)
     static const uint64_t apart[] = {1, 2, 3, 4, 5, 5};
     di_units u;
     (void)state;
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 4, hash, DI_CLUSTER_TEXT, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 4, hash, DI_CLUSTER_TEXT, NULL),
+                     DIAL_OK);
     assert_int_equal(u.n_units, 5);
     assert_memory_equal(u.unit, expected, sizeof expected);
     di_units_deinit(&u);
     /* no text in two rows: one weight a row, or the product would be too wide */
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 3, apart, DI_CLUSTER_TEXT, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 3, apart, DI_CLUSTER_TEXT, NULL),
+                     DIAL_OK);
     assert_int_equal(u.n_units, 3);
     for (int i = 0; i < 3; i++) assert_true(u.unit[2 * i] == i && u.unit[2 * i + 1] == -1);
     di_units_deinit(&u);
     /* prompts: column 0 names them */
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 4, hash, DI_CLUSTER_PROMPT, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 4, hash, DI_CLUSTER_PROMPT, NULL),
+                     DIAL_OK);
     assert_int_equal(u.n_units, 3);
     assert_true(u.unit[0] == 0 && u.unit[2] == 1 && u.unit[4] == 2 && u.unit[6] == 0);
     di_units_deinit(&u);
@@ -102,7 +105,8 @@ static void bootstrap_of_rows(void **state)
     di_units u;
     (void)state;
     for (int i = 0; i < 703; i++) right[i] = 1;
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 1000, NULL, DI_CLUSTER_NONE, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 1000, NULL, DI_CLUSTER_NONE, NULL),
+                     DIAL_OK);
     assert_int_equal(di_paired_difference(&u, right, none, &opt, &d, NULL), DIAL_OK);
     near(d.delta, 0.703, 1e-12);
     near(d.se, se, 0.08 * se);
@@ -214,7 +218,8 @@ static void gap_closure(void **state)
         model[i] = i % 10 < 7;
         oracle[i] = i % 10 < 9;
     }
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 1000, NULL, DI_CLUSTER_NONE, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 1000, NULL, DI_CLUSTER_NONE, NULL),
+                     DIAL_OK);
     assert_int_equal(di_gap_closed(&u, model, base, oracle, &opt, &g, NULL), DIAL_OK);
     assert_int_equal(g.usable, 1);
     near(g.value, 0.5, 1e-12);
@@ -235,7 +240,8 @@ static void no_rows(void **state)
     double mean[10];
     di_units u;
     (void)state;
-    assert_int_equal(di_units_init(&u, di_alloc_default(), 0, NULL, DI_CLUSTER_NONE, NULL), DIAL_OK);
+    assert_int_equal(di_units_init(&u, di_alloc_default(), 0, NULL, DI_CLUSTER_NONE, NULL),
+                     DIAL_OK);
     assert_int_equal(di_bootstrap(&u, NULL, 0, &opt, mean, NULL), DIAL_ERR_USAGE);
     di_units_deinit(&u);
 }
@@ -284,7 +290,8 @@ static void kendall(void **state)
 
 static void correlations(void **state)
 {
-    static const double x[] = {1, 2, 3, 4, 5}, y[] = {1, 4, 9, 16, 25}, flat[] = {.1, .1, .1, .1, .1};
+    static const double x[] = {1, 2, 3, 4, 5}, y[] = {1, 4, 9, 16, 25},
+                        flat[] = {.1, .1, .1, .1, .1};
     const di_alloc *al = di_alloc_default();
     double r;
     di_interval ci;
@@ -309,13 +316,20 @@ static void correlations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wilson),           cmocka_unit_test(effective_size),
-        cmocka_unit_test(clopper_pearson),  cmocka_unit_test(mcnemar),
-        cmocka_unit_test(units_of_texts),   cmocka_unit_test(bootstrap_of_rows),
-        cmocka_unit_test(bootstrap_of_texts), cmocka_unit_test(bootstrap_repeats),
-        cmocka_unit_test(equal_models),     cmocka_unit_test(gap_closure),
-        cmocka_unit_test(no_rows),          cmocka_unit_test(quantiles),
-        cmocka_unit_test(ranks),            cmocka_unit_test(kendall),
+        cmocka_unit_test(wilson),
+        cmocka_unit_test(effective_size),
+        cmocka_unit_test(clopper_pearson),
+        cmocka_unit_test(mcnemar),
+        cmocka_unit_test(units_of_texts),
+        cmocka_unit_test(bootstrap_of_rows),
+        cmocka_unit_test(bootstrap_of_texts),
+        cmocka_unit_test(bootstrap_repeats),
+        cmocka_unit_test(equal_models),
+        cmocka_unit_test(gap_closure),
+        cmocka_unit_test(no_rows),
+        cmocka_unit_test(quantiles),
+        cmocka_unit_test(ranks),
+        cmocka_unit_test(kendall),
         cmocka_unit_test(correlations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

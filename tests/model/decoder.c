@@ -473,6 +473,98 @@ static void bf16_keeps_directions(void **state)
     }
 }
 
+/* --- what is asked of the backend ------------------------------------------------------------- */
+
+static struct {
+    di_backend table;
+    const di_backend *real;
+    int products; /* calls of linear_backward */
+    float scale;  /* of the embeddings */
+} spy;
+
+static void spy_linear_backward(di_device *dev, const di_packed *w, const di_mat *dy, di_mat *dx,
+                                int add)
+{
+    spy.products++;
+    spy.real->linear_backward(dev, w, dy, dx, add);
+}
+
+static void spy_embed(di_device *dev, const di_weight *table, const int32_t *id, float scale,
+                      di_mat *x)
+{
+    spy.scale = scale;
+    spy.real->embed(dev, table, id, scale, x);
+}
+
+static void watch(model *m)
+{
+    spy.real = m->dev.ops;
+    spy.table = *m->dev.ops;
+    spy.table.linear_backward = spy_linear_backward;
+    spy.table.embed = spy_embed;
+    spy.products = 0;
+    m->dev.ops = &spy.table;
+}
+
+/* Four products with frozen weights a layer; q, k, v of the lowest one take none. */
+static void backward_stops_at_the_lowest_trained_layer(void **state)
+{
+    static const struct {
+        const char *adapter;
+        int products;
+    } cases[] = {{MODELS "llama/adapter", 4 + 4 + 3}, {MODELS "llama/adapter_top", 4 + 3}};
+    dial_error err = {0};
+    di_st st;
+    texts t;
+    (void)state;
+
+    assert_ok(di_st_open(di_alloc_default(), MODELS "llama/expected.safetensors", &st, &err), err);
+    t = expected_texts(&st);
+    for (int i = 0; i < 2; i++) {
+        model m;
+        result x;
+
+        open_model(&m, MODELS "llama", cases[i].adapter, "ref", "f32", (di_decoder_options){0});
+        watch(&m);
+        x = run(&m, &t, NULL, 0);
+        assert_int_equal(spy.products, cases[i].products);
+        release(&x);
+        close_model(&m);
+    }
+    free(t.view);
+    di_st_close(&st);
+}
+
+/* Gemma's sqrt(C), C = 24: 4.898979 in f32; bf16 has 4.875 and 4.90625 around it (interfaces 3.1).
+ */
+static void embeddings_are_scaled_as_the_dtype_rounds(void **state)
+{
+    static const struct {
+        const char *dtype;
+        float scale;
+    } cases[] = {{"f32", 4.8989794856F}, {"bf16", 4.90625F}};
+    static const int32_t ids[] = {5, 9};
+    const di_seq_view view = {ids, 2};
+    packed p = pack_texts(&view, NULL, 1);
+    dial_error err = {0};
+    (void)state;
+
+    for (int i = 0; i < 2; i++) {
+        model m;
+        di_workspace *w;
+        float e[24];
+
+        open_model(&m, MODELS "gemma", NULL, "ref", cases[i].dtype, (di_decoder_options){0});
+        watch(&m);
+        w = workspace_for(&m, &p.b, 0);
+        assert_ok(di_decoder_forward(m.decoder, w, &p.b, e, &err), err);
+        assert_true(spy.scale == cases[i].scale);
+        di_workspace_free(w);
+        close_model(&m);
+    }
+    free(p.memory);
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 typedef struct attempt {
@@ -797,6 +889,8 @@ int main(void)
         cmocka_unit_test(one_pair_trains_as_among_all),
         cmocka_unit_test(gradient_equals_difference),
         cmocka_unit_test(bf16_keeps_directions),
+        cmocka_unit_test(backward_stops_at_the_lowest_trained_layer),
+        cmocka_unit_test(embeddings_are_scaled_as_the_dtype_rounds),
         cmocka_unit_test(survives_every_failed_allocation),
         cmocka_unit_test(warm_steps_allocate_nothing),
         cmocka_unit_test(the_plan_follows_the_options),

@@ -251,6 +251,29 @@ static void defaults(void **state)
         }
 }
 
+/* Files with a width for each layer are read only if all widths are the same. */
+static void layers_that_differ(void **state)
+{
+    const uint32_t widths[] = {96, 95};
+    dial_error err = {0};
+    di_gguf *g = NULL;
+    di_config c;
+    di_buf b;
+    (void)state;
+    put_start(&b, 3, 0, 5);
+    put_string(&b, "general.architecture"), put_u32(&b, 8), put_string(&b, "llama");
+    put_pair(&b, "llama.block_count", 2);
+    put_pair(&b, "llama.context_length", 8);
+    put_pair(&b, "llama.embedding_length", 8);
+    put_string(&b, "llama.feed_forward_length"), put_u32(&b, 9), put_u32(&b, 4);
+    put_u64(&b, 2), put(&b, widths, sizeof widths);
+    assert_ok(di_gguf_parse(di_alloc_default(), b.data, b.size, "x", &g, &err), err);
+    assert_input_error(di_gguf_config(g, &c, &err), err, "same integer for all layers");
+    assert_non_null(strstr(err.where, "llama.feed_forward_length"));
+    di_gguf_close(g);
+    di_buf_deinit(&b);
+}
+
 static void split_files(void **state)
 {
     static const char *const name[] = {"gemma3-00001-of-00002.gguf", "gemma3-00002-of-00002.gguf"};
@@ -357,6 +380,8 @@ static void tensors(void **state)
     put_start(&b, 3, 1, 0), put_string(&b, "a"), put_u32(&b, 5), pad(&b, 32, 128);
     expect(&b, "tensor 'a': expected at most 4 dimensions");
     put_start(&b, 3, 1, 0), put_tensor(&b, "a", (uint64_t)1 << 63, 1, 0, 0), pad(&b, 32, 128);
+    expect(&b, "63 bits");
+    put_start(&b, 3, 1, 0), put_tensor(&b, "a", 2, (uint64_t)1 << 62, 0, 0), pad(&b, 32, 128);
     expect(&b, "63 bits");
     put_start(&b, 3, 1, 0), put_tensor(&b, "a", (uint64_t)1 << 40, (uint64_t)1 << 40, 0, 0);
     pad(&b, 32, 128);
@@ -567,6 +592,7 @@ int main(void)
         cmocka_unit_test(quantised_types),
         cmocka_unit_test(config_of_llama),
         cmocka_unit_test(defaults),
+        cmocka_unit_test(layers_that_differ),
         cmocka_unit_test(split_files),
         cmocka_unit_test(starts),
         cmocka_unit_test(metadata),

@@ -163,12 +163,12 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op linear_forward = {
-    .name = "linear_forward", .entry = offsetof(di_backend, linear_forward), .drop = X,
+    .name = "linear_forward", .entry = offsetof(di_backend, linear_forward), .drop = X, .library = 1,
     OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .prepare = prepare,
     .finish = finish, .run = run_forward, .limit = limit_forward, .widens = widens, .cost = cost,
 };
 static const op linear_backward = {
-    .name = "linear_backward", .entry = offsetof(di_backend, linear_backward), .drop = X,
+    .name = "linear_backward", .entry = offsetof(di_backend, linear_backward), .drop = X, .library = 1,
     OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
     .finish = finish, .run = run_backward, .limit = limit_backward, .widens = widens, .cost = cost,
 };

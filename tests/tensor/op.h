@@ -63,6 +63,7 @@ struct op {
     int n_cases, n_perf;
     int drop;                  /* index of the argument that loses its last column */
     int f32_only;              /* the operation does not know act */
+    int library;               /* a library's kernels, which DIAL_ISA does not lower: slow to set up */
     void (*make)(problem *p, di_rng *r);
     void (*prepare)(di_device *dev, problem *p); /* fills p->extra; NULL: buffer of work_bytes */
     void (*finish)(di_device *dev, problem *p);
@@ -387,7 +388,7 @@ static inline void mode_value(void **state)
 {
     const op *o = *state;
 
-    for (int k = 1; k < N_BACKENDS; k++) {
+    for (int k = 1; k < (o->library ? 2 : N_BACKENDS); k++) {
         value_of(o, k, DI_F32);
         if (!o->f32_only) value_of(o, k, DI_BF16);
     }
@@ -461,7 +462,7 @@ static inline void check_row_independence(const op *o, di_device *dev, di_device
     free_problem(&whole);
 }
 
-/* ref is slow: one padding will do for it. */
+/* ref is slow, and so is setting up a library: one padding will do for them. */
 static inline void rows_of(const op *o, int k, di_dtype act)
 {
     di_device dev, threaded;
@@ -469,7 +470,7 @@ static inline void rows_of(const op *o, int k, di_dtype act)
     if (!open_backend(k, act, 1, &dev)) return;
     assert_true(open_backend(k, act, 3, &threaded));
     for (int i = 0; (k == 0 || has_own(o, &dev)) && i < o->n_cases; i++)
-        for (int64_t pad = k == 0 ? PAD_BY : 0; pad <= PAD_BY; pad += PAD_BY) {
+        for (int64_t pad = k == 0 || o->library ? PAD_BY : 0; pad <= PAD_BY; pad += PAD_BY) {
             problem p = make_problem(o, case_at(o, i), act, pad);
 
             if (p.n > 0)
@@ -484,7 +485,7 @@ static inline void mode_rows(void **state)
 {
     const op *o = *state;
 
-    for (int k = 0; k < N_BACKENDS; k++) {
+    for (int k = 0; k < (o->library ? 2 : N_BACKENDS); k++) {
         rows_of(o, k, DI_F32);
         if (!o->f32_only) rows_of(o, k, DI_BF16);
     }

@@ -107,7 +107,7 @@ static void read_critic(twin *t, const char *prefix, double *worst)
 {
     di_align_tensor tensor[16];
     int n = t->align->method->tensors(t->align, tensor, 16);
-    char name[128];
+    char name[96];
     dial_error err;
 
     for (int i = 0; i < n; i++) {
@@ -115,7 +115,7 @@ static void read_critic(twin *t, const char *prefix, double *worst)
         float *want = malloc((size_t)count * sizeof *want);
         double diff = 0, norm = 0;
 
-        snprintf(name, sizeof name, "%s%s", prefix, tensor[i].name);
+        snprintf(name, sizeof name, "%s%.63s", prefix, tensor[i].name);
         assert_ok(di_st_read_f32(&t->f, "twin", name, worst != NULL ? want : tensor[i].theta, count,
                                  &err),
                   err);

@@ -1,0 +1,197 @@
+/* The small parts of training: preference loss, schedules, order of rows, splits. */
+#include "test.h"
+
+#include <math.h>
+
+#include "train/objective.h"
+#include "train/sampler.h"
+#include "train/schedule.h"
+#include "train/split.h"
+
+/* method.md 2.13, 2: at m = 0 and M = 1 the loss is ln 2 and dm = -1/2. */
+static void bradley_terry_at_zero(void **state)
+{
+    float r[2] = {1.5f, 1.5f}, dr[2];
+    di_bt_result out = di_bt_loss(&(di_bt_args){.r = r, .m = 1, .dr = dr});
+    (void)state;
+    assert_true(fabs(out.loss - 0.693147180559945) < 1e-12);
+    assert_true(dr[0] == -0.5f && dr[1] == 0.5f);
+    assert_true(out.accuracy == 0.5 && out.ties == 1);
+}
+
+/* Central differences in f64; h^2 times the third derivative (below 0.1) plus rounding of r. */
+static void bradley_terry_gradient(void **state)
+{
+    enum { M = 5 };
+    float r[2 * M] = {2, -1, 0.5f, 30, -40, 1, 0.25f, 0.5f, -30, 40}, dr[2 * M];
+    float margin[M] = {0, 0.5f, 0, 1, 0}, weight[M] = {1, 2, 0.5f, 1, 1};
+    di_bt_args a = {.r = r, .margin = margin, .weight = weight, .m = M, .smoothing = 0.1,
+                    .center = 0.03, .dr = dr};
+    (void)state;
+    di_bt_loss(&a);
+    a.dr = NULL;
+    for (int i = 0; i < 2 * M; i++) {
+        float keep = r[i], h = 0x1p-7f;
+        di_bt_result up, down;
+
+        r[i] = keep + h;
+        up = di_bt_loss(&a);
+        r[i] = keep - h;
+        down = di_bt_loss(&a);
+        r[i] = keep;
+        assert_true(fabs((up.loss + up.aux - down.loss - down.aux) / (2 * (double)h) -
+                         (double)dr[i]) < 1e-5);
+    }
+}
+
+static void extreme_margins_stay_finite(void **state)
+{
+    float r[2] = {-1e30f, 1e30f}, dr[2];
+    di_bt_result out = di_bt_loss(&(di_bt_args){.r = r, .m = 1, .dr = dr});
+    (void)state;
+    assert_true(isfinite(out.loss) && dr[0] == -1.0f && dr[1] == 1.0f);
+    assert_true(di_softplus(-800) == 0 && di_softplus(800) == 800);
+}
+
+static void schedules(void **state)
+{
+    (void)state;
+    assert_true(di_schedule_factor(DI_CONSTANT, 0, 100, 0) == 1);
+    assert_true(di_schedule_factor(DI_COSINE, 4, 100, 10) == 0.5);
+    assert_true(di_schedule_factor(DI_COSINE, 10, 110, 10) == 1);
+    assert_true(fabs(di_schedule_factor(DI_COSINE, 60, 110, 10) - 0.5) < 1e-12);
+    assert_true(di_schedule_factor(DI_LINEAR, 75, 100, 0) == 0.25);
+    assert_true(di_ramp_factor(DI_RAMP_DANN, 0, 100, 0) == 0);
+    assert_true(fabs(di_ramp_factor(DI_RAMP_DANN, 100, 100, 0) - 0.9999092) < 1e-6);
+    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 5, 100, 20) == 0.25);
+    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 50, 100, 20) == 1);
+}
+
+static void every_pass_sees_every_row_once(void **state)
+{
+    di_sampler s, again;
+    dial_error err;
+    int64_t first[7];
+    int same = 1;
+    (void)state;
+    assert_ok(di_sampler_init(&s, di_alloc_default(), 7, 3, DI_RNG_SOURCE_ORDER, &err), err);
+    for (int pass = 0; pass < 3; pass++) {
+        int seen[7] = {0};
+
+        for (int i = 0; i < 7; i++) {
+            int64_t x = di_sampler_next(&s);
+
+            seen[x]++;
+            if (pass == 0) first[i] = x;
+            same = same && (pass == 0 || x == first[i]);
+        }
+        for (int i = 0; i < 7; i++) assert_int_equal(seen[i], 1);
+    }
+    assert_false(same); /* reshuffled */
+    assert_ok(di_sampler_init(&again, di_alloc_default(), 7, 3, DI_RNG_SOURCE_ORDER, &err), err);
+    di_sampler_next(&s);
+    di_sampler_next(&s);
+    di_sampler_seek(&again, s.pass, s.at);
+    for (int i = 0; i < 20; i++) assert_int_equal(di_sampler_next(&s), di_sampler_next(&again));
+    di_sampler_deinit(&s);
+    di_sampler_deinit(&again);
+}
+
+/* n pairs; pair i has prompt i % prompts, texts t(i) and u(i), and topic i % 2. */
+typedef struct rows {
+    di_dataset d, *list;
+    di_seq seq[400];
+    int32_t text_of[400];
+    di_example example[200];
+    di_examples all;
+} rows;
+
+static void make_rows(rows *r, int n, int prompts, int texts)
+{
+    dial_error err;
+
+    memset(r, 0, sizeof *r);
+    for (int i = 0; i < n; i++) {
+        for (int t = 0; t < 2; t++) {
+            r->seq[2 * i + t] = (di_seq){.n = 1, .prompt_hash = (uint64_t)(i % prompts),
+                                         .hash = (uint64_t)(1000 + (t ? i % texts : 5000 + i))};
+            r->text_of[2 * i + t] = 2 * i + t;
+        }
+        r->example[i] = (di_example){.kind = DI_ROW_PAIR, .first = 2 * i, .n_texts = 2,
+                                     .group = i % 2 ? "odd" : "even"};
+    }
+    r->d = (di_dataset){.example = r->example, .n = n, .text_of = r->text_of, .seq = r->seq};
+    r->list = &r->d;
+    assert_ok(di_examples_all(di_alloc_default(), &r->list, 1, &r->all, &err), err);
+}
+
+static void held_out_rows_keep_their_prompts(void **state)
+{
+    rows r;
+    di_examples held;
+    int by_row;
+    dial_error err;
+    (void)state;
+    make_rows(&r, 200, 40, 200);
+    assert_ok(di_examples_hold_out(di_alloc_default(), &r.all, 0.1, 1, &held, &by_row, &err), err);
+    assert_false(by_row);
+    assert_int_equal(held.n + r.all.n, 200);
+    assert_true(held.n >= 20 && held.n <= 30);
+    for (int64_t i = 0; i < held.n; i++)
+        for (int64_t j = 0; j < r.all.n; j++)
+            assert_true(di_example_seq(&held, i, 0)->prompt_hash !=
+                        di_example_seq(&r.all, j, 0)->prompt_hash);
+    di_examples_free(di_alloc_default(), &held);
+    di_examples_free(di_alloc_default(), &r.all);
+}
+
+static void equal_prompts_split_by_shared_texts(void **state)
+{
+    rows r;
+    di_examples held;
+    int by_row;
+    dial_error err;
+    (void)state;
+    make_rows(&r, 200, 1, 50); /* four pairs share each second text */
+    assert_ok(di_examples_hold_out(di_alloc_default(), &r.all, 0.1, 1, &held, &by_row, &err), err);
+    assert_false(by_row);
+    assert_int_equal(held.n % 4, 0);
+    for (int64_t i = 0; i < held.n; i++)
+        for (int64_t j = 0; j < r.all.n; j++)
+            assert_true(di_example_seq(&held, i, 1)->hash != di_example_seq(&r.all, j, 1)->hash);
+    di_examples_free(di_alloc_default(), &held);
+    di_examples_free(di_alloc_default(), &r.all);
+    make_rows(&r, 200, 1, 1); /* one connected group: by row, and said so */
+    assert_ok(di_examples_hold_out(di_alloc_default(), &r.all, 0.1, 1, &held, &by_row, &err), err);
+    assert_true(by_row);
+    assert_int_equal(held.n, 20); /* a tenth of each of two topics */
+    di_examples_free(di_alloc_default(), &held);
+    di_examples_free(di_alloc_default(), &r.all);
+}
+
+static void a_draw_keeps_the_order_of_the_file(void **state)
+{
+    rows r;
+    dial_error err;
+    (void)state;
+    make_rows(&r, 100, 10, 10);
+    assert_ok(di_examples_draw(di_alloc_default(), &r.all, 30, 5, &err), err);
+    assert_int_equal(r.all.n, 30);
+    for (int i = 1; i < 30; i++) assert_true(r.all.ref[i].example > r.all.ref[i - 1].example);
+    di_examples_free(di_alloc_default(), &r.all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bradley_terry_at_zero),
+        cmocka_unit_test(bradley_terry_gradient),
+        cmocka_unit_test(extreme_margins_stay_finite),
+        cmocka_unit_test(schedules),
+        cmocka_unit_test(every_pass_sees_every_row_once),
+        cmocka_unit_test(held_out_rows_keep_their_prompts),
+        cmocka_unit_test(equal_prompts_split_by_shared_texts),
+        cmocka_unit_test(a_draw_keeps_the_order_of_the_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
