@@ -71,7 +71,7 @@ static dial_status verify(di_session *s, json_t **out, int *ok, dial_error *err)
     int same = dtype != NULL && strcmp(dtype, s->dev.act == DI_BF16 ? "bf16" : "f32") == 0;
 
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
-    if (n == 0)
+    if (s->run == NULL || n == 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "train the run again",
                    "dial.json has no self-test");
     DI_TRY(di_session_ready(s, err));
@@ -108,7 +108,7 @@ static json_t *problems_of(const di_session *s)
     if (t->pad >= 0 && t->pad == t->eos)
         json_array_append_new(list, json_string("pad = eos (harmless in dial, which never pads; "
                                                 "other programs may pool the wrong token)"));
-    if (s->run == NULL) json_array_append_new(list, json_string("no reward head: a base model"));
+    if (!s->has_params) json_array_append_new(list, json_string("no reward head: a base model"));
     return list;
 }
 
@@ -128,7 +128,10 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
     params = count_tensors(s.source, dtypes, list);
     if (o->verify) DI_TRY(verify(&s, &selftest, &ok, err));
     doc = json_pack("{s:s, s:s, s:s, s:o, s:I, s:O, s:o, s:O?, s:O?, s:O?, s:O?, s:o}", "schema",
-                    "dial.info/1", "kind", s.run != NULL ? "run" : di_source_kind(s.source), "arch",
+                    "dial.info/1", "kind",
+                    s.run != NULL                           ? "run"
+                    : strcmp(s.path, s.base_path) != 0 ? "adapter"
+                                                            : di_source_kind(s.source), "arch",
                     di_source_config(s.source)->arch, "config",
                     config_json(di_source_config(s.source)), "params", (json_int_t)params, "dtypes",
                     dtypes, "tokenizer", tokenizer_json(di_tokenizer_get_info(s.tok)), "text",

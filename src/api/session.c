@@ -176,6 +176,20 @@ done:
     return st;
 }
 
+/* Adapter and head of a folder that PEFT or dial wrote. */
+static dial_status load_adapter(di_session *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_lora_options lora;
+
+    DI_TRY(di_adapter_read_config(s->al, s->path, di_source_config(s->source), &lora, err));
+    DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &lora, err));
+    s->has_params = 1;
+    DI_TRY(di_adapter_load(s->al, s->path, &s->params, err));
+done:
+    return st;
+}
+
 static dial_status open_run(di_session *s, const dial_common_options *common, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -183,7 +197,6 @@ static dial_status open_run(di_session *s, const dial_common_options *common, di
     const char *path = json_string_value(json_object_get(base, "path"));
     const char *pooling = json_string_value(json_object_get(s->run, "pooling"));
     int64_t layer = json_integer_value(json_object_get(s->run, "layer"));
-    di_lora_options lora;
     char *beside = NULL;
 
     if (path == NULL || pooling == NULL || head == NULL)
@@ -207,28 +220,76 @@ static dial_status open_run(di_session *s, const dial_common_options *common, di
     s->shift = json_number_value(json_object_get(head, "shift"));
     s->scale = json_number_value(json_object_get(head, "scale"));
     s->applied = json_is_true(json_object_get(head, "applied"));
-    DI_TRY(di_adapter_read_config(s->al, s->path, di_source_config(s->source), &lora, err));
-    DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &lora, err));
-    s->has_params = 1;
-    DI_TRY(di_adapter_load(s->al, s->path, &s->params, err));
+    DI_TRY(load_adapter(s, err));
 done:
     di_free(s->al, beside);
     return st;
 }
 
+/* A head that came with the weights (a ...ForSequenceClassification folder). */
+static dial_status load_head(di_session *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_lora_options none = {.r = 0};
+    di_weight w;
+    int found = 0;
+
+    if (strcmp(di_source_kind(s->source), "config") == 0) return DIAL_OK;
+    DI_TRY(di_source_find(s->source, "score.weight", &w, &found, err));
+    if (!found) return DIAL_OK;
+    if (w.out != 1 || w.in != di_source_config(s->source)->width)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "give a model with one label",
+                   "score.weight: expected [1, %lld], found [%lld, %lld]",
+                   (long long)di_source_config(s->source)->width, (long long)w.out,
+                   (long long)w.in);
+    DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &none, err));
+    s->has_params = 1;
+    di_dequantize(w.dtype, w.data, di_head_at(&s->params, s->params.theta), w.in);
+done:
+    return st;
+}
+
+/* The base model that a PEFT folder names. */
+static dial_status base_of_adapter(di_session *s, const char *config, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *v = NULL;
+    const char *base;
+
+    DI_TRY(di_json_read(s->al, config, &v, err));
+    base = json_string_value(json_object_get(v, "base_model_name_or_path"));
+    if (base == NULL || !di_exists(base))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, config, "set base_model_name_or_path to a model here",
+                   "the adapter's base model '%s' is not a file or folder",
+                   base != NULL ? base : "(none)");
+    s->base_path = di_strdup(s->al, base);
+    if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+done:
+    json_decref(v);
+    return st;
+}
+
+/* A base model, one with a head of its own, or a PEFT adapter that dial did not write. */
 static dial_status open_base(di_session *s, const dial_common_options *common, const char *layer,
                              const char *pooling, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    char *config = di_path_join(s->al, s->path, "adapter_config.json");
 
-    s->base_path = di_strdup(s->al, s->path);
+    if (config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (di_exists(config))
+        DI_TRY(base_of_adapter(s, config, err));
+    else
+        s->base_path = di_strdup(s->al, s->path);
     if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    DI_TRY(di_source_open(s->al, s->env, s->path, &s->source, err));
+    DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
     DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
     DI_TRY(fresh_policy(s, common, err));
     DI_TRY(di_parse_layer(layer, di_source_config(s->source)->layers, &s->layers, err));
     s->pooling = pooling != NULL && strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
+    DI_TRY(di_exists(config) ? load_adapter(s, err) : load_head(s, err));
 done:
+    di_free(s->al, config);
     return st;
 }
 
@@ -255,12 +316,12 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
         if (layer != NULL || (pooling != NULL && need_run))
             DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "leave the flag out",
                        "the run fixes layer and pooling");
-    } else if (need_run) {
-        DI_FAIL_AT(err, di_is_dir(path) ? DIAL_ERR_INPUT : DIAL_ERR_USAGE, path,
-                   "give a folder that `dial train` wrote and finished",
-                   "expected a run (dial.json); a base model has no reward head");
     } else {
         DI_TRY(open_base(s, common, layer, pooling, err));
+        if (need_run && !s->has_params)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
+                       "give a finished run, a PEFT adapter or a model for sequence classification",
+                       "the model has no reward head, and a random one would give random scores");
     }
 done:
     di_free(s->al, config);

@@ -35,9 +35,9 @@ typedef struct di_session {
 } di_session;
 
 /*
- * Opens a run or a base model; flags in `common` that a run fixes must not contradict it.
- * need_run: a base model is ERR_USAGE. layer, pooling: for a base model (NULL: last). On failure
- * nothing stays open.
+ * Opens a run, a PEFT adapter, a model with a head (...ForSequenceClassification) or a base model;
+ * flags in `common` that a run fixes must not contradict it. need_run: a model without a head is
+ * ERR_INPUT. layer, pooling: for what is no run (NULL: last). On failure nothing stays open.
  */
 dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
                             int need_run, const char *layer, const char *pooling,

@@ -32,8 +32,12 @@ dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t
 {
     dial_status st = DIAL_OK;
     json_error_t bad;
-    json_t *v = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &bad);
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
+    json_t *v = json_loadb(text, n, flags, &bad);
 
+    /* Integers beyond 64 bits, such as model_max_length 1e30 in tokenizer_config.json: as reals. */
+    if (v == NULL && json_error_code(&bad) == json_error_numeric_overflow)
+        v = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &bad);
     if (v == NULL) {
         const char *reason = json_error_code(&bad) == json_error_duplicate_key ? "duplicate_key"
                              : json_error_code(&bad) == json_error_invalid_utf8 ? "bad_utf8"

@@ -402,7 +402,7 @@ static dnnl_status_t lay_out_own(const di_device *dev, const plan *p, const floa
     pack.stride = n_stride == 1 ? k_stride : n_stride;
     pack.rows = n_stride == 1 ? p->k : p->n;
     pack.cols = n_stride == 1 ? p->n : p->k;
-    if (n_stride == 1) di_pack_down(di_cpu_isa(dev), p->bf16, &pack, 0, k);
+    if (n_stride == 1) di_pack_down(di_cpu_isa(dev), p->bf16, &pack, 0, k, k);
     else di_pack_across(di_cpu_isa(dev), p->bf16, &pack);
     return dnnl_success;
 }

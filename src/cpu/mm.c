@@ -130,9 +130,10 @@ static void run_pairs_bf16(const di_mm *p)
 /* Row r of the packing's source (counted from 0 in the call), or NULL past the end. */
 DI_INLINE const void *K(source)(const di_pack *p, int64_t r)
 {
-    int64_t row = p->list != NULL ? p->list[p->row0 + r] : p->row0 + r;
+    int64_t row = p->row0 + r;
 
     if (r >= p->rows) return NULL;
+    if (p->list != NULL) row = p->list[row];
     return p->dtype == DI_BF16 ? (const void *)((const uint16_t *)p->x + row * p->stride + p->col0)
                                : (const void *)((const float *)p->x + row * p->stride + p->col0);
 }
@@ -234,16 +235,16 @@ DI_INLINE void pair_up(const uint16_t *x, const uint16_t *y, uint32_t *to)
     _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(lo, second, hi));
 }
 
-static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t to_k)
+static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t k1, int64_t to_k)
 {
+    int64_t size = p->dtype == DI_BF16 ? 2 : 4;
     uint16_t a[DI_PANEL], b[DI_PANEL];
 
-    for (int64_t k = 0; 2 * k < p->rows; k++) {
-        const char *x = K(source)(p, 2 * k), *y = K(source)(p, 2 * k + 1);
-        int64_t size = p->dtype == DI_BF16 ? 2 : 4;
+    for (int64_t k = k0; k < k1; k++) {
+        const char *x = K(source)(p, 2 * (k - k0)), *y = K(source)(p, 2 * (k - k0) + 1);
 
         for (int64_t c = 0; c < p->cols; c += DI_PANEL) {
-            uint32_t *to = (uint32_t *)p->to + c * to_k + (k0 + k) * DI_PANEL;
+            uint32_t *to = (uint32_t *)p->to + c * to_k + k * DI_PANEL;
             int64_t cols = p->cols - c < DI_PANEL ? p->cols - c : DI_PANEL;
 
             if (p->dtype == DI_BF16 && cols == DI_PANEL && y != NULL) {
@@ -252,7 +253,7 @@ static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t to_k)
             }
             memset(a, 0, sizeof a);
             memset(b, 0, sizeof b);
-            K(take_row)(1, p, x + size * c, cols, a);
+            if (x != NULL) K(take_row)(1, p, x + size * c, cols, a);
             if (y != NULL) K(take_row)(1, p, y + size * c, cols, b);
             pair_up(a, b, to);
         }
@@ -260,18 +261,19 @@ static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t to_k)
 }
 #endif
 
-static void K(pack_down_f32)(const di_pack *p, int64_t k0, int64_t to_k)
+static void K(pack_down_f32)(const di_pack *p, int64_t k0, int64_t k1, int64_t to_k)
 {
-    for (int64_t k = 0; k < p->rows; k++) {
-        const char *x = K(source)(p, k);
-        int64_t size = p->dtype == DI_BF16 ? 2 : 4;
+    int64_t size = p->dtype == DI_BF16 ? 2 : 4;
+
+    for (int64_t k = k0; k < k1; k++) {
+        const char *x = K(source)(p, k - k0);
 
         for (int64_t c = 0; c < p->cols; c += DI_PANEL) {
-            float *to = (float *)p->to + c * to_k + (k0 + k) * DI_PANEL;
+            float *to = (float *)p->to + c * to_k + k * DI_PANEL;
             int64_t cols = p->cols - c < DI_PANEL ? p->cols - c : DI_PANEL;
 
-            if (cols < DI_PANEL) memset(to, 0, DI_PANEL * sizeof *to);
-            K(take_row)(0, p, x + size * c, cols, to);
+            if (cols < DI_PANEL || x == NULL) memset(to, 0, DI_PANEL * sizeof *to);
+            if (x != NULL) K(take_row)(0, p, x + size * c, cols, to);
         }
     }
 }
@@ -301,10 +303,10 @@ void di_pack_across(di_isa isa, int pairs, const di_pack *p)
     PICK(isa, pack_across)(pairs, p);
 }
 
-void di_pack_down(di_isa isa, int pairs, const di_pack *p, int64_t k0, int64_t to_k)
+void di_pack_down(di_isa isa, int pairs, const di_pack *p, int64_t k0, int64_t k1, int64_t to_k)
 {
-    if (pairs) pack_down_pairs(p, k0, to_k);
-    else PICK(isa, pack_down_f32)(p, k0, to_k);
+    if (pairs) pack_down_pairs(p, k0, k1, to_k);
+    else PICK(isa, pack_down_f32)(p, k0, k1, to_k);
 }
 
 #endif

@@ -70,9 +70,9 @@ void di_pack_rows(di_isa isa, int pairs, const di_pack *p);
 /* x^T as an operand b: n = rows, k = columns; to [panels of rows][units of cols][32]. */
 void di_pack_across(di_isa isa, int pairs, const di_pack *p);
 /*
- * x as an operand b: n = columns, k = rows; to [panels of cols][to_k][32] with pairs of rows;
- * to_k >= units of rows is the k of a whole panel, so that pieces can be written from unit k0 on.
+ * x as an operand b: n = columns, k = rows, in pairs of rows; to [panels of cols][to_k][32]. Writes
+ * units [k0, k1) of each panel, zeros where the rows have ended; to_k is the k of a whole panel.
  */
-void di_pack_down(di_isa isa, int pairs, const di_pack *p, int64_t k0, int64_t to_k);
+void di_pack_down(di_isa isa, int pairs, const di_pack *p, int64_t k0, int64_t k1, int64_t to_k);
 
 #endif

@@ -99,6 +99,8 @@
 #endif
 
 #undef v_first
+#undef v_range
+#undef v_pick
 #undef v_sum
 #undef v_hmax
 #undef v_below
@@ -115,6 +117,8 @@
 #undef v_tanh
 #undef v_erfc_half
 #define v_first      K(v_first)       /* vm: lanes 0 .. n-1 */
+#define v_range      K(v_range)       /* vm: lanes j with lo <= i + j < hi */
+#define v_pick       K(v_pick)        /* x in the lanes of m, else y */
 #define v_sum        K(v_sum)         /* sum of the lanes, as a tree */
 #define v_hmax       K(v_hmax)        /* largest lane */
 #define v_below      K(v_below)       /* a < b ? x : y */
@@ -137,7 +141,15 @@ DI_INLINE vm v_first(int64_t n)
 {
     static const int32_t lane[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 
-    return _mm256_loadu_si256((const __m256i *)(lane + 8 - (n > 8 ? 8 : n)));
+    return _mm256_loadu_si256((const __m256i *)(lane + 8 - (n > 8 ? 8 : n < 0 ? 0 : n)));
+}
+DI_INLINE vm v_range(int64_t i, int64_t lo, int64_t hi)
+{
+    return _mm256_andnot_si256(v_first(lo - i), v_first(hi - i));
+}
+DI_INLINE vf v_pick(vm m, vf x, vf y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(m));
 }
 DI_INLINE float v_sum(vf x)
 {
@@ -198,7 +210,15 @@ DI_INLINE vf v_sign(vf a, vf b)
 #else
 DI_INLINE vm v_first(int64_t n)
 {
-    return (vm)(n >= 16 ? 0xffffu : (1u << n) - 1);
+    return (vm)(n >= 16 ? 0xffffu : n < 0 ? 0 : (1u << n) - 1);
+}
+DI_INLINE vm v_range(int64_t i, int64_t lo, int64_t hi)
+{
+    return (vm)(v_first(hi - i) & ~v_first(lo - i));
+}
+DI_INLINE vf v_pick(vm m, vf x, vf y)
+{
+    return _mm512_mask_blend_ps(m, y, x);
 }
 DI_INLINE float v_sum(vf x)
 {

@@ -190,8 +190,7 @@ static void rotate(double *a, double *vec, int64_t m, int64_t p, int64_t q)
     }
 }
 
-/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows.
- */
+/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows */
 static void jacobi(double *a, double *vec, int64_t m)
 {
     double total = 0;

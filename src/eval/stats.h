@@ -141,8 +141,7 @@ dial_status di_gap_closed(const di_units *u, const double *model, const double *
                           const double *oracle, const di_bootstrap_options *opt,
                           di_gap_closure *out, dial_error *err);
 
-/* ---- correlation: 1 and *out set, or 0 where it is not defined (a side is constant, n < 2) ----
- */
+/* ---- correlation: 1 and *out set; 0 where it is not defined (a side is constant, n < 2) ---- */
 
 int di_pearson(const double *x, const double *y, int64_t n, double *out);
 

@@ -199,7 +199,7 @@ static void read_sizes(reader *r, const family *f, di_config *c)
     c->norm_eps = (float)get_number(r, "rms_norm_eps", 1e-6);
     if (r->st == DIAL_OK && c->heads == 0)
         fail_key(r, "num_attention_heads", check_hint, "expected at least 1");
-    if (r->st != DIAL_OK) return;
+    if (r->st != DIAL_OK || c->heads == 0) return;
     c->head_dim = get_int(r, "head_dim", f->head_dim > 0 ? f->head_dim : c->width / c->heads);
     if (r->st == DIAL_OK && c->layers > DI_MAX_LAYERS)
         fail_key(r, "num_hidden_layers", family_hint, "expected at most %d, found %" PRId64,

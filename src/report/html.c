@@ -150,8 +150,9 @@ static void top(const json_t *doc, di_buf *out)
     di_put_html(out, title);
     di_puts(
         out,
-        "</h1>\n<p class=\"lead\">A reward model reads a prompt and a response and gives a number; "
-        "of two responses the better one should get the larger. These models learned from labelled "
+        "</h1>\n"
+        "<p class=\"lead\">A reward model reads a prompt and a response and gives a number; of "
+        "two responses the better one should get the larger. These models learned from labelled "
         "pairs of one domain, the <b>source</b>. The question is how well they order pairs of "
         "another, the <b>target</b>, whose labels they did not see unless it says so.</p>\n"
         "<nav><a href=\"#results\">Results</a><a href=\"#training\">Training</a>");

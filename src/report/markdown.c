@@ -90,7 +90,7 @@ static void differences(const json_t *set, di_buf *out)
         di_buf_printf(out, " | %s", DI_POINTS(di_num(p, "delta")));
         range(out, di_at(p, "ci95"), di_points);
         di_buf_printf(out, " | %s | %s | %s | %s |", DI_DECIMAL(di_num(p, "better"), 0),
-                      DI_DECIMAL(di_num(p, "worse"), 0), DI_DECIMAL(di_num(p, "p_mcnemar"), 3),
+                      DI_DECIMAL(di_num(p, "worse"), 0), DI_P_VALUE(di_num(p, "p_mcnemar")),
                       DI_POINTS(di_num(p, "balanced_delta")));
         json_array_foreach (di_at(set, "gap_closure"), k, g) {
             if (strcmp(di_text_at(g, "model"), di_text_at(p, "model")) != 0) continue;

@@ -119,3 +119,8 @@ const char *di_decimal(char buf[24], double x, int digits)
     if (strtod(buf, NULL) == 0) snprintf(buf, 24, "%.*f", digits, 0.0);
     return buf;
 }
+
+const char *di_p_value(char buf[24], double p)
+{
+    return p < 0.001 ? strcpy(buf, "<0.001") : di_decimal(buf, p, 3);
+}

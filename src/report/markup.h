@@ -1,5 +1,4 @@
-/* Text of unknown origin (file names, labels, messages) on its way into HTML, Markdown, terminals.
- */
+/* Text of unknown origin (names, labels, messages) on its way into HTML, Markdown, terminals. */
 #ifndef DI_REPORT_MARKUP_H
 #define DI_REPORT_MARKUP_H
 
@@ -17,9 +16,11 @@ void di_puts(di_buf *out, const char *s); /* as it is */
 const char *di_percent(char buf[24], double x);
 const char *di_points(char buf[24], double x);
 const char *di_decimal(char buf[24], double x, int digits);
+const char *di_p_value(char buf[24], double p); /* "0.042", "<0.001" */
 
 #define DI_PERCENT(x) di_percent((char[24]){0}, (x))
 #define DI_POINTS(x) di_points((char[24]){0}, (x))
+#define DI_P_VALUE(p) di_p_value((char[24]){0}, (p))
 #define DI_DECIMAL(x, digits) di_decimal((char[24]){0}, (x), (digits))
 
 #endif

@@ -110,9 +110,8 @@ static void held_figure(const json_t *doc, di_buf *out)
     }
     figure(
         out, "Held-out source pairs, and the step chosen",
-        "Loss at each checkpoint on source pairs kept out of training. The ring is the checkpoint "
-        "chosen from "
-        "it; no target label takes part.",
+        "Loss at each checkpoint on source pairs kept out of training. The ring is the "
+        "checkpoint chosen from it; no target label takes part.",
         &(di_line_chart){.id = "held",
                          .title = "Held-out source loss at the checkpoints",
                          .description =
@@ -206,8 +205,9 @@ static void panel(const json_t *p, const json_t *map, const char *id, di_buf *ou
     }
     di_puts(out, "</b>");
     if (isfinite(di_num(p, "step"))) di_buf_printf(out, "step %.0f; ", di_num(p, "step"));
-    di_buf_printf(out, "%.0f source and %.0f target texts</figcaption>\n", di_num(p, "n_source"),
-                  di_num(p, "n_target"));
+    di_buf_printf(out, "%.0f source and %.0f ", di_num(p, "n_source"), di_num(p, "n_target"));
+    di_put_html(out, di_text_at(map, "set"));
+    di_puts(out, " texts</figcaption>\n");
     di_svg_scatter(
         out, id, before ? "Map of embeddings before training" : "Map of embeddings after training",
         "Each mark is a text; near marks are near in the embedding. The numbers below say how "
@@ -217,28 +217,30 @@ static void panel(const json_t *p, const json_t *map, const char *id, di_buf *ou
     number(out, "domains mixed (1 = fully)", DI_DECIMAL(di_num(p, "mixing"), 2));
     number(out, "clusters by domain (0 = none)", DI_DECIMAL(di_num(p, "silhouette_domain"), 3));
     number(out, "clusters by preference", DI_DECIMAL(di_num(p, "silhouette_preference"), 3));
-    number(out, "source direction on target pairs", DI_PERCENT(di_num(p, "centroid_accuracy")));
+    number(out, "source direction on the pairs", DI_PERCENT(di_num(p, "centroid_accuracy")));
     di_puts(out, "</dl></figure>\n");
 }
 
-static void map_legend(int labelled, di_buf *out)
+static void key(di_buf *out, const char *style, const char *path, const char *domain,
+                const char *preference)
 {
-    static const struct {
-        const char *style, *path, *name;
-        int when; /* 0 always, 1 labelled only, 2 unlabelled only */
-    } keys[] = {{"disc source", "M9 9h0", "source, chosen", 0},
-                {"cross source", "M5 5l8 8m0-8l-8 8", "source, rejected", 0},
-                {"disc target", "M9 9h0", "target, chosen", 1},
-                {"cross target", "M5 5l8 8m0-8l-8 8", "target, rejected", 1},
-                {"disc target", "M9 9h0", "target", 2}};
+    di_buf_printf(out,
+                  "<span><svg class=\"chart\" viewBox=\"0 0 18 18\" aria-hidden=\"true\">"
+                  "<path class=\"%s\" d=\"%s\"/></svg>",
+                  style, path);
+    di_put_html(out, domain);
+    di_buf_printf(out, "%s</span>", preference);
+}
+
+static void map_legend(const char *set, int labelled, di_buf *out)
+{
+    static const char disc[] = "M9 9h0", cross[] = "M5 5l8 8m0-8l-8 8";
 
     di_puts(out, "<div class=\"legend\">");
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (keys[k].when == 0 || (keys[k].when == 1) == labelled)
-            di_buf_printf(out,
-                          "<span><svg class=\"chart\" viewBox=\"0 0 18 18\" "
-                          "aria-hidden=\"true\"><path class=\"%s\" d=\"%s\"/></svg>%s</span>",
-                          keys[k].style, keys[k].path, keys[k].name);
+    key(out, "disc source", disc, "source", ", chosen");
+    key(out, "cross source", cross, "source", ", rejected");
+    key(out, "disc target", disc, set, labelled ? ", chosen" : "");
+    if (labelled) key(out, "cross target", cross, set, ", rejected");
     di_puts(out, "</div>\n");
 }
 
@@ -248,19 +250,18 @@ void di_page_maps(const json_t *doc, di_buf *out)
     size_t i, k;
 
     if (json_array_size(di_at(doc, "maps")) == 0) return;
-    di_puts(
-        out,
-        "<section id=\"maps\"><h2>Maps of the embeddings</h2>\n"
-        "<p>Each mark is a text. The model turns it into a list of numbers, its embedding; the map "
-        "(t-SNE) lays out similar embeddings side by side. Colour is the domain, shape the "
-        "preference.</p>\n");
+    di_puts(out,
+            "<section id=\"maps\"><h2>Maps of the embeddings</h2>\n"
+            "<p>Each mark is a text. The model turns it into a list of numbers, its embedding; the "
+            "map (t-SNE) lays out similar embeddings side by side. Colour is the domain, shape the "
+            "preference.</p>\n");
     json_array_foreach (di_at(doc, "maps"), i, map) {
         if (json_array_size(di_at(map, "panels")) == 0) continue;
         di_puts(out, "<h3>source and ");
         di_put_html(out, di_text_at(map, "set"));
         di_puts(out, "</h3>\n");
         di_page_paragraphs(out, di_words_map(map), "");
-        map_legend(json_is_true(di_at(map, "labelled")), out);
+        map_legend(di_text_at(map, "set"), json_is_true(di_at(map, "labelled")), out);
         di_puts(out, "<div class=\"panels\">\n");
         json_array_foreach (di_at(map, "panels"), k, p) {
             char id[48];
@@ -272,11 +273,10 @@ void di_page_maps(const json_t *doc, di_buf *out)
     }
     di_puts(
         out,
-        "<p class=\"soft\">A picture is no evidence: t-SNE keeps neighbours and bends all else, so "
-        "sizes "
-        "and distances of clusters mean little. The numbers under each map are computed on the "
-        "embeddings themselves. Mixing is the share of texts of the other domain among the ten "
-        "nearest, "
-        "divided by what chance would give. The last one fits a direction on source differences "
-        "and asks how many target pairs it orders correctly.</p></section>\n");
+        "<p class=\"soft\">A picture is no evidence: t-SNE keeps neighbours and bends all else, "
+        "so sizes and distances of clusters mean little. The numbers under each map are computed "
+        "on the embeddings themselves. Mixing is the share of texts of the other domain among "
+        "the ten nearest, divided by what chance would give. The last one fits a direction on "
+        "source differences and asks how many pairs of the other set it orders "
+        "correctly.</p></section>\n");
 }

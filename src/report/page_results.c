@@ -78,11 +78,10 @@ static void pairs_table(const json_t *set, di_buf *out)
 
     di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th>"
                  "<th scope=\"col\">accuracy</th><th scope=\"col\">pairs</th><th "
-                 "scope=\"col\">distinct texts</th>"
-                 "<th scope=\"col\">ties</th><th scope=\"col\">longer wins</th>"
-                 "<th scope=\"col\">accuracy,<br>lengths alike</th><th "
-                 "scope=\"col\">accuracy,<br>balanced by length</th>"
-                 "<th scope=\"col\">loss</th><th scope=\"col\">weights<br>of "
+                 "scope=\"col\">distinct texts</th><th scope=\"col\">ties</th><th "
+                 "scope=\"col\">longer wins</th><th scope=\"col\">accuracy,<br>lengths "
+                 "alike</th><th scope=\"col\">accuracy,<br>balanced by length</th><th "
+                 "scope=\"col\">loss</th><th scope=\"col\">weights<br>of "
                  "step</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         th_model(out, di_text_at(r, "model"));
@@ -103,11 +102,10 @@ static void pairs_table(const json_t *set, di_buf *out)
     if (isfinite(di_num(r, "length.matched.n")))
         di_buf_printf(
             out,
-            "<p class=\"soft\">Lengths alike: the %.0f pairs whose numbers of words differ by less "
-            "than about a third, or that are marked so; on them the longer text wins %s. Balanced "
-            "by "
-            "length: mean of the accuracy where the chosen text is longer and where it is shorter, "
-            "50%% for a pure length rule.</p>\n",
+            "<p class=\"soft\">Lengths alike: the %.0f pairs whose numbers of words differ by "
+            "less than about a third, or that are marked so; on them the longer text wins %s. "
+            "Balanced by length: mean of the accuracy where the chosen text is longer and where "
+            "it is shorter, 50%% for a pure length rule.</p>\n",
             di_num(r, "length.matched.n"), DI_PERCENT(di_num(r, "length.matched.baseline_longer")));
 }
 
@@ -118,10 +116,9 @@ static void scored_table(const json_t *set, di_buf *out)
 
     di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th>"
                  "<th scope=\"col\">Spearman<br>within prompts</th><th "
-                 "scope=\"col\">Kendall<br>within prompts</th>"
-                 "<th scope=\"col\">prompts</th><th scope=\"col\">Spearman pooled</th><th "
-                 "scope=\"col\">texts</th>"
-                 "<th scope=\"col\">reward and length</th><th scope=\"col\">score and "
+                 "scope=\"col\">Kendall<br>within prompts</th><th scope=\"col\">prompts</th><th "
+                 "scope=\"col\">Spearman pooled</th><th scope=\"col\">texts</th><th "
+                 "scope=\"col\">reward and length</th><th scope=\"col\">score and "
                  "length</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "results"), i, r) {
         th_model(out, di_text_at(r, "model"));
@@ -199,12 +196,11 @@ static void difference_table(const json_t *set, di_buf *out)
     size_t i;
 
     di_puts(out, "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th><th "
-                 "scope=\"col\">against</th>"
-                 "<th scope=\"col\">difference,<br>points</th><th scope=\"col\">pairs gained</th>"
-                 "<th scope=\"col\">pairs lost</th><th scope=\"col\">McNemar p</th>"
-                 "<th scope=\"col\">difference,<br>balanced by length</th><th scope=\"col\">share "
-                 "of the<br>gap closed</th>"
-                 "</tr></thead><tbody>\n");
+                 "scope=\"col\">against</th><th scope=\"col\">difference,<br>points</th><th "
+                 "scope=\"col\">pairs gained</th><th scope=\"col\">pairs lost</th><th "
+                 "scope=\"col\">McNemar p</th><th scope=\"col\">difference,<br>balanced by "
+                 "length</th><th scope=\"col\">share of the<br>gap "
+                 "closed</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "paired"), i, p) {
         th_model(out, di_text_at(p, "model"));
         di_puts(out, "<td>");
@@ -233,11 +229,10 @@ static void seeds_table(const json_t *set, di_buf *out)
     size_t i;
 
     if (json_array_size(di_at(set, "seeds")) == 0) return;
-    di_puts(out,
-            "<div class=\"scroll\"><table><caption>Several seeds of one method</caption><thead><tr>"
-            "<th scope=\"col\">method</th><th scope=\"col\">seeds</th><th scope=\"col\">mean "
-            "accuracy</th>"
-            "<th scope=\"col\">sd over seeds</th></tr></thead><tbody>\n");
+    di_puts(out, "<div class=\"scroll\"><table><caption>Several seeds of one "
+                 "method</caption><thead><tr><th scope=\"col\">method</th><th "
+                 "scope=\"col\">seeds</th><th scope=\"col\">mean accuracy</th><th scope=\"col\">sd "
+                 "over seeds</th></tr></thead><tbody>\n");
     json_array_foreach (di_at(set, "seeds"), i, s) {
         th_model(out, di_text_at(s, "method"));
         td(out, DI_DECIMAL(di_num(s, "n"), 0));

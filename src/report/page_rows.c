@@ -32,10 +32,9 @@ void di_page_rows(const json_t *doc, di_buf *out)
     size_t i;
 
     di_puts(out, "<section id=\"data\"><h2>The data</h2>\n<p>Every row that was read, and what "
-                 "became of it. Nothing "
-                 "is left out silently.</p>\n<div class=\"scroll\"><table><thead><tr><th "
-                 "scope=\"col\">for</th>"
-                 "<th scope=\"col\" class=\"text\">side</th>");
+                 "became of it. Nothing is left out silently.</p>\n"
+                 "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">for</th><th "
+                 "scope=\"col\" class=\"text\">side</th>");
     for (int k = 0; k < N_COUNTS; k++)
         di_buf_printf(out, "<th scope=\"col\">%s</th>", counts[k][1]);
     di_puts(out, "</tr></thead><tbody>\n");
@@ -183,34 +182,26 @@ void di_page_guide(const json_t *doc, di_buf *out)
 {
     (void)doc;
     di_puts(out, "<section id=\"guide\"><h2>How to read this</h2>\n<ul>\n"
-                 "<li><b>Accuracy</b> is the share of pairs in which the chosen response gets the "
-                 "larger reward. A tie "
-                 "counts one half; 50% is guessing.</li>\n"
+                 "<li><b>Accuracy</b> is the share of pairs in which the chosen response gets "
+                 "the larger reward. A tie counts one half; 50% is guessing.</li>\n"
                  "<li><b>The 95% interval</b> says how far the number might move with other test "
-                 "texts. Texts that stand "
-                 "in several pairs are drawn as a whole, so intervals are wider than a binomial "
-                 "formula gives "
-                 "wherever texts recur.</li>\n"
+                 "texts. Texts that stand in several pairs are drawn as a whole, so intervals "
+                 "are wider than a binomial formula gives wherever texts recur.</li>\n"
                  "<li><b>A difference</b> compares two models on the same pairs. If its interval "
-                 "contains 0, the test does "
-                 "not show which is better. Overlap of the two models' own intervals does not "
-                 "answer that.</li>\n"
-                 "<li><b>Longer wins</b> is what a rule scores that only looks at length. A model "
-                 "close to it may "
-                 "have learned no more. Two columns take length away: pairs of like lengths, and "
-                 "the balance of "
-                 "both directions.</li>\n"
+                 "contains 0, the test does not show which is better. Overlap of the two models' "
+                 "own intervals does not answer that.</li>\n"
+                 "<li><b>Longer wins</b> is what a rule scores that only looks at length. A "
+                 "model close to it may have learned no more. Two columns take length away: "
+                 "pairs of like lengths, and the balance of both directions.</li>\n"
                  "<li><b>Share of the gap closed</b>: how far the adapted model went from the "
-                 "source-only model towards one "
-                 "trained with target labels. Given only where that gap is at least two standard "
-                 "errors wide.</li>\n"
+                 "source-only model towards one trained with target labels. Given only where "
+                 "that gap is at least two standard errors wide.</li>\n"
                  "<li><b>The weights</b> shown were chosen by a rule that reads held-out source "
-                 "rows, never a label of the "
-                 "sets above.</li>\n</ul>\n"
-                 "<h3>What this page cannot tell</h3>\n<p>No statistic without target labels can "
-                 "see a preference that is "
-                 "wholly reversed in the target. These numbers hold for the sets named here; "
-                 "another target is another "
-                 "question. Twenty to fifty labelled target pairs, drawn at random, settle more "
-                 "than any curve.</p></section>\n");
+                 "rows, never a label of the sets above.</li>\n"
+                 "</ul>\n"
+                 "<h3>What this page cannot tell</h3>\n"
+                 "<p>No statistic without target labels can see a preference that is wholly "
+                 "reversed in the target. These numbers hold for the sets named here; another "
+                 "target is another question. Twenty to fifty labelled target pairs, drawn at "
+                 "random, settle more than any curve.</p></section>\n");
 }

@@ -10,7 +10,7 @@
 
 di_report_options di_report_options_default(void)
 {
-    return (di_report_options){.draws = 2000, .map_sets = 2, .map_rows = 250};
+    return (di_report_options){.draws = 2000, .map_sets = 3, .map_rows = 250};
 }
 
 static dial_status add_run(di_report_work *w, const char *path, dial_error *err)

@@ -36,7 +36,7 @@ typedef struct di_report_options {
     const char *title; /* NULL: a default */
     uint64_t seed;     /* of the bootstrap */
     int64_t draws;     /* 2000 */
-    int64_t map_sets;  /* at most this many evaluation sets get maps; 2; 0: no maps */
+    int64_t map_sets;  /* at most this many evaluation sets get maps; 3; 0: no maps */
     int64_t map_rows;  /* at most this many pairs of a domain in a map; 250 */
 } di_report_options;
 

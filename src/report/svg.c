@@ -358,9 +358,9 @@ void di_svg_scatter(di_buf *out, const char *id, const char *title, const char *
             "<rect class=\"frame\" x=\"0.5\" y=\"0.5\" width=\"359\" height=\"359\" rx=\"8\"/>");
     cloud(out, di_at(points, "source_rejected"), "cross source", "source, rejected", 1);
     cloud(out, di_at(points, "target_rejected"), target_labelled ? "cross target" : "disc target",
-          target_labelled ? "target, rejected" : "target", target_labelled);
+          target_labelled ? "other set, rejected" : "other set", target_labelled);
     cloud(out, di_at(points, "source_chosen"), "disc source", "source, chosen", 0);
     cloud(out, di_at(points, "target_chosen"), "disc target",
-          target_labelled ? "target, chosen" : "target", 0);
+          target_labelled ? "other set, chosen" : "other set", 0);
     di_puts(out, "</svg>\n");
 }

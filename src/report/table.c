@@ -2,6 +2,7 @@
 #include "report/table.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -166,7 +167,7 @@ static void paired_table(const json_t *set, di_buf *out)
                                 ? DI_FMT("%s..%s", DI_POINTS(at(ci, 0)), DI_POINTS(at(ci, 1)))
                                 : "-",
                             WHOLE(di_num(p, "better")), WHOLE(di_num(p, "worse")),
-                            VALUE(di_num(p, "p_mcnemar"))));
+                            DI_P_VALUE(di_num(p, "p_mcnemar"))));
     }
     if (json_array_size(rows) > 1) {
         di_puts(out, "\n");
@@ -175,17 +176,43 @@ static void paired_table(const json_t *set, di_buf *out)
     json_decref(rows);
 }
 
-/* Sentences, each on a line of its own. */
-static void paragraphs(json_t *list, const char *before, di_buf *out)
+/* One paragraph, broken between words so that lines stay within 96 columns. */
+static void paragraph(const char *text, di_buf *out)
+{
+    enum { INDENT = 2, COLUMNS = 96 };
+    int column = 0;
+
+    while (text != NULL && *text != '\0') {
+        char word[256];
+        size_t n = strcspn(text, " ");
+        int width;
+
+        snprintf(word, sizeof word, "%.*s", (int)n, text);
+        width = width_of(word);
+        if (column > 0 && column + 1 + width > COLUMNS) {
+            di_puts(out, "\n");
+            column = 0;
+        }
+        if (column == 0) {
+            spaces(out, INDENT);
+            column = INDENT;
+        } else {
+            di_puts(out, " ");
+            column++;
+        }
+        di_put_plain(out, word);
+        column += width;
+        text += n + (text[n] == ' ');
+    }
+    di_puts(out, "\n");
+}
+
+static void paragraphs(json_t *list, di_buf *out)
 {
     const json_t *s;
     size_t i;
 
-    json_array_foreach (list, i, s) {
-        di_puts(out, before);
-        di_put_plain(out, json_string_value(s));
-        di_puts(out, "\n");
-    }
+    json_array_foreach (list, i, s) paragraph(json_string_value(s), out);
     json_decref(list);
 }
 
@@ -196,7 +223,7 @@ dial_status di_report_table(const json_t *doc, di_buf *out, dial_error *err)
 
     di_put_plain(out, di_text_at(doc, "title"));
     di_puts(out, "\n\n");
-    paragraphs(di_words_summary(doc), "  ", out);
+    paragraphs(di_words_summary(doc), out);
     json_array_foreach (di_at(doc, "sets"), i, set) {
         const char *kind = di_text_at(set, "kind");
 

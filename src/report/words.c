@@ -80,17 +80,16 @@ static void one_difference(json_t *out, const json_t *set, const json_t *p)
             name, model, base, DI_POINTS(delta), DI_POINTS(lo), DI_POINTS(hi));
     } else {
         say(out,
-            "On %s, %s and %s differ by %s points (95%% interval %s to %s). The interval contains "
-            "0: this test does not show a difference. It does not show that there is none either; "
-            "it "
-            "rules out effects beyond the ends of the interval.",
+            "On %s, %s and %s differ by %s points (95%% interval %s to %s). The interval "
+            "contains 0: this test does not show a difference. It does not show that there is "
+            "none either; it rules out effects beyond the ends of the interval.",
             name, model, base, DI_POINTS(delta), DI_POINTS(lo), DI_POINTS(hi));
     }
     if (delta > 0 && di_num(p, "balanced_delta") <= 0)
         say(out,
-            "On %s, the gain of %s vanishes when rows where the longer text is preferred and rows "
-            "where the shorter one is are given equal weight (%s points). What was gained there is "
-            "a better measure of length.",
+            "On %s, the gain of %s vanishes when rows where the longer text is preferred and "
+            "rows where the shorter one is are given equal weight (%s points). What was gained "
+            "there is a better measure of length.",
             name, model, DI_POINTS(di_num(p, "balanced_delta")));
 }
 
@@ -107,16 +106,15 @@ static void one_gap(json_t *out, const json_t *set)
         if (i == 0 && json_is_true(di_at(g, "usable")))
             say(out,
                 "On %s, training on the source alone reaches %s, training with target labels "
-                "(%s) %s. This gap of %s points is what target labels are worth here: the price of "
-                "the "
-                "domain shift.",
+                "(%s) %s. This gap of %s points is what target labels are worth here: the price "
+                "of the domain shift.",
                 name, DI_PERCENT(di_num(base, "accuracy")), di_text_at(g, "oracle"),
                 DI_PERCENT(di_num(oracle, "accuracy")), DI_DECIMAL(100 * di_num(g, "gap"), 1));
         if (i == 0 && !json_is_true(di_at(g, "usable")))
             say(out,
                 "On %s, a model trained with target labels (%s) is not clearly better than one "
-                "trained on the source alone (%s points, less than two standard errors). There is "
-                "little measured shift to repair, so no share of it is given.",
+                "trained on the source alone (%s points, less than two standard errors). There "
+                "is little measured shift to repair, so no share of it is given.",
                 name, di_text_at(g, "oracle"), DI_POINTS(di_num(g, "gap")));
         if (json_is_true(di_at(g, "usable")))
             say(out,
@@ -225,9 +223,10 @@ json_t *di_words_set(const json_t *doc, const json_t *set)
     (void)doc;
     if (kind != NULL && strcmp(kind, "scored") == 0) {
         say(out,
-            "These rows carry a score instead of a preference. Within one prompt the order of the "
-            "rewards is compared with the order of the scores: 1 is the same order, 0 none, -1 "
-            "reversed. Values across prompts mean something only if scores are comparable there.");
+            "These rows carry a score instead of a preference. Within one prompt the order of "
+            "the rewards is compared with the order of the scores: 1 is the same order, 0 none, "
+            "-1 reversed. Values across prompts mean something only if scores are comparable "
+            "there.");
         return out;
     }
     if (kind != NULL && strcmp(kind, "mcq") == 0) {
@@ -295,9 +294,9 @@ json_t *di_words_distance(const json_t *doc)
     }
     if (json_array_size(out) > 0)
         say(out,
-            "A small distance is a means, not the goal: it is measured by the critic that training "
-            "works against, and features that say nothing have distance 0. The accuracy above "
-            "decides.");
+            "A small distance is a means, not the goal: it is measured by the critic that "
+            "training works against, and features that say nothing have distance 0. The accuracy "
+            "above decides.");
     return out;
 }
 
@@ -344,8 +343,7 @@ static void after_words(json_t *out, const json_t *b, const json_t *a)
     if (isfinite(rule))
         say(out,
             "After %s, the direction from rejected to chosen learned on the source orders %s of "
-            "the "
-            "target pairs shown correctly%s.",
+            "the pairs shown of the other set correctly%s.",
             model, DI_PERCENT(rule),
             rule < 0.5    ? ": less than guessing"
             : rule < 0.55 ? ", hardly more than guessing"

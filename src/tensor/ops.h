@@ -6,8 +6,8 @@
  * it. The list of backends lives in model/device.c, the first folder that may see them all.
  *
  * Conventions
- *   - Matrices are row-major. N token rows, C width, F MLP width, H heads, K key/value heads, D head
- *     size, R LoRA rank, V vocabulary, B texts (docs/notation.md).
+ *   - Matrices are row-major. N token rows, C width, F MLP width, H heads, K key/value heads,
+ *     D head size, R LoRA rank, V vocabulary, B texts (docs/notation.md).
  *   - "act" is the dtype of activations of the device: f32 or bf16. Sums are f32 or wider.
  *     The residual stream, embeddings, rewards, LoRA, critic and optimizer are always f32.
  *   - What is stored as bf16 is rounded once, to nearest even. Where act is bf16 a backend may also
@@ -22,8 +22,8 @@
  *   - A stride may exceed the columns; what lies between rows is neither read nor written.
  *   - Functions that return void cannot fail on checked input; work memory comes from the caller.
  *   - Pointers of operations are memory of the device (`buffer_new`), aligned like their elements.
- *   - Work memory is aligned to 64 bytes and undefined before and after. A size is asked for with the
- *     largest N of a run and serves every smaller one.
+ *   - Work memory is aligned to 64 bytes and undefined before and after. A size is asked for with
+ *     the largest N of a run and serves every smaller one.
  *   - A backend overrides a family whole where its members share a layout or work memory: linear_*,
  *     lora_*, attention_*, critic_*, buffer_* with upload and download, open with close.
  */
@@ -65,17 +65,17 @@ enum { DI_FORWARD = 1, DI_BACKWARD = 2 };
  *     backward    du = s dy b      db += s dy^T u      da += du^T x      dx += du a
  */
 typedef struct di_lora_args {
-    di_mat x;         /* [N, in] act, the linear layer's input */
-    di_mat y;         /* [N, out] forward in/out (act or f32), +=; a column range of the output */
-    di_mat dy;        /* [N, out] backward in */
-    const float *a;   /* [R, in] */
-    const float *b;   /* [out, R] */
-    float *da, *db;   /* backward, += */
-    di_mat dx;        /* [N, in] backward, +=; data NULL: not wanted */
-    float *u;         /* [N, R] forward out: x a^T; backward in */
+    di_mat x;       /* [N, in] act, the linear layer's input */
+    di_mat y;       /* [N, out] forward in/out (act or f32), +=; a column range of the output */
+    di_mat dy;      /* [N, out] backward in */
+    const float *a; /* [R, in] */
+    const float *b; /* [out, R] */
+    float *da, *db; /* backward, += */
+    di_mat dx;      /* [N, in] backward, +=; data NULL: not wanted */
+    float *u;       /* [N, R] forward out: x a^T; backward in */
     int64_t r;
     float scale;
-    void *work;       /* lora_bytes() */
+    void *work; /* lora_bytes() */
 } di_lora_args;
 
 /*
@@ -90,17 +90,17 @@ typedef struct di_lora_args {
  * Backward, with p_k = exp(s_k - lse_q):  dv_k += p_k do_q,  dp_k = do_q . v_k,
  *     ds_k = p_k (dp_k - do_q . o_q) * (cap > 0 ? 1 - (s_k / cap)^2 : 1) * scale,
  *     dq_q = sum_k ds_k k_k,  dk_k += ds_k q_q.
- * A shared row receives the sum over all rows that see it, in a fixed order that depends on its tree
- * alone. ref takes sum_k p_k dp_k where do_q . o_q stands. lse is that of the forward call.
+ * A shared row receives the sum over all rows that see it, in a fixed order that depends on its
+ * tree alone. ref takes sum_k p_k dp_k where do_q . o_q stands. lse is that of the forward call.
  */
 typedef struct di_attention_args {
     const di_batch *batch;
-    di_mat q;         /* [N, H*D] act */
-    di_mat k, v;      /* [N, K*D] act */
-    di_mat o;         /* [N, H*D] act; forward out, backward in */
-    float *lse;       /* [N, H]; forward out (NULL: not wanted), backward in */
-    di_mat d_o;       /* [N, H*D] act, backward in */
-    di_mat dq, dk, dv;/* act, backward out, "=" */
+    di_mat q;          /* [N, H*D] act */
+    di_mat k, v;       /* [N, K*D] act */
+    di_mat o;          /* [N, H*D] act; forward out, backward in */
+    float *lse;        /* [N, H]; forward out (NULL: not wanted), backward in */
+    di_mat d_o;        /* [N, H*D] act, backward in */
+    di_mat dq, dk, dv; /* act, backward out, "=" */
     int64_t heads, kv_heads, head_dim;
     int64_t window;   /* 0: none */
     float scale, cap; /* cap 0: none */
@@ -115,27 +115,32 @@ typedef enum di_act { DI_SILU, DI_GELU_TANH } di_act;
  * frozen. D = x.cols / groups. With add, y and dx are rounded once, after the addition.
  */
 typedef struct di_norm_args {
-    di_mat x;        /* [N, groups*D] f32 or act; stride free */
-    di_mat y;        /* forward out, f32 or act; may be x */
-    const float *w;  /* [D], for every group; "1 + w" of Gemma is folded in at load */
-    float *rstd;     /* [N, groups] forward out (NULL: not wanted), backward in */
-    int64_t groups;  /* 1; the number of heads for q_norm and k_norm */
+    di_mat x;       /* [N, groups*D] f32 or act; stride free */
+    di_mat y;       /* forward out, f32 or act; may be x */
+    const float *w; /* [D], for every group; "1 + w" of Gemma is folded in at load */
+    float *rstd;    /* [N, groups] forward out (NULL: not wanted), backward in */
+    int64_t groups; /* 1; the number of heads for q_norm and k_norm */
     float eps;
-    int add;         /* forward: y += instead of y =; backward: dx += instead of dx = */
-    di_mat dy, dx;   /* backward: in, out; dx f32 or act; dx may be dy if dtypes agree, add 0 */
+    int add;       /* forward: y += instead of y =; backward: dx += instead of dx = */
+    di_mat dy, dx; /* backward: in, out; dx f32 or act; dx may be dy if dtypes agree, add 0 */
 } di_norm_args;
 
 /* The critic d: C -> F1 -> F2 -> 1 (method.md 2.7), all f32. Layers are any number >= 1. */
 enum { DI_CRITIC_MAX_LAYERS = 6 };
-typedef enum di_critic_act { DI_CRITIC_GELU, DI_CRITIC_RELU, DI_CRITIC_TANH, DI_CRITIC_LINEAR } di_critic_act;
+typedef enum di_critic_act {
+    DI_CRITIC_GELU,
+    DI_CRITIC_RELU,
+    DI_CRITIC_TANH,
+    DI_CRITIC_LINEAR
+} di_critic_act;
 typedef enum di_gp_kind { DI_GP_TWO_SIDED, DI_GP_ONE_SIDED, DI_GP_ZERO_CENTRED } di_gp_kind;
 
 typedef struct di_critic {
-    int n_layers;                           /* weights; hidden layers are n_layers - 1 */
-    int64_t width[DI_CRITIC_MAX_LAYERS + 1];/* C, F1, F2, ..., 1 */
+    int n_layers;                            /* weights; hidden layers are n_layers - 1 */
+    int64_t width[DI_CRITIC_MAX_LAYERS + 1]; /* C, F1, F2, ..., 1 */
     di_critic_act act;
-    float *w[DI_CRITIC_MAX_LAYERS];         /* [width[l+1], width[l]] */
-    float *b[DI_CRITIC_MAX_LAYERS];         /* [width[l+1]] */
+    float *w[DI_CRITIC_MAX_LAYERS]; /* [width[l+1], width[l]] */
+    float *b[DI_CRITIC_MAX_LAYERS]; /* [width[l+1]] */
 } di_critic;
 
 /*
@@ -151,8 +156,8 @@ typedef struct di_adam_args {
     float *m, *v;
     int64_t n, t;
     double lr, beta1, beta2, eps, decay; /* f64: 1 - 0.999f is off by 1.3e-5 */
-    double grad_scale; /* g is multiplied by it first (clipping) */
-    int coupled;      /* 1: g += decay * theta */
+    double grad_scale;                   /* g is multiplied by it first (clipping) */
+    int coupled;                         /* 1: g += decay * theta */
 } di_adam_args;
 
 typedef struct di_backend {
@@ -211,7 +216,8 @@ typedef struct di_backend {
      * x [N, C] f32 = scale * row id[n] of table, of any stored dtype, through row_map if there is
      * one. act bf16: the row is rounded to bf16, and the product again.
      */
-    void (*embed)(di_device *dev, const di_weight *table, const int32_t *id, float scale, di_mat *x);
+    void (*embed)(di_device *dev, const di_weight *table, const int32_t *id, float scale,
+                  di_mat *x);
 
     void (*norm_forward)(di_device *dev, const di_norm_args *a);
     void (*norm_backward)(di_device *dev, const di_norm_args *a);
@@ -248,7 +254,8 @@ typedef struct di_backend {
      * dx [N, C] f32, "=": zero but for what de [B, C] f32 reaches: de[b] at last_row[b], or (mean)
      * the f32 sum of de[b] / length[b] over the texts b of a row, b from 0 up.
      */
-    void (*pool_backward)(di_device *dev, const di_batch *b, const di_mat *de, int mean, di_mat *dx);
+    void (*pool_backward)(di_device *dev, const di_batch *b, const di_mat *de, int mean,
+                          di_mat *dx);
 
     /* theta, m, v updated in place. */
     void (*adam)(di_device *dev, const di_adam_args *a);
@@ -261,7 +268,8 @@ typedef struct di_backend {
      * critic_bytes(rows) serves the four calls for up to that many rows. forward: out [G] = d(x).
      */
     size_t (*critic_bytes)(const di_device *dev, const di_critic *d, int64_t rows);
-    void (*critic_forward)(di_device *dev, const di_critic *d, const di_mat *x, float *out, void *work);
+    void (*critic_forward)(di_device *dev, const di_critic *d, const di_mat *x, float *out,
+                           void *work);
     /* q [G, C] = gradient of d at each row of x. */
     void (*critic_input_grad)(di_device *dev, const di_critic *d, const di_mat *x, di_mat *q,
                               void *work);
@@ -294,7 +302,7 @@ struct di_device {
     const di_backend *ops;
     const di_alloc *al;
     const dial_env *env;
-    di_dtype act;      /* DI_F32 or DI_BF16 */
+    di_dtype act; /* DI_F32 or DI_BF16 */
     int threads;
     char isa[32];      /* what runs: "plain c", "avx2", "avx512", "avx512-bf16", "amx" */
     void *priv;        /* the backend's own state */

@@ -10,12 +10,15 @@
 #
 # Blank lines and lines that begin with "#" say nothing, inside a section too: write "~ " and "~ #".
 #
-# A file may hold several commands, run in order in one empty folder. $TOY is tests/fixtures/toy.
-# Environment: DIAL (the program), SOURCE (the root of the sources).
+# A file may hold several commands, run in order in one empty folder. They may use $TOY (the folder
+# tests/fixtures/toy), $ROWS (base, source and target of it as flags) and $FAST (flags of a run that
+# takes a fraction of a second). Environment: DIAL (the program), SOURCE (the root of the sources).
 set -u
 case_file=$1
 here=$SOURCE/tests/cmd
 export TOY="$SOURCE/tests/fixtures/toy"
+export ROWS="--base $TOY --source $TOY/source.jsonl --target $TOY/target.jsonl"
+export FAST="--steps 4 --critic-warmup 2 --critic-widths 8 --lora-r 2 --maps 0 --threads 1 --quiet"
 unset NO_COLOR DIAL_CACHE DIAL_DATA XDG_CACHE_HOME
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/dial-case-XXXXXX") || exit 1
@@ -56,7 +59,7 @@ $err"
     if [ -n "$fault" ]; then
         echo "$case_file"
         sed 's/^/$ /' "$cmd"
-        echo "$fault"
+        printf '%s\n' "$fault"
         [ "$code" = "$(cat "$step.exit")" ] || sed 's/^/  stderr: /' "$step.stderr" | tail -20
         failed=1
     fi

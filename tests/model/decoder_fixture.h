@@ -212,4 +212,70 @@ static inline texts expected_texts(const di_st *s)
     return texts_of(ids->data, offsets->data, offsets->count - 1);
 }
 
+static inline void assert_same_bits(const char *what, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp(a + i, b + i, sizeof *a) != 0)
+            fail_msg("%s: element %lld is %.9g and %.9g", what, (long long)i, (double)a[i],
+                     (double)b[i]);
+}
+
+/* --- one step --------------------------------------------------------------------------------- */
+
+/* Texts of tests/fixtures/models that may share a prefix. */
+static const int32_t PAIRS[] = {0, 0, 1, 1, 2, 2};
+
+/* Hidden rows in the order of the fixture: text by text. */
+static inline float *gather_hidden(const di_workspace *w, const di_batch *b, const texts *t,
+                                   int64_t width)
+{
+    float *out = malloc((size_t)(t->rows * width) * sizeof *out);
+    int64_t at = 0;
+
+    assert_non_null(out);
+    for (int64_t i = 0; i < t->n; i++)
+        for (int64_t k = 0; k < t->view[i].n; k++)
+            memcpy(out + width * at++, di_workspace_hidden(w) + width * row_of(b, i, k),
+                   (size_t)width * sizeof *out);
+    return out;
+}
+
+/* One forward and backward of the pair loss. */
+typedef struct result {
+    int64_t n, width, rows;
+    float *e, *r, *grad, *hidden;
+    float loss;
+} result;
+
+static inline result run(const model *m, const texts *t, const int32_t *group, int checkpoint)
+{
+    dial_error err = {0};
+    packed p = pack_texts(t->view, group, t->n);
+    di_workspace *ws = workspace_for(m, &p.b, checkpoint);
+    int64_t width = m->params.width;
+    result x = {.n = t->n, .width = width, .rows = t->rows};
+    float *de = calloc((size_t)(t->n * width), sizeof *de);
+
+    x.e = calloc((size_t)(t->n * width), sizeof *x.e);
+    x.r = calloc((size_t)t->n, sizeof *x.r);
+    x.grad = calloc((size_t)m->params.size, sizeof *x.grad);
+    assert_ok(di_decoder_forward(m->decoder, ws, &p.b, x.e, &err), err);
+    x.hidden = gather_hidden(ws, &p.b, t, width);
+    x.loss = (float)pair_loss(x.e, m->params.theta + m->params.head_at, t->n, width, x.r, de,
+                              x.grad + m->params.head_at);
+    assert_ok(di_decoder_backward(m->decoder, ws, &p.b, de, x.grad, &err), err);
+    free(de);
+    free(p.memory);
+    di_workspace_free(ws);
+    return x;
+}
+
+static inline void release(result *x)
+{
+    free(x->e);
+    free(x->r);
+    free(x->grad);
+    free(x->hidden);
+}
+
 #endif

@@ -84,7 +84,7 @@ static double num(const json_t *v, const char *key)
     return json_number_value(json_object_get(v, key));
 }
 
-/* With DIAL_REPORT_OUT=FILE.html the page of the planted runs is kept, to be looked at. */
+/* With DIAL_REPORT_OUT=FILE the page of the planted runs is kept, to be looked at. */
 static void numbers(void **state)
 {
     const char *keep = getenv("DIAL_REPORT_OUT");
@@ -205,8 +205,7 @@ static void no_scores(void **state)
     fixture_remove();
 }
 
-/* Runs of one method are told apart by their seeds, and compared with the baseline of their seed.
- */
+/* Runs of one method are told apart by their seeds and compared with the baseline of that seed. */
 static void seeds(void **state)
 {
     static const char *const four[] = {"s0", "s1", "d0", "d1"};

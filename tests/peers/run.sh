@@ -1,0 +1,13 @@
+#!/bin/sh
+# dial beside the projects that it works with: PEFT + transformers on the same adapter, both ways.
+set -eu
+cd "$(dirname "$0")/../.."
+python=$(sh tests/peers/venv.sh)
+work=build/peers/work
+toy=tests/fixtures/toy
+rm -rf $work
+mkdir -p $work
+build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jsonl --method dial --steps 30 \
+    --lr 1e-2 --lora-r 8 --lora-alpha 16 --lora-targets all --dtype f32 --critic-warmup 5 --maps 0 --out $work/run \
+    --quiet --json > $work/train.json
+"$python" tests/peers/peft_equal.py $toy $work
