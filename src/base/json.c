@@ -31,7 +31,7 @@ dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t
                           json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    json_error_t bad;
+    json_error_t bad = {0}; /* jansson leaves its code byte alone on some failures */
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
     json_t *v = json_loadb(text, n, flags, &bad);
 
@@ -42,7 +42,7 @@ dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t
         const char *reason = json_error_code(&bad) == json_error_duplicate_key ? "duplicate_key"
                              : json_error_code(&bad) == json_error_invalid_utf8 ? "bad_utf8"
                                                                                 : "json_syntax";
-        if (json_error_code(&bad) == json_error_out_of_memory)
+        if (json_error_code(&bad) == json_error_out_of_memory || bad.text[0] == 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to parse '%s'", where);
         DI_FAIL_AT(err, DIAL_ERR_INPUT,
                    DI_FMT("%s:%lld:%d", where, (long long)(line + bad.line - 1), bad.column),

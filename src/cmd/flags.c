@@ -99,16 +99,16 @@ static int equal_values(const dial_option *row, const char *a, const char *b)
         int yes;
         int64_t whole;
         double real;
-        const char *text;
-    } x, y;
+    } x = {.whole = 0}, y = {.whole = 0};
 
     if (strcmp(a, b) == 0) return 1;
     if (row->type == DIAL_OPT_TEXT) return 0;
-    memset(&x, 0, sizeof x);
-    memset(&y, 0, sizeof y);
     at_start.offset = 0;
-    return dial_option_set(&at_start, &x, a, NULL) == DIAL_OK &&
-           dial_option_set(&at_start, &y, b, NULL) == DIAL_OK && memcmp(&x, &y, sizeof x) == 0;
+    if (dial_option_set(&at_start, &x, a, NULL) != DIAL_OK ||
+        dial_option_set(&at_start, &y, b, NULL) != DIAL_OK)
+        return 0;
+    if (row->type == DIAL_OPT_BOOL) return x.yes == y.yes;
+    return row->type == DIAL_OPT_REAL ? x.real == y.real : x.whole == y.whole;
 }
 
 /* Adds one value; a flag that is no list may come twice only with the same value. */

@@ -206,8 +206,8 @@ static int take_word(toml *t, const char *word)
 static dial_status scalar(toml *t, json_t **out)
 {
     dial_status st;
-    char *text;
-    size_t n;
+    char *text = NULL;
+    size_t n = 0;
 
     if (take_word(t, "true")) return *out = json_true(), DIAL_OK;
     if (take_word(t, "false")) return *out = json_false(), DIAL_OK;

@@ -187,7 +187,7 @@ static call plan_call(const di_device *dev, const di_attention_args *a, int64_t 
 {
     call c = {.a = a, .backward = backward};
 
-    c.isa = dev->priv != NULL ? di_cpu_isa(dev) : DI_ISA_AVX2;
+    c.isa = di_cpu_isa(dev);
     c.pairs = dev->act == DI_BF16 && c.isa == DI_ISA_BF16;
     c.length = di_round_up(length, DI_PANEL);
     c.group = a->heads / a->kv_heads;
@@ -519,11 +519,11 @@ static void run_tree(const call *c, const strip_memory *m, int64_t tree, int64_t
     while (s >= 0) {
         enter(c, m, s, kv);
         for (int64_t t = 0; t < b->segment[s].n; t += c->tokens) {
-            strip strip = strip_at(c, &b->segment[s], t);
+            strip at = strip_at(c, &b->segment[s], t);
 
             if (dealt++ % c->parts != part) continue;
-            if (c->backward) backward_strip(c, m, &strip, kv);
-            else forward_strip(c, m, &strip, kv);
+            if (c->backward) backward_strip(c, m, &at, kv);
+            else forward_strip(c, m, &at, kv);
         }
         next = child(b, s, s + 1, end);
         while (next < 0 && s >= 0) { /* up, to the next branch */

@@ -80,10 +80,14 @@ static dial_status choose_dtype(di_device *dev, const char *dtype, dial_error *e
 {
     dial_status st = DIAL_OK;
 
-    if (strcmp(dtype, "auto") == 0) dev->act = dev->ops->supports(dev, DI_BF16) >= 2 ? DI_BF16 : DI_F32;
-    else if (strcmp(dtype, "f32") == 0) dev->act = DI_F32;
-    else if (strcmp(dtype, "bf16") == 0) dev->act = DI_BF16;
-    else DI_FAIL(err, DIAL_ERR_USAGE, "unknown dtype '%s'; expected auto, f32 or bf16", dtype);
+    if (strcmp(dtype, "auto") == 0)
+        dev->act = dev->ops->supports(dev, DI_BF16) >= 2 ? DI_BF16 : DI_F32;
+    else if (strcmp(dtype, "f32") == 0)
+        dev->act = DI_F32;
+    else if (strcmp(dtype, "bf16") == 0)
+        dev->act = DI_BF16;
+    else
+        DI_FAIL(err, DIAL_ERR_USAGE, "unknown dtype '%s'; expected auto, f32 or bf16", dtype);
     if (dev->ops->supports(dev, dev->act) == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "use --dtype auto",
                    "device '%s' does not compute in %s on this machine", dev->ops->name,

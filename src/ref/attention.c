@@ -10,11 +10,12 @@
 
 #include <math.h>
 
-/* Work: the list of rows, one row's scores and score gradients, gradients of all keys and values. */
+/* Work: the list of rows, one row's scores and score gradients, gradients of all keys and values.
+ */
 typedef struct scratch {
-    double *p, *ds;   /* [max_length] */
-    double *dk, *dv;  /* [max_rows, K*D]; backward alone */
-    int32_t *row;     /* [max_length] */
+    double *p, *ds;  /* [max_length] */
+    double *dk, *dv; /* [max_rows, K*D]; backward alone */
+    int32_t *row;    /* [max_length] */
 } scratch;
 
 size_t di_ref_attention_bytes(const di_device *dev, const di_attention_args *a, int64_t max_rows,
@@ -152,7 +153,8 @@ static void backward_row(const di_attention_args *a, const scratch *s, int64_t n
     }
 }
 
-/* Rows below a shared prefix add to its keys and values in the order of segments, rows and heads. */
+/* Rows below a shared prefix add to its keys and values in the order of segments, rows and heads.
+ */
 void di_ref_attention_backward(di_device *dev, const di_attention_args *a)
 {
     const di_batch *b = a->batch;

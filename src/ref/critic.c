@@ -16,10 +16,10 @@
 
 /* What one row needs, and the gradient sums, all f64 and laid out in the work memory. */
 typedef struct lines {
-    double *a[DI_CRITIC_MAX_LAYERS + 1];                                 /* A_l [width l] */
-    double *v[DI_CRITIC_MAX_LAYERS + 1], *dv[DI_CRITIC_MAX_LAYERS + 1];  /* V_l [width l] */
-    double *z[DI_CRITIC_MAX_LAYERS], *dz[DI_CRITIC_MAX_LAYERS];          /* Z_l [width l+1] */
-    double *u[DI_CRITIC_MAX_LAYERS], *du[DI_CRITIC_MAX_LAYERS];          /* U_l [width l+1] */
+    double *a[DI_CRITIC_MAX_LAYERS + 1];                                /* A_l [width l] */
+    double *v[DI_CRITIC_MAX_LAYERS + 1], *dv[DI_CRITIC_MAX_LAYERS + 1]; /* V_l [width l] */
+    double *z[DI_CRITIC_MAX_LAYERS], *dz[DI_CRITIC_MAX_LAYERS];         /* Z_l [width l+1] */
+    double *u[DI_CRITIC_MAX_LAYERS], *du[DI_CRITIC_MAX_LAYERS];         /* U_l [width l+1] */
     double *dw[DI_CRITIC_MAX_LAYERS], *db[DI_CRITIC_MAX_LAYERS];
     int64_t n_sums; /* doubles of dw and db together; they come first */
 } lines;

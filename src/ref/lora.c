@@ -56,7 +56,8 @@ void di_ref_lora_backward(di_device *dev, const di_lora_args *a)
         for (int64_t o = 0; o < out; o++) {
             double sum = 0;
 
-            for (int64_t n = 0; n < rows; n++) sum += get(&a->dy, n, o) * (double)a->u[n * a->r + r];
+            for (int64_t n = 0; n < rows; n++)
+                sum += get(&a->dy, n, o) * (double)a->u[n * a->r + r];
             a->db[o * a->r + r] += (float)((double)a->scale * sum);
         }
         for (int64_t i = 0; i < in; i++) {

@@ -12,7 +12,8 @@ void di_ref_norm_forward(di_device *dev, const di_norm_args *a)
         for (int64_t g = 0; g < a->groups; g++) {
             double sum = 0, rstd;
 
-            for (int64_t i = 0; i < d; i++) sum += get(&a->x, n, g * d + i) * get(&a->x, n, g * d + i);
+            for (int64_t i = 0; i < d; i++)
+                sum += get(&a->x, n, g * d + i) * get(&a->x, n, g * d + i);
             rstd = 1 / sqrt(sum / (double)d + (double)a->eps);
             if (a->rstd != NULL) a->rstd[n * a->groups + g] = (float)rstd;
             for (int64_t i = 0; i < d; i++) {
@@ -36,7 +37,8 @@ void di_ref_norm_backward(di_device *dev, const di_norm_args *a)
             double rstd = (double)a->rstd[n * a->groups + g], sum = 0;
 
             for (int64_t i = 0; i < d; i++)
-                sum += (double)a->w[i] * get(&a->dy, n, g * d + i) * get(&a->x, n, g * d + i) * rstd;
+                sum +=
+                    (double)a->w[i] * get(&a->dy, n, g * d + i) * get(&a->x, n, g * d + i) * rstd;
             for (int64_t i = 0; i < d; i++) {
                 double gy = (double)a->w[i] * get(&a->dy, n, g * d + i);
                 double dx = rstd * (gy - get(&a->x, n, g * d + i) * rstd * sum / (double)d);

@@ -25,8 +25,10 @@ static inline void put(const di_mat *m, int64_t i, int64_t j, double x)
 {
     int64_t at = i * m->stride + j;
 
-    if (m->dtype == DI_BF16) ((uint16_t *)m->data)[at] = di_f32_to_bf16((float)x);
-    else ((float *)m->data)[at] = (float)x;
+    if (m->dtype == DI_BF16)
+        ((uint16_t *)m->data)[at] = di_f32_to_bf16((float)x);
+    else
+        ((float *)m->data)[at] = (float)x;
 }
 
 dial_status di_ref_linear_pack(di_device *dev, const di_weight *part, int n_parts,

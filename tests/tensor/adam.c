@@ -38,8 +38,15 @@ static void make(problem *p, di_rng *r)
 
 static di_adam_args adam_args(const adam_case *c, int64_t n)
 {
-    return (di_adam_args){.n = n, .t = c->t, .lr = lr, .beta1 = beta1, .beta2 = beta2, .eps = eps,
-                          .decay = c->decay, .grad_scale = c->grad_scale, .coupled = c->coupled};
+    return (di_adam_args){.n = n,
+                          .t = c->t,
+                          .lr = lr,
+                          .beta1 = beta1,
+                          .beta2 = beta2,
+                          .eps = eps,
+                          .decay = c->decay,
+                          .grad_scale = c->grad_scale,
+                          .coupled = c->coupled};
 }
 
 static void run(di_device *dev, problem *p)
@@ -61,7 +68,8 @@ static void limit(problem *p, const problem *answer)
 
     for (int64_t i = 0; i < c->n; i++) {
         double theta = fabs(el(&p->arg[THETA].m, i, 0));
-        double g = fabs(el(&p->arg[G].m, i, 0)) * c->grad_scale + (c->coupled ? c->decay * theta : 0);
+        double g =
+            fabs(el(&p->arg[G].m, i, 0)) * c->grad_scale + (c->coupled ? c->decay * theta : 0);
         double m = 8 * E * (beta1 * fabs(el(&p->arg[M].m, i, 0)) + (1 - beta1) * g);
         double v = 8 * E * (beta2 * el(&p->arg[V].m, i, 0) + (1 - beta2) * g * g);
         double root = sqrt(el(&answer->arg[V].m, i, 0) / fix2) + eps;
@@ -81,8 +89,16 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op adam = {
-    .name = "adam", .entry = offsetof(di_backend, adam), .drop = G, .f32_only = 1, OP_TABLE(cases),
-    OP_PERF(perf_cases), .make = make, .run = run, .limit = limit, .cost = cost,
+    .name = "adam",
+    .entry = offsetof(di_backend, adam),
+    .drop = G,
+    .f32_only = 1,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make,
+    .run = run,
+    .limit = limit,
+    .cost = cost,
 };
 
 static void make_sum(problem *p, di_rng *r)
@@ -113,8 +129,15 @@ static void cost_sum(const problem *p, double *flop, double *bytes)
 }
 
 static const op sum_squares = {
-    .name = "sum_squares", .entry = offsetof(di_backend, sum_squares), .drop = 0, .f32_only = 1,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_sum, .run = run_sum, .limit = limit_sum,
+    .name = "sum_squares",
+    .entry = offsetof(di_backend, sum_squares),
+    .drop = 0,
+    .f32_only = 1,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_sum,
+    .run = run_sum,
+    .limit = limit_sum,
     .cost = cost_sum,
 };
 

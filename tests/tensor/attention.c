@@ -43,11 +43,19 @@ static di_attention_args attention_args(const problem *p)
     const attention_case *c = p->c;
     extra *x = p->extra;
 
-    return (di_attention_args){.batch = &x->batch, .q = p->arg[Q].m, .k = p->arg[K].m,
-                               .v = p->arg[V].m, .o = p->arg[O].m, .lse = p->arg[LSE].m.data,
-                               .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->d,
-                               .window = c->window, .scale = (float)(1 / sqrt((double)c->d)),
-                               .cap = c->cap, .work = x->work};
+    return (di_attention_args){.batch = &x->batch,
+                               .q = p->arg[Q].m,
+                               .k = p->arg[K].m,
+                               .v = p->arg[V].m,
+                               .o = p->arg[O].m,
+                               .lse = p->arg[LSE].m.data,
+                               .heads = c->heads,
+                               .kv_heads = c->kv_heads,
+                               .head_dim = c->d,
+                               .window = c->window,
+                               .scale = (float)(1 / sqrt((double)c->d)),
+                               .cap = c->cap,
+                               .work = x->work};
 }
 
 static void prepare(di_device *dev, problem *p)
@@ -58,9 +66,9 @@ static void prepare(di_device *dev, problem *p)
     x->batch = make_batch(((const attention_case *)p->c)->f);
     p->extra = x;
     a = attention_args(p);
-    x->work = dev->ops->buffer_new(
-        dev, dev->ops->attention_bytes(dev, &a, x->batch.n_rows, longest_text(&x->batch),
-                                       p->n_args > DO));
+    x->work = dev->ops->buffer_new(dev, dev->ops->attention_bytes(dev, &a, x->batch.n_rows,
+                                                                  longest_text(&x->batch),
+                                                                  p->n_args > DO));
 }
 
 static void finish(di_device *dev, problem *p)
@@ -95,7 +103,8 @@ static void make_forward(problem *p, di_rng *r)
 {
     make_inputs(p, r);
     add_arg(p, "o", OUT | ROWS, p->act, p->n, p->arg[Q].m.cols, r, 0);
-    add_arg(p, "lse", OUT | ROWS | DENSE, DI_F32, p->n, ((const attention_case *)p->c)->heads, r, 0);
+    add_arg(p, "lse", OUT | ROWS | DENSE, DI_F32, p->n, ((const attention_case *)p->c)->heads, r,
+            0);
 }
 
 static void run_forward(di_device *dev, problem *p)
@@ -140,11 +149,11 @@ static void run_backward(di_device *dev, problem *p)
 /* One query row and head against its keys, in f64, with the error that each number may have. */
 typedef struct row_view {
     const problem *p;
-    int64_t n, h, kv, keys;       /* row, head, key head, keys seen */
-    int64_t key[512];             /* their rows */
-    double s[512], ds[512];       /* score after the cap; slope of the cap */
-    double p_k[512], error[512];  /* softmax; absolute error of s */
-    double top, lse;              /* largest score; log of the sum */
+    int64_t n, h, kv, keys;      /* row, head, key head, keys seen */
+    int64_t key[512];            /* their rows */
+    double s[512], ds[512];      /* score after the cap; slope of the cap */
+    double p_k[512], error[512]; /* softmax; absolute error of s */
+    double top, lse;             /* largest score; log of the sum */
 } row_view;
 
 /*
@@ -172,7 +181,8 @@ static void view_row(const problem *p, const di_batch *b, int64_t segment, int64
 
         if (c->window > 0 && k <= pos - c->window) continue;
         for (int64_t d = 0; d < c->d; d++) {
-            double t = el(&p->arg[Q].m, w->n, h * c->d + d) * el(&p->arg[K].m, rows[k], w->kv * c->d + d);
+            double t =
+                el(&p->arg[Q].m, w->n, h * c->d + d) * el(&p->arg[K].m, rows[k], w->kv * c->d + d);
 
             dot += scale * t;
             size += scale * fabs(t);
@@ -197,7 +207,10 @@ static double largest_error(const row_view *w)
 }
 
 /* p as operand of a product may be rounded to bf16. */
-static double operand(const problem *p) { return p->act == DI_BF16 ? 0x1p-8 : 0; }
+static double operand(const problem *p)
+{
+    return p->act == DI_BF16 ? 0x1p-8 : 0;
+}
 
 /* Calls visit for every row and head of the batch. */
 static void for_each_row(problem *p, const problem *answer,
@@ -227,8 +240,8 @@ static void limit_row(problem *p, const problem *answer, const row_view *w)
     const di_mat *o = &answer->arg[O].m;
     double common = largest_error(w) + 8 * E + sum_error(w->keys) + operand(p);
 
-    p->arg[LSE].limit[w->n * c->heads + w->h] =
-        largest_error(w) + sum_error(w->keys) + 8 * E + 4 * E * fabs(w->top) + unit(DI_F32) * fabs(w->lse);
+    p->arg[LSE].limit[w->n * c->heads + w->h] = largest_error(w) + sum_error(w->keys) + 8 * E +
+                                                4 * E * fabs(w->top) + unit(DI_F32) * fabs(w->lse);
     for (int64_t d = 0; d < c->d; d++) {
         double sum = 0;
         int64_t j = w->h * c->d + d;
@@ -246,9 +259,9 @@ static void limit_forward(problem *p, const problem *answer)
 }
 
 /*
- * ds = p (dp - delta) slope scale, with p from lse; errors of p (relative), dp, delta (a stored o in
- * bf16 is off by 2^-8 of itself), the slope, and of ds as an operand add up. The sums over keys, or
- * over rows for dk and dv, come on top.
+ * ds = p (dp - delta) slope scale, with p from lse; errors of p (relative), dp, delta (a stored o
+ * in bf16 is off by 2^-8 of itself), the slope, and of ds as an operand add up. The sums over keys,
+ * or over rows for dk and dv, come on top.
  */
 static void limit_backward_row(problem *p, const problem *answer, const row_view *w)
 {
@@ -309,7 +322,8 @@ static void cost(const problem *p, double *flop, double *bytes)
 
     *flop = *bytes = 0;
     for (int64_t n = 0; n < b.n_rows; n++)
-        *flop += 2 * (double)(b.position[n] + 1) * (double)(c->heads * c->d) * (p->n_args > DO ? 5 : 2);
+        *flop +=
+            2 * (double)(b.position[n] + 1) * (double)(c->heads * c->d) * (p->n_args > DO ? 5 : 2);
     for (int i = 0; i < p->n_args; i++) *bytes += (double)mat_bytes(&p->arg[i].m);
     free_batch(&b);
 }
@@ -328,8 +342,8 @@ static void check_forest(const op *o, di_device *dev, const problem *p, const pr
         for (int64_t k = 0; (p->arg[i].flags & OUT) && k < q.n; k++)
             if (!same_bits(&whole->arg[i].m, rows[k], &b.arg[i].m, k))
                 fail_msg("%s %s on %s (%s), case '%s': row %lld of %s differs %s", o->name,
-                         di_dtype_name(p->act), dev->ops->name, dev->isa, c.why,
-                         (long long)rows[k], p->arg[i].name, how);
+                         di_dtype_name(p->act), dev->ops->name, dev->isa, c.why, (long long)rows[k],
+                         p->arg[i].name, how);
     free_problem(&q), free_problem(&b);
 }
 
@@ -361,15 +375,31 @@ static void check_trees(const op *o, di_device *dev, di_device *threaded, const 
 }
 
 static const op attention_forward = {
-    .name = "attention_forward", .entry = offsetof(di_backend, attention_forward), .drop = V,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .prepare = prepare,
-    .finish = finish, .run = run_forward, .limit = limit_forward, .cost = cost,
+    .name = "attention_forward",
+    .entry = offsetof(di_backend, attention_forward),
+    .drop = V,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_forward,
+    .limit = limit_forward,
+    .cost = cost,
     .check_rows = check_trees,
 };
 static const op attention_backward = {
-    .name = "attention_backward", .entry = offsetof(di_backend, attention_backward), .drop = DO,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
-    .finish = finish, .run = run_backward, .limit = limit_backward, .cost = cost,
+    .name = "attention_backward",
+    .entry = offsetof(di_backend, attention_backward),
+    .drop = DO,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_backward,
+    .limit = limit_backward,
+    .cost = cost,
     .check_rows = check_trees,
 };
 
@@ -430,7 +460,8 @@ static void scores_by_hand_visit(problem *p, const problem *answer, const row_vi
             o += t;
             size += fabs(t);
         }
-        assert_true(fabs(o - el(&answer->arg[O].m, w->n, w->h * d + i)) <= E * fabs(o) + 1e-13 * size);
+        assert_true(fabs(o - el(&answer->arg[O].m, w->n, w->h * d + i)) <=
+                    E * fabs(o) + 1e-13 * size);
     }
 }
 
@@ -454,12 +485,13 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         OP_TEST(attention_forward, value),  OP_TEST(attention_forward, drop),
-        OP_TEST(attention_forward, rows),  OP_TEST(attention_forward, dtype),
+        OP_TEST(attention_forward, rows),   OP_TEST(attention_forward, dtype),
         OP_TEST(attention_backward, value), OP_TEST(attention_backward, drop),
-        OP_TEST(attention_backward, rows), OP_TEST(attention_backward, dtype),
+        OP_TEST(attention_backward, rows),  OP_TEST(attention_backward, dtype),
         cmocka_unit_test(gradient),         cmocka_unit_test(scores_by_hand),
     };
 
-    if (argc > 1) return op_perf(&attention_forward, argv[1]) | op_perf(&attention_backward, argv[1]);
+    if (argc > 1)
+        return op_perf(&attention_forward, argv[1]) | op_perf(&attention_backward, argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,7 +85,8 @@ static void make_embed(problem *p, di_rng *r)
     plant_column(table, 3);
     id = add_arg(p, "id", IN | ROWS | DENSE, DI_I32, c->n, 1, r, 0);
     for (int64_t n = 0; n < c->n; n++)
-        set_el(id, n, 0, n == 0 ? (double)(c->vocab - 1) : (double)di_rng_below(r, (uint64_t)c->vocab));
+        set_el(id, n, 0,
+               n == 0 ? (double)(c->vocab - 1) : (double)di_rng_below(r, (uint64_t)c->vocab));
     add_arg(p, "x", OUT | ROWS, DI_F32, c->n, c->cols, r, 0);
 }
 
@@ -123,21 +124,36 @@ static void run_embed(di_device *dev, problem *p)
                     ((const embed_case *)p->c)->scale, &p->arg[EX].m);
 }
 
-
 static void cost_embed(const problem *p, double *flop, double *bytes)
 {
     *flop = (double)(p->arg[EX].m.rows * p->arg[EX].m.cols);
-    *bytes = *flop * (double)(sizeof(float) + di_dtype_block_bytes(((const embed_case *)p->c)->stored));
+    *bytes =
+        *flop * (double)(sizeof(float) + di_dtype_block_bytes(((const embed_case *)p->c)->stored));
 }
 
 static const op copy = {
-    .name = "copy", .entry = offsetof(di_backend, copy), .drop = X, OP_TABLE(copy_cases),
-    OP_PERF(copy_perf), .make = make_copy, .run = run_copy, .limit = limit, .cost = cost_copy,
+    .name = "copy",
+    .entry = offsetof(di_backend, copy),
+    .drop = X,
+    OP_TABLE(copy_cases),
+    OP_PERF(copy_perf),
+    .make = make_copy,
+    .run = run_copy,
+    .limit = limit,
+    .cost = cost_copy,
 };
 static const op embed = {
-    .name = "embed", .entry = offsetof(di_backend, embed), .drop = TABLE, OP_TABLE(embed_cases),
-    OP_PERF(embed_perf), .make = make_embed, .prepare = prepare_embed, .finish = finish_embed,
-    .run = run_embed, .limit = limit, .cost = cost_embed,
+    .name = "embed",
+    .entry = offsetof(di_backend, embed),
+    .drop = TABLE,
+    OP_TABLE(embed_cases),
+    OP_PERF(embed_perf),
+    .make = make_embed,
+    .prepare = prepare_embed,
+    .finish = finish_embed,
+    .run = run_embed,
+    .limit = limit,
+    .cost = cost_embed,
 };
 
 /* Values by hand: 1 + 2^-8 lies half way between two bf16 numbers and goes to the even one. */
@@ -170,9 +186,10 @@ static void rounds_to_even(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(copy, value),  OP_TEST(copy, drop),  OP_TEST(copy, rows), OP_TEST(copy, dtype),
-        OP_TEST(embed, value), OP_TEST(embed, drop), OP_TEST(embed, rows),
-        cmocka_unit_test(rounds_to_even),
+        OP_TEST(copy, value),  OP_TEST(copy, drop),
+        OP_TEST(copy, rows),   OP_TEST(copy, dtype),
+        OP_TEST(embed, value), OP_TEST(embed, drop),
+        OP_TEST(embed, rows),  cmocka_unit_test(rounds_to_even),
     };
 
     if (argc > 1) return op_perf(&copy, argv[1]) | op_perf(&embed, argv[1]);

@@ -100,7 +100,8 @@ static sums make_sums(const net *d)
     sums s = {.w = {0}};
 
     for (int l = 0; l < d->layers; l++) {
-        s.w[l] = di_zalloc(di_alloc_default(), (size_t)(d->width[l] * d->width[l + 1]) * sizeof(num));
+        s.w[l] =
+            di_zalloc(di_alloc_default(), (size_t)(d->width[l] * d->width[l + 1]) * sizeof(num));
         s.b[l] = di_zalloc(di_alloc_default(), (size_t)d->width[l + 1] * sizeof(num));
     }
     return s;
@@ -195,8 +196,9 @@ static void set_limits(problem *p, const sums *s, double factor)
         const num *t = k % 2 == 0 ? s->w[k / 2] : s->b[k / 2];
 
         for (int64_t i = 0; i < a->m.rows * a->m.cols; i++)
-            a->limit[i] = factor * t[i].e + 4 * E * (factor * fabs(t[i].v) +
-                                                     fabs(el(&a->m, i / a->m.cols, i % a->m.cols)));
+            a->limit[i] =
+                factor * t[i].e +
+                4 * E * (factor * fabs(t[i].v) + fabs(el(&a->m, i / a->m.cols, i % a->m.cols)));
     }
 }
 
@@ -236,8 +238,9 @@ static void run_penalty(di_device *dev, problem *p)
 {
     di_critic d = critic_at(p, WEIGHTS), grad = critic_at(p, after_weights(p));
 
-    p->scalar[0] = dev->ops->critic_penalty(dev, &d, &p->arg[X].m, ((const critic_case *)p->c)->kind,
-                                            lambda, &grad, &p->scalar[1], p->extra);
+    p->scalar[0] =
+        dev->ops->critic_penalty(dev, &d, &p->arg[X].m, ((const critic_case *)p->c)->kind, lambda,
+                                 &grad, &p->scalar[1], p->extra);
 }
 
 static void limit_penalty(problem *p, const problem *answer)
@@ -271,10 +274,22 @@ static void cost_of(const problem *p, double products, double *flop, double *byt
     for (int i = 0; i < p->n_args; i++) *bytes += (double)mat_bytes(&p->arg[i].m);
 }
 
-static void cost_forward(const problem *p, double *f, double *b) { cost_of(p, 1, f, b); }
-static void cost_input_grad(const problem *p, double *f, double *b) { cost_of(p, 2, f, b); }
-static void cost_backward(const problem *p, double *f, double *b) { cost_of(p, 3, f, b); }
-static void cost_penalty(const problem *p, double *f, double *b) { cost_of(p, 6, f, b); }
+static void cost_forward(const problem *p, double *f, double *b)
+{
+    cost_of(p, 1, f, b);
+}
+static void cost_input_grad(const problem *p, double *f, double *b)
+{
+    cost_of(p, 2, f, b);
+}
+static void cost_backward(const problem *p, double *f, double *b)
+{
+    cost_of(p, 3, f, b);
+}
+static void cost_penalty(const problem *p, double *f, double *b)
+{
+    cost_of(p, 6, f, b);
+}
 
 #define CRITIC_OP(op_name, drop_at)                                                                \
     .name = "critic_" #op_name, .entry = offsetof(di_backend, critic_##op_name), .drop = drop_at,  \
@@ -313,8 +328,8 @@ static double penalty_value(const net *d, const problem *p)
 
 /*
  * Every parameter of ref's gradient against central differences of the f64 model, h = 1e-5
- * max(1, |theta|): the remainder is about h^2 of a third derivative, the rounding 1e-16 / h. Allowed:
- * 1e-6 of the largest gradient (method.md 2.13), and the f32 rounding of ref's sum.
+ * max(1, |theta|): the remainder is about h^2 of a third derivative, the rounding 1e-16 / h.
+ * Allowed: 1e-6 of the largest gradient (method.md 2.13), and the f32 rounding of ref's sum.
  */
 static void check_parameters(const op *o, const problem *p, value_fn value)
 {
@@ -327,12 +342,14 @@ static void check_parameters(const op *o, const problem *p, value_fn value)
     a = run_problem(o, &dev, p);
     for (int pass = 0; pass < 2; pass++) {
         for (int k = 0; k < 2 * d.layers; k++) {
-            const di_mat *old = &p->arg[after_weights(p) + k].m, *new = &a.arg[after_weights(p) + k].m;
+            const di_mat *old = &p->arg[after_weights(p) + k].m,
+                         *new = &a.arg[after_weights(p) + k].m;
             double *theta = k % 2 == 0 ? d.w[k / 2] : d.b[k / 2];
 
             for (int64_t i = 0; i < old->rows * old->cols; i++) {
                 double got = el(new, i / new->cols, i % new->cols), keep = theta[i], up, down;
-                double before = el(old, i / old->cols, i % old->cols), h = 1e-5 * fmax(1, fabs(keep));
+                double before = el(old, i / old->cols, i % old->cols),
+                       h = 1e-5 * fmax(1, fabs(keep));
 
                 largest = fmax(largest, fabs(got - before));
                 if (pass == 0) continue;
@@ -389,29 +406,34 @@ static void ref_is_the_model(void **state)
     (void)state;
     assert_true(open_device("ref", DI_F32, 1, &dev));
     for (int i = 0; i < critic_forward.n_cases; i++) {
-        problem f = make_problem(&critic_forward, &cases[i], DI_F32, 0), fa = run_problem(&critic_forward, &dev, &f);
+        problem f = make_problem(&critic_forward, &cases[i], DI_F32, 0),
+                fa = run_problem(&critic_forward, &dev, &f);
         problem q = make_problem(&critic_input_grad, &cases[i], DI_F32, 0);
         problem qa = run_problem(&critic_input_grad, &dev, &q);
         net d = make_net(&f);
 
         for (int64_t g = 0; g < f.n; g++) {
-            di_mat one = {(float *)f.arg[X].m.data + g * f.arg[X].m.stride, DI_F32, 1, f.arg[X].m.cols, 0};
+            di_mat one = {(float *)f.arg[X].m.data + g * f.arg[X].m.stride, DI_F32, 1,
+                          f.arg[X].m.cols, 0};
             double up, down, h = 0x1p-10;
             float keep = (float)el(&one, 0, 0);
 
             model_row(&d, &one, 0, r);
-            assert_true(fabs(el(&fa.arg[after_weights(&f)].m, g, 0) - r->out.v) <= 1.01 * E * fabs(r->out.v) + 1e-13);
+            assert_true(fabs(el(&fa.arg[after_weights(&f)].m, g, 0) - r->out.v) <=
+                        1.01 * E * fabs(r->out.v) + 1e-13);
             for (int64_t j = 0; j < one.cols; j++)
                 assert_true(fabs(el(&qa.arg[after_weights(&f)].m, g, j) - r->v[0][j].v) <=
                             1.01 * E * fabs(r->v[0][j].v) + 1e-13);
-            up = r->v[0][0].v; /* f32 inputs: step 2^-10, remainder h^2 g''' < 2e-6; relu may kink */
+            up =
+                r->v[0][0].v; /* f32 inputs: step 2^-10, remainder h^2 g''' < 2e-6; relu may kink */
             set_el(&one, 0, 0, (double)keep + h);
             model_row(&d, &one, 0, r);
             down = r->out.v / (2 * h);
             set_el(&one, 0, 0, (double)keep - h);
             model_row(&d, &one, 0, r);
             set_el(&one, 0, 0, (double)keep);
-            if (d.act != DI_CRITIC_RELU) assert_true(fabs(down - r->out.v / (2 * h) - up) < 1e-4 * (1 + fabs(up)));
+            if (d.act != DI_CRITIC_RELU)
+                assert_true(fabs(down - r->out.v / (2 * h) - up) < 1e-4 * (1 + fabs(up)));
         }
         free_net(&d);
         free_problem(&f), free_problem(&fa), free_problem(&q), free_problem(&qa);
@@ -444,16 +466,24 @@ static void golden_penalty(void **state)
     const double dwa[] = {-0.02748545, -0.19595321, 0.17783133, -0.36917405};
     const double dba[] = {-0.15661955, -0.12064264};
     const double dwb[] = {0.00720406, -0.04617261, 0.04135796, -0.48326913};
-    const double dbb[] = {-0.42268256, -0.14581136}, dwc[] = {-0.09578012, 0.43776938}, zero[] = {0};
-    di_critic d = {.n_layers = 3, .width = {2, 2, 2, 1}, .act = DI_CRITIC_GELU, .w = {wa, wb, wc},
+    const double dbb[] = {-0.42268256, -0.14581136}, dwc[] = {-0.09578012, 0.43776938},
+                 zero[] = {0};
+    di_critic d = {.n_layers = 3,
+                   .width = {2, 2, 2, 1},
+                   .act = DI_CRITIC_GELU,
+                   .w = {wa, wb, wc},
                    .b = {ba, bb, bc}};
     di_mat x = {xp, DI_F32, 2, 2, 2};
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        float g_wa[4] = {0}, g_ba[2] = {0}, g_wb[4] = {0}, g_bb[2] = {0}, g_wc[2] = {0}, g_bc[1] = {0};
-        di_critic grad = {.n_layers = 3, .width = {2, 2, 2, 1}, .act = DI_CRITIC_GELU,
-                          .w = {g_wa, g_wb, g_wc}, .b = {g_ba, g_bb, g_bc}};
+        float g_wa[4] = {0}, g_ba[2] = {0}, g_wb[4] = {0}, g_bb[2] = {0}, g_wc[2] = {0},
+              g_bc[1] = {0};
+        di_critic grad = {.n_layers = 3,
+                          .width = {2, 2, 2, 1},
+                          .act = DI_CRITIC_GELU,
+                          .w = {g_wa, g_wb, g_wc},
+                          .b = {g_ba, g_bb, g_bc}};
         float got[4], slope[4];
         di_mat mq = {slope, DI_F32, 2, 2, 2};
         double limit = k == 0 ? 5e-9 + 4 * E : 5e-9 + 80 * E, norm, gp;
@@ -494,11 +524,18 @@ static void gelu_table(void **state)
     (void)state;
     for (int k = 0; k < 6; k++) {
         const double *row = rows[k / 2];
-        float one[2] = {1, 1}, bias[2] = {(float)row[0], 0}, x0 = 0, out, q, dw[2] = {0}, db[2] = {0};
-        di_critic d = {.n_layers = 2, .width = {1, 1, 1}, .act = DI_CRITIC_GELU,
-                       .w = {&one[0], &one[1]}, .b = {&bias[0], &bias[1]}};
-        di_critic grad = {.n_layers = 2, .width = {1, 1, 1}, .act = DI_CRITIC_GELU,
-                          .w = {&dw[0], &dw[1]}, .b = {&db[0], &db[1]}};
+        float one[2] = {1, 1}, bias[2] = {(float)row[0], 0}, x0 = 0, out, q, dw[2] = {0},
+              db[2] = {0};
+        di_critic d = {.n_layers = 2,
+                       .width = {1, 1, 1},
+                       .act = DI_CRITIC_GELU,
+                       .w = {&one[0], &one[1]},
+                       .b = {&bias[0], &bias[1]}};
+        di_critic grad = {.n_layers = 2,
+                          .width = {1, 1, 1},
+                          .act = DI_CRITIC_GELU,
+                          .w = {&dw[0], &dw[1]},
+                          .b = {&db[0], &db[1]}};
         di_mat x = {&x0, DI_F32, 1, 1, 1}, mq = {&q, DI_F32, 1, 1, 1};
         double limit = 5e-10 + 16 * E * (1 + fabs(row[0]));
         di_device dev;
@@ -530,7 +567,8 @@ static void linear_optimum(void **state)
     float dout[2 * N];
 
     (void)state;
-    for (int i = 0; i < 2 * N; i++) { /* source rows, then the same rows less Delta = (2, 0, 0, 0) */
+    for (int i = 0; i < 2 * N;
+         i++) { /* source rows, then the same rows less Delta = (2, 0, 0, 0) */
         dout[i] = i < N ? -1.0f / N : 1.0f / N;
         for (int j = 0; j < C; j++)
             set_el(&x, i, j, i < N ? di_rng_normal(&r) : el(&x, i - N, j) - (j == 0 ? 2 : 0));
@@ -538,7 +576,8 @@ static void linear_optimum(void **state)
     for (int k = 0; k < 2; k++) {
         float w[C] = {0.1f, -0.4f, 0.3f, 0.2f}, b[1] = {0}, dw[C], db[1], out[2 * N];
         di_critic d = {.n_layers = 1, .width = {C, 1}, .act = DI_CRITIC_GELU, .w = {w}, .b = {b}};
-        di_critic grad = {.n_layers = 1, .width = {C, 1}, .act = DI_CRITIC_GELU, .w = {dw}, .b = {db}};
+        di_critic grad = {
+            .n_layers = 1, .width = {C, 1}, .act = DI_CRITIC_GELU, .w = {dw}, .b = {db}};
         double gap = 0, gp = 0, norm = 0;
         di_device dev;
         void *work;
@@ -588,14 +627,14 @@ static void flat_critic(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(critic_forward, value),    OP_TEST(critic_forward, drop),
-        OP_TEST(critic_forward, rows),     OP_TEST(critic_input_grad, value),
-        OP_TEST(critic_input_grad, drop),  OP_TEST(critic_input_grad, rows),
-        OP_TEST(critic_backward, value),   OP_TEST(critic_backward, drop),
-        OP_TEST(critic_penalty, value),    OP_TEST(critic_penalty, drop),
+        OP_TEST(critic_forward, value),        OP_TEST(critic_forward, drop),
+        OP_TEST(critic_forward, rows),         OP_TEST(critic_input_grad, value),
+        OP_TEST(critic_input_grad, drop),      OP_TEST(critic_input_grad, rows),
+        OP_TEST(critic_backward, value),       OP_TEST(critic_backward, drop),
+        OP_TEST(critic_penalty, value),        OP_TEST(critic_penalty, drop),
         cmocka_unit_test(parameter_gradients), cmocka_unit_test(ref_is_the_model),
-        cmocka_unit_test(golden_penalty),  cmocka_unit_test(gelu_table),
-        cmocka_unit_test(linear_optimum),  cmocka_unit_test(flat_critic),
+        cmocka_unit_test(golden_penalty),      cmocka_unit_test(gelu_table),
+        cmocka_unit_test(linear_optimum),      cmocka_unit_test(flat_critic),
     };
 
     if (argc > 1)

@@ -37,10 +37,14 @@ typedef struct sums {
     num *w[LAYERS], *b[LAYERS];
 } sums;
 
-static inline num add(num a, num b) { return (num){a.v + b.v, a.e + b.e}; }
+static inline num add(num a, num b)
+{
+    return (num){a.v + b.v, a.e + b.e};
+}
 static inline num times(num a, num b)
 {
-    return (num){a.v * b.v, fabs(a.v) * b.e + fabs(b.v) * a.e + a.e * b.e + 2 * E * fabs(a.v * b.v)};
+    return (num){a.v * b.v,
+                 fabs(a.v) * b.e + fabs(b.v) * a.e + a.e * b.e + 2 * E * fabs(a.v * b.v)};
 }
 
 /* sum_i w[i * step] x[i], n products. */
@@ -62,9 +66,12 @@ static inline double derivative(di_critic_act act, int k, double z)
 
     if (act == DI_CRITIC_LINEAR) return k == 0 ? z : k == 1;
     if (act == DI_CRITIC_RELU) return k == 0 ? fmax(z, 0) : k == 1 && z > 0;
-    if (act == DI_CRITIC_TANH) return k == 0 ? t : k == 1 ? s : k == 2 ? -2 * t * s : s * (6 * t * t - 2);
-    return k == 0 ? z * erfc(-z / sqrt(2)) / 2 : k == 1 ? erfc(-z / sqrt(2)) / 2 + z * density
-         : k == 2 ? density * (2 - z * z) : density * z * (z * z - 4);
+    if (act == DI_CRITIC_TANH)
+        return k == 0 ? t : k == 1 ? s : k == 2 ? -2 * t * s : s * (6 * t * t - 2);
+    return k == 0   ? z * erfc(-z / sqrt(2)) / 2
+           : k == 1 ? erfc(-z / sqrt(2)) / 2 + z * density
+           : k == 2 ? density * (2 - z * z)
+                    : density * z * (z * z - 4);
 }
 
 static inline num activated(di_critic_act act, int k, num z)
@@ -105,7 +112,8 @@ static inline void model_row(const net *d, const di_mat *x, int64_t g, row_lines
     r->norm.e = square.e / (2 * r->norm.v) + 2 * E * r->norm.v;
 }
 
-static inline void add_product(const net *d, sums *s, int l, const num *u, const num *x, int64_t rows)
+static inline void add_product(const net *d, sums *s, int l, const num *u, const num *x,
+                               int64_t rows)
 {
     for (int64_t j = 0; j < d->width[l + 1]; j++)
         for (int64_t i = 0; i < d->width[l]; i++) {
@@ -128,9 +136,9 @@ static inline void model_backward(const net *d, row_lines *r, sums *s, int64_t r
             s->b[l][j] = add(s->b[l][j], t);
         }
         for (int64_t i = 0; l > 0 && i < d->width[l]; i++)
-            r->dz[l - 1][i] = add(r->dz[l - 1][i],
-                                  times(dot(d->w[l] + i, d->width[l], r->dz[l], d->width[l + 1]),
-                                        activated(d->act, 1, r->z[l - 1][i])));
+            r->dz[l - 1][i] =
+                add(r->dz[l - 1][i], times(dot(d->w[l] + i, d->width[l], r->dz[l], d->width[l + 1]),
+                                           activated(d->act, 1, r->z[l - 1][i])));
     }
 }
 

@@ -10,20 +10,20 @@ static void names(void **state)
         const char *name, *dtype, *found;
         dial_status status;
     } rows[] = {
-        {"ref", "f32", "ref", DIAL_OK},           {"ref", "auto", "ref", DIAL_OK},
-        {"ref", "bf16", "ref", DIAL_OK},          {"cpu", "f32", "cpu", DIAL_OK},
-        {"auto", "auto", "cpu", DIAL_OK},         {"cuda", "auto", NULL, DIAL_ERR_USAGE},
-        {"cuda:1", "f32", NULL, DIAL_ERR_USAGE},  {"gpu", "f32", NULL, DIAL_ERR_USAGE},
-        {"cudax", "f32", NULL, DIAL_ERR_USAGE},   {"", "f32", NULL, DIAL_ERR_USAGE},
-        {"ref", "f16", NULL, DIAL_ERR_USAGE},     {"cpu", "", NULL, DIAL_ERR_USAGE},
+        {"ref", "f32", "ref", DIAL_OK},          {"ref", "auto", "ref", DIAL_OK},
+        {"ref", "bf16", "ref", DIAL_OK},         {"cpu", "f32", "cpu", DIAL_OK},
+        {"auto", "auto", "cpu", DIAL_OK},        {"cuda", "auto", NULL, DIAL_ERR_USAGE},
+        {"cuda:1", "f32", NULL, DIAL_ERR_USAGE}, {"gpu", "f32", NULL, DIAL_ERR_USAGE},
+        {"cudax", "f32", NULL, DIAL_ERR_USAGE},  {"", "f32", NULL, DIAL_ERR_USAGE},
+        {"ref", "f16", NULL, DIAL_ERR_USAGE},    {"cpu", "", NULL, DIAL_ERR_USAGE},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         di_device dev = {.threads = -7};
         dial_error err = {0};
-        dial_status st = di_device_open(di_alloc_default(), NULL, rows[i].name, rows[i].dtype, 0,
-                                        &dev, &err);
+        dial_status st =
+            di_device_open(di_alloc_default(), NULL, rows[i].name, rows[i].dtype, 0, &dev, &err);
 
         assert_int_equal(st, rows[i].status);
         if (st != DIAL_OK) {
@@ -136,7 +136,8 @@ static void failed_allocations(void **state)
             dial_status st = di_device_open(&al, NULL, devices[k], "f32", 1, &dev, &err);
 
             if (st == DIAL_OK)
-                st = dev.ops->linear_pack(&dev, &part, 1, bias, DI_FORWARD | DI_BACKWARD, &packed, &err);
+                st = dev.ops->linear_pack(&dev, &part, 1, bias, DI_FORWARD | DI_BACKWARD, &packed,
+                                          &err);
             done = st == DIAL_OK;
             if (!done) assert_int_equal(st, DIAL_ERR_NOMEM);
             if (!done) assert_null(packed);
@@ -181,9 +182,8 @@ static void buffers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),    cmocka_unit_test(dtypes),
-        cmocka_unit_test(tables),   cmocka_unit_test(families),
-        cmocka_unit_test(buffers),  cmocka_unit_test(failed_allocations),
+        cmocka_unit_test(names),    cmocka_unit_test(dtypes),  cmocka_unit_test(tables),
+        cmocka_unit_test(families), cmocka_unit_test(buffers), cmocka_unit_test(failed_allocations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

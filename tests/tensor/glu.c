@@ -52,8 +52,8 @@ static void run_forward(di_device *dev, problem *p)
 /*
  * Error of the activation at z, of its value or its slope. SiLU is a product and a quotient: a few
  * roundings of itself. The tanh form subtracts tanh from 1 for z < 0, so its error is that of |z|;
- * so is that of both slopes, whose terms reach |z|. Below the smallest normal number, 2^-126, exp may
- * be 0 or that number.
+ * so is that of both slopes, whose terms reach |z|. Below the smallest normal number, 2^-126, exp
+ * may be 0 or that number.
  */
 static double activation_error(di_act kind, double z, double value)
 {
@@ -70,8 +70,8 @@ static void limit_forward(problem *p, const problem *answer)
             double z = el(&p->arg[GU].m, n, i), up = fabs(el(&p->arg[GU].m, n, c->f + i));
             double value = up > 0 ? fabs(el(h, n, i)) / up : 0;
 
-            p->arg[H].limit[n * c->f + i] = activation_error(c->kind, z, value) * up +
-                                            unit(h->dtype) * fabs(el(h, n, i));
+            p->arg[H].limit[n * c->f + i] =
+                activation_error(c->kind, z, value) * up + unit(h->dtype) * fabs(el(h, n, i));
         }
 }
 
@@ -107,8 +107,8 @@ static void limit_backward(problem *p, const problem *answer)
             limits[i] = 32 * E * d * fabs(up) * (1 + fmin(fabs(z), 32)) +
                         0x1p-124 * (1 + fabs(z)) * d * fabs(up) +
                         unit(dgu->dtype) * fabs(el(dgu, n, i));
-            limits[c->f + i] = activation_error(c->kind, z, d > 0 ? dup / d : 0) * d +
-                               unit(dgu->dtype) * dup;
+            limits[c->f + i] =
+                activation_error(c->kind, z, d > 0 ? dup / d : 0) * d + unit(dgu->dtype) * dup;
         }
 }
 
@@ -122,14 +122,26 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op glu_forward = {
-    .name = "glu_forward", .entry = offsetof(di_backend, glu_forward), .drop = GU, OP_TABLE(cases),
-    OP_PERF(perf_cases), .make = make_forward, .run = run_forward, .limit = limit_forward,
+    .name = "glu_forward",
+    .entry = offsetof(di_backend, glu_forward),
+    .drop = GU,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .run = run_forward,
+    .limit = limit_forward,
     .cost = cost,
 };
 static const op glu_backward = {
-    .name = "glu_backward", .entry = offsetof(di_backend, glu_backward), .drop = DH,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .run = run_backward,
-    .limit = limit_backward, .cost = cost,
+    .name = "glu_backward",
+    .entry = offsetof(di_backend, glu_backward),
+    .drop = DH,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .run = run_backward,
+    .limit = limit_backward,
+    .cost = cost,
 };
 
 typedef struct ctx {
@@ -155,8 +167,11 @@ static void gradient(void **state)
         di_rng r = di_rng_make(8, DI_RNG_TEXT_ORDER, 0);
         di_mat dgu = normals(N, 2 * F, 1, &r);
         di_device dev;
-        ctx c = {.dev = &dev, .kind = (di_act)kind, .gu = normals(N, 2 * F, 1, &r),
-                 .h = normals(N, F, 1, &r), .w = normals(N, F, 1, &r)};
+        ctx c = {.dev = &dev,
+                 .kind = (di_act)kind,
+                 .gu = normals(N, 2 * F, 1, &r),
+                 .h = normals(N, F, 1, &r),
+                 .w = normals(N, F, 1, &r)};
 
         assert_true(open_device("ref", DI_F32, 1, &dev));
         dev.ops->glu_backward(&dev, c.kind, &c.gu, &c.w, &dgu);
@@ -187,7 +202,8 @@ static void gelu_table(void **state)
         dev.ops->glu_backward(&dev, DI_GELU_TANH, &mgu, &m1, &mdgu);
         for (int i = 0; i < 3; i++) { /* printed digits, and 16 E (1 + |z|) */
             assert_true(fabs((double)h[i] - g[i]) < 5e-10 + 16 * E * (1 + fabs((double)z[i])));
-            assert_true(fabs((double)dgu[2 * i] - slope[i]) < 5e-10 + 16 * E * (1 + fabs((double)z[i])));
+            assert_true(fabs((double)dgu[2 * i] - slope[i]) <
+                        5e-10 + 16 * E * (1 + fabs((double)z[i])));
         }
         di_device_close(&dev);
     }
@@ -196,7 +212,7 @@ static void gelu_table(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(glu_forward, value),  OP_TEST(glu_forward, drop),  OP_TEST(glu_forward, rows),
+        OP_TEST(glu_forward, value),  OP_TEST(glu_forward, drop),   OP_TEST(glu_forward, rows),
         OP_TEST(glu_forward, dtype),  OP_TEST(glu_backward, value), OP_TEST(glu_backward, drop),
         OP_TEST(glu_backward, rows),  OP_TEST(glu_backward, dtype), cmocka_unit_test(gradient),
         cmocka_unit_test(gelu_table),

@@ -54,8 +54,8 @@ static void make(problem *p, di_rng *r, int backward)
     p->n = c->n;
     x = add_arg(p, backward ? "dy" : "x", IN | ROWS, p->act, c->n, from, r, 1);
     plant_column(x, sqrt((double)from));
-    add_arg(p, backward ? "dx" : "y", OUT | ROWS | (c->add ? IN : 0),
-            c->narrow_y ? p->act : DI_F32, c->n, to, r, 1);
+    add_arg(p, backward ? "dx" : "y", OUT | ROWS | (c->add ? IN : 0), c->narrow_y ? p->act : DI_F32,
+            c->n, to, r, 1);
     add_arg(p, "bias", IN, DI_F32, 1, out, r, 1);
     for (int i = 0; i < MAX_PARTS; i++) {
         di_mat *w = add_arg(p, "w", IN, DI_F32, c->out[i], c->in, r, 1);
@@ -64,8 +64,14 @@ static void make(problem *p, di_rng *r, int backward)
     }
 }
 
-static void make_forward(problem *p, di_rng *r) { make(p, r, 0); }
-static void make_backward(problem *p, di_rng *r) { make(p, r, 1); }
+static void make_forward(problem *p, di_rng *r)
+{
+    make(p, r, 0);
+}
+static void make_backward(problem *p, di_rng *r)
+{
+    make(p, r, 1);
+}
 
 static void prepare(di_device *dev, problem *p)
 {
@@ -82,7 +88,8 @@ static void prepare(di_device *dev, problem *p)
         part[n] = (di_weight){k->data[n], c->stored, c->out[n], c->in, c->map ? k->map[n] : NULL};
     }
     assert_ok(dev->ops->linear_pack(dev, part, n, c->bias ? p->arg[BIAS].m.data : NULL,
-                                    DI_FORWARD | DI_BACKWARD, &k->w, &err), err);
+                                    DI_FORWARD | DI_BACKWARD, &k->w, &err),
+              err);
     assert_true(dev->ops->linear_bytes(k->w) > 0);
     for (int i = 0; i < n; i++) { /* the packed form does not need them */
         memset(k->data[i], 0xff, (size_t)c->out[i] * di_dtype_row_bytes(c->stored, c->in));
@@ -143,8 +150,14 @@ static void limit(problem *p, const problem *answer, int backward)
     }
 }
 
-static void limit_forward(problem *p, const problem *answer) { limit(p, answer, 0); }
-static void limit_backward(problem *p, const problem *answer) { limit(p, answer, 1); }
+static void limit_forward(problem *p, const problem *answer)
+{
+    limit(p, answer, 0);
+}
+static void limit_backward(problem *p, const problem *answer)
+{
+    limit(p, answer, 1);
+}
 
 /* Elsewhere packing rounds the weights themselves. */
 static int widens(const void *c)
@@ -163,14 +176,34 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op linear_forward = {
-    .name = "linear_forward", .entry = offsetof(di_backend, linear_forward), .drop = X, .library = 1,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .prepare = prepare,
-    .finish = finish, .run = run_forward, .limit = limit_forward, .widens = widens, .cost = cost,
+    .name = "linear_forward",
+    .entry = offsetof(di_backend, linear_forward),
+    .drop = X,
+    .library = 1,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_forward,
+    .limit = limit_forward,
+    .widens = widens,
+    .cost = cost,
 };
 static const op linear_backward = {
-    .name = "linear_backward", .entry = offsetof(di_backend, linear_backward), .drop = X, .library = 1,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
-    .finish = finish, .run = run_backward, .limit = limit_backward, .widens = widens, .cost = cost,
+    .name = "linear_backward",
+    .entry = offsetof(di_backend, linear_backward),
+    .drop = X,
+    .library = 1,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_backward,
+    .limit = limit_backward,
+    .widens = widens,
+    .cost = cost,
 };
 
 /* dx = dy W is the gradient of <dy, x W^T>: a bilinear form, so no differences are needed. */
@@ -191,7 +224,8 @@ static void backward_is_transposed(void **state)
         make(&f, &r, 0);
         make(&b, &r, 1);
         for (int k = 0; k < MAX_PARTS; k++)
-            memcpy(b.arg[PARTS + k].m.data, f.arg[PARTS + k].m.data, mat_bytes(&f.arg[PARTS + k].m));
+            memcpy(b.arg[PARTS + k].m.data, f.arg[PARTS + k].m.data,
+                   mat_bytes(&f.arg[PARTS + k].m));
         fa = run_problem(&linear_forward, &dev, &f);
         ba = run_problem(&linear_backward, &dev, &b);
         left = inner(&b.arg[X].m, &fa.arg[Y].m, &size);
@@ -227,7 +261,8 @@ static void by_hand(void **state)
                 }
                 if (c->add) want += el(&p.arg[Y].m, n, o);
                 if (!(fabs(got - want) <= unit(a.arg[Y].m.dtype) * fabs(want) + 1e-10))
-                    fail_msg("row %d: y[%d, %d] is %.9g, by hand %.9g", k / 2, (int)n, (int)o, got, want);
+                    fail_msg("row %d: y[%d, %d] is %.9g, by hand %.9g", k / 2, (int)n, (int)o, got,
+                             want);
             }
         free_problem(&p), free_problem(&a);
         di_device_close(&dev);
@@ -237,11 +272,16 @@ static void by_hand(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(linear_forward, value),  OP_TEST(linear_forward, drop),
-        OP_TEST(linear_forward, rows),   OP_TEST(linear_forward, dtype),
-        OP_TEST(linear_backward, value), OP_TEST(linear_backward, drop),
-        OP_TEST(linear_backward, rows),  OP_TEST(linear_backward, dtype),
-        cmocka_unit_test(backward_is_transposed), cmocka_unit_test(by_hand),
+        OP_TEST(linear_forward, value),
+        OP_TEST(linear_forward, drop),
+        OP_TEST(linear_forward, rows),
+        OP_TEST(linear_forward, dtype),
+        OP_TEST(linear_backward, value),
+        OP_TEST(linear_backward, drop),
+        OP_TEST(linear_backward, rows),
+        OP_TEST(linear_backward, dtype),
+        cmocka_unit_test(backward_is_transposed),
+        cmocka_unit_test(by_hand),
     };
 
     if (argc > 1) return op_perf(&linear_forward, argv[1]) | op_perf(&linear_backward, argv[1]);

@@ -29,9 +29,13 @@ static const float scale = 1.5f;
 
 static di_lora_args lora_args(const problem *p)
 {
-    return (di_lora_args){.x = p->arg[X].m, .a = p->arg[A].m.data, .b = p->arg[B].m.data,
-                          .u = p->arg[U].m.data, .r = ((const lora_case *)p->c)->r,
-                          .scale = scale, .work = p->extra};
+    return (di_lora_args){.x = p->arg[X].m,
+                          .a = p->arg[A].m.data,
+                          .b = p->arg[B].m.data,
+                          .u = p->arg[U].m.data,
+                          .r = ((const lora_case *)p->c)->r,
+                          .scale = scale,
+                          .work = p->extra};
 }
 
 static size_t work_bytes(di_device *dev, const problem *p)
@@ -63,9 +67,13 @@ static void run_forward(di_device *dev, problem *p)
 }
 
 /* Rounding of an operand that a backend may take in bf16. */
-static double operand(const problem *p) { return p->act == DI_BF16 ? 0x1p-8 : 0; }
+static double operand(const problem *p)
+{
+    return p->act == DI_BF16 ? 0x1p-8 : 0;
+}
 
-/* u errs by the order of its sum and the operand a; y by that, by u and b as operands, and its sum. */
+/* u errs by the order of its sum and the operand a; y by that, by u and b as operands, and its sum.
+ */
 static void limit_forward(problem *p, const problem *answer)
 {
     const lora_case *c = p->c;
@@ -77,8 +85,8 @@ static void limit_forward(problem *p, const problem *answer)
             size[r] = 0;
             for (int64_t i = 0; i < c->in; i++)
                 size[r] += fabs(el(&p->arg[X].m, n, i) * el(&p->arg[A].m, r, i));
-            p->arg[U].limit[n * c->r + r] = (sum_error(c->in) + operand(p)) * size[r] +
-                                            unit(DI_F32) * fabs(el(u, n, r));
+            p->arg[U].limit[n * c->r + r] =
+                (sum_error(c->in) + operand(p)) * size[r] + unit(DI_F32) * fabs(el(u, n, r));
         }
         for (int64_t o = 0; o < c->out; o++) {
             double sum = 0;
@@ -124,8 +132,8 @@ static void set_limit(problem *p, const problem *answer, int at, int64_t i, int6
 {
     const di_mat *m = &answer->arg[at].m;
 
-    p->arg[at].limit[i * m->cols + j] = size + 4 * E * fabs(el(&p->arg[at].m, i, j)) +
-                                        unit(m->dtype) * fabs(el(m, i, j));
+    p->arg[at].limit[i * m->cols + j] =
+        size + 4 * E * fabs(el(&p->arg[at].m, i, j)) + unit(m->dtype) * fabs(el(m, i, j));
 }
 
 /*
@@ -184,14 +192,28 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op lora_forward = {
-    .name = "lora_forward", .entry = offsetof(di_backend, lora_forward), .drop = X,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .work_bytes = work_bytes,
-    .run = run_forward, .limit = limit_forward, .cost = cost,
+    .name = "lora_forward",
+    .entry = offsetof(di_backend, lora_forward),
+    .drop = X,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .work_bytes = work_bytes,
+    .run = run_forward,
+    .limit = limit_forward,
+    .cost = cost,
 };
 static const op lora_backward = {
-    .name = "lora_backward", .entry = offsetof(di_backend, lora_backward), .drop = DY,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .work_bytes = work_bytes,
-    .run = run_backward, .limit = limit_backward, .cost = cost,
+    .name = "lora_backward",
+    .entry = offsetof(di_backend, lora_backward),
+    .drop = DY,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .work_bytes = work_bytes,
+    .run = run_backward,
+    .limit = limit_backward,
+    .cost = cost,
 };
 
 /* loss = <dy, y(x, a, b)>, y from zero. */
@@ -220,9 +242,16 @@ static void gradient(void **state)
 
     (void)state;
     assert_true(open_device("ref", DI_F32, 1, &dev));
-    c.l = (di_lora_args){.x = normals(N, C, 1, &r), .y = normals(N, O, 0, &r),
-                         .dy = normals(N, O, 1, &r), .dx = normals(N, C, 0, &r), .a = a.data,
-                         .b = b.data, .da = da.data, .db = db.data, .u = u.data, .r = R,
+    c.l = (di_lora_args){.x = normals(N, C, 1, &r),
+                         .y = normals(N, O, 0, &r),
+                         .dy = normals(N, O, 1, &r),
+                         .dx = normals(N, C, 0, &r),
+                         .a = a.data,
+                         .b = b.data,
+                         .da = da.data,
+                         .db = db.data,
+                         .u = u.data,
+                         .r = R,
                          .scale = scale};
     c.l.work = dev.ops->buffer_new(&dev, dev.ops->lora_bytes(&dev, N, C, O, R));
     dev.ops->lora_forward(&dev, &c.l);
@@ -244,18 +273,26 @@ static void accumulates(void **state)
     (void)state;
     for (int k = 0; k < 2; k++) {
         float x = 2, y = 100, a = 3, b = 5, u, dy = 7, dx = 1000, da = 2000, db = 3000;
-        di_lora_args l = {.x = {&x, DI_F32, 1, 1, 1}, .y = {&y, DI_F32, 1, 1, 1}, .a = &a, .b = &b,
-                          .u = &u, .dy = {&dy, DI_F32, 1, 1, 1}, .dx = {&dx, DI_F32, 1, 1, 1},
-                          .da = &da, .db = &db, .r = 1, .scale = 0.5f};
+        di_lora_args l = {.x = {&x, DI_F32, 1, 1, 1},
+                          .y = {&y, DI_F32, 1, 1, 1},
+                          .a = &a,
+                          .b = &b,
+                          .u = &u,
+                          .dy = {&dy, DI_F32, 1, 1, 1},
+                          .dx = {&dx, DI_F32, 1, 1, 1},
+                          .da = &da,
+                          .db = &db,
+                          .r = 1,
+                          .scale = 0.5f};
         di_device dev;
 
         assert_true(open_device(names[k], DI_F32, 1, &dev));
         l.work = dev.ops->buffer_new(&dev, dev.ops->lora_bytes(&dev, 1, 1, 1, 1));
         dev.ops->lora_forward(&dev, &l);
         dev.ops->lora_backward(&dev, &l);
-        assert_true(u == 6 && y == 115);     /* 2 * 3; 100 + 0.5 * 6 * 5 */
+        assert_true(u == 6 && y == 115);       /* 2 * 3; 100 + 0.5 * 6 * 5 */
         assert_true(db == 3021 && da == 2035); /* 0.5 * 7 * 6; du = 0.5 * 7 * 5 = 17.5, du * 2 */
-        assert_true(dx == 1052.5f);          /* 17.5 * 3 */
+        assert_true(dx == 1052.5f);            /* 17.5 * 3 */
         dev.ops->buffer_free(&dev, l.work);
         di_device_close(&dev);
     }
@@ -264,11 +301,10 @@ static void accumulates(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(lora_forward, value),  OP_TEST(lora_forward, drop),
-        OP_TEST(lora_forward, rows),   OP_TEST(lora_forward, dtype),
-        OP_TEST(lora_backward, value), OP_TEST(lora_backward, drop),
-        OP_TEST(lora_backward, rows),  OP_TEST(lora_backward, dtype),
-        cmocka_unit_test(gradient),          cmocka_unit_test(accumulates),
+        OP_TEST(lora_forward, value),  OP_TEST(lora_forward, drop),   OP_TEST(lora_forward, rows),
+        OP_TEST(lora_forward, dtype),  OP_TEST(lora_backward, value), OP_TEST(lora_backward, drop),
+        OP_TEST(lora_backward, rows),  OP_TEST(lora_backward, dtype), cmocka_unit_test(gradient),
+        cmocka_unit_test(accumulates),
     };
 
     if (argc > 1) return op_perf(&lora_forward, argv[1]) | op_perf(&lora_backward, argv[1]);

@@ -46,8 +46,10 @@ static void make_forward(problem *p, di_rng *r)
     di_dtype t = c->narrow_y ? p->act : DI_F32;
 
     p->n = c->n;
-    if (c->in_place) make_x(p, c, IN | OUT | ROWS, t, r);
-    else make_x(p, c, IN | ROWS, DI_F32, r);
+    if (c->in_place)
+        make_x(p, c, IN | OUT | ROWS, t, r);
+    else
+        make_x(p, c, IN | ROWS, DI_F32, r);
     add_arg(p, "w", IN, DI_F32, 1, c->d, r, 1);
     add_arg(p, "rstd", OUT | ROWS | DENSE, DI_F32, c->n, c->groups, r, 0);
     if (!c->in_place)
@@ -142,13 +144,15 @@ static void limit_backward(problem *p, const problem *answer)
 
             for (int64_t i = g * c->d; i < (g + 1) * c->d; i++)
                 mean += fabs(el(&p->arg[W].m, 0, i - g * c->d) * el(&p->arg[DY].m, n, i) *
-                             el(&p->arg[X].m, n, i) * rstd) / (double)c->d;
+                             el(&p->arg[X].m, n, i) * rstd) /
+                        (double)c->d;
             for (int64_t i = g * c->d; i < (g + 1) * c->d; i++) {
                 double gy = fabs(el(&p->arg[W].m, 0, i - g * c->d) * el(&p->arg[DY].m, n, i));
                 double xh = fabs(el(&p->arg[X].m, n, i) * rstd);
 
-                dx->limit[n * out->cols + i] = unit(out->dtype) * fabs(el(out, n, i)) +
-                                               rstd * (4 * E * gy + (sum_error(c->d) + 8 * E) * xh * mean);
+                dx->limit[n * out->cols + i] =
+                    unit(out->dtype) * fabs(el(out, n, i)) +
+                    rstd * (4 * E * gy + (sum_error(c->d) + 8 * E) * xh * mean);
             }
         }
     }
@@ -164,14 +168,26 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op norm_forward = {
-    .name = "norm_forward", .entry = offsetof(di_backend, norm_forward), .drop = X,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_forward, .run = run_forward,
-    .limit = limit_forward, .cost = cost,
+    .name = "norm_forward",
+    .entry = offsetof(di_backend, norm_forward),
+    .drop = X,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .run = run_forward,
+    .limit = limit_forward,
+    .cost = cost,
 };
 static const op norm_backward = {
-    .name = "norm_backward", .entry = offsetof(di_backend, norm_backward), .drop = DY,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .run = run_backward,
-    .limit = limit_backward, .cost = cost,
+    .name = "norm_backward",
+    .entry = offsetof(di_backend, norm_backward),
+    .drop = DY,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .run = run_backward,
+    .limit = limit_backward,
+    .cost = cost,
 };
 
 typedef struct ctx {
@@ -201,9 +217,14 @@ static void gradient(void **state)
         di_mat w = normals(1, d, 1, &r), rstd = new_mat(DI_F32, 7, g, g);
         ctx c = {.dev = &dev, .w = normals(7, g * d, 1, &r)};
 
-        c.a = (di_norm_args){.x = normals(7, g * d, 1, &r), .y = new_mat(DI_F32, 7, g * d, g * d),
-                             .w = w.data, .rstd = rstd.data, .groups = g, .eps = 1e-5f,
-                             .dy = c.w, .dx = new_mat(DI_F32, 7, g * d, g * d)};
+        c.a = (di_norm_args){.x = normals(7, g * d, 1, &r),
+                             .y = new_mat(DI_F32, 7, g * d, g * d),
+                             .w = w.data,
+                             .rstd = rstd.data,
+                             .groups = g,
+                             .eps = 1e-5f,
+                             .dy = c.w,
+                             .dx = new_mat(DI_F32, 7, g * d, g * d)};
         dev.ops->norm_forward(&dev, &c.a);
         dev.ops->norm_backward(&dev, &c.a);
         check_gradient("norm", loss, &c, &c.a.x, &c.a.dx);
@@ -213,7 +234,8 @@ static void gradient(void **state)
     di_device_close(&dev);
 }
 
-/* Numbers by hand: x = (3, 4), w = (2, -1), eps 12.25 makes 1/rstd = sqrt(12.5 + 12.25) = 4.974937. */
+/* Numbers by hand: x = (3, 4), w = (2, -1), eps 12.25 makes 1/rstd = sqrt(12.5 + 12.25) = 4.974937.
+ */
 static void by_hand(void **state)
 {
     static const char *const names[] = {"ref", "cpu"};
@@ -221,9 +243,16 @@ static void by_hand(void **state)
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        float x[2] = {3, 4}, w[2] = {2, -1}, y[2] = {10, 20}, rstd[1], dy[2] = {1, 3}, dx[2] = {5, 6};
-        di_norm_args a = {.x = {x, DI_F32, 1, 2, 2}, .y = {y, DI_F32, 1, 2, 2}, .w = w, .rstd = rstd,
-                          .groups = 1, .eps = 12.25f, .add = 1, .dy = {dy, DI_F32, 1, 2, 2},
+        float x[2] = {3, 4}, w[2] = {2, -1}, y[2] = {10, 20}, rstd[1], dy[2] = {1, 3},
+              dx[2] = {5, 6};
+        di_norm_args a = {.x = {x, DI_F32, 1, 2, 2},
+                          .y = {y, DI_F32, 1, 2, 2},
+                          .w = w,
+                          .rstd = rstd,
+                          .groups = 1,
+                          .eps = 12.25f,
+                          .add = 1,
+                          .dy = {dy, DI_F32, 1, 2, 2},
                           .dx = {dx, DI_F32, 1, 2, 2}};
         double mean = (2 * 3 / root - 3 * 4 / root) / 2; /* of gy xh, gy = (2, -3) */
         di_device dev;
@@ -243,9 +272,9 @@ static void by_hand(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(norm_forward, value),  OP_TEST(norm_forward, drop), OP_TEST(norm_forward, rows),
-        OP_TEST(norm_forward, dtype),  OP_TEST(norm_backward, value), OP_TEST(norm_backward, drop),
-        OP_TEST(norm_backward, rows),  OP_TEST(norm_backward, dtype), cmocka_unit_test(gradient),
+        OP_TEST(norm_forward, value), OP_TEST(norm_forward, drop),   OP_TEST(norm_forward, rows),
+        OP_TEST(norm_forward, dtype), OP_TEST(norm_backward, value), OP_TEST(norm_backward, drop),
+        OP_TEST(norm_backward, rows), OP_TEST(norm_backward, dtype), cmocka_unit_test(gradient),
         cmocka_unit_test(by_hand),
     };
 

@@ -45,25 +45,25 @@ typedef struct arg {
 } arg;
 
 typedef struct problem {
-    const void *c;  /* row of the table */
+    const void *c; /* row of the table */
     di_dtype act;
     int64_t n, pad; /* rows of the operation; extra elements of a stride */
     int n_args, n_scalars;
     arg arg[MAX_ARGS];
     double scalar[MAX_SCALARS], scalar_limit[MAX_SCALARS];
-    void *extra;    /* what prepare made for run: work memory, a packed weight */
+    void *extra; /* what prepare made for run: work memory, a packed weight */
 } problem;
 
 typedef struct op op;
 struct op {
     const char *name;
-    size_t entry;              /* offsetof(di_backend, ...): whose function is it? */
-    const void *cases, *perf;  /* tables of case_size each */
+    size_t entry;             /* offsetof(di_backend, ...): whose function is it? */
+    const void *cases, *perf; /* tables of case_size each */
     size_t case_size;
     int n_cases, n_perf;
-    int drop;                  /* index of the argument that loses its last column */
-    int f32_only;              /* the operation does not know act */
-    int library;               /* a library's kernels, which DIAL_ISA does not lower: slow to set up */
+    int drop;     /* index of the argument that loses its last column */
+    int f32_only; /* the operation does not know act */
+    int library;  /* a library's kernels, which DIAL_ISA does not lower: slow to set up */
     void (*make)(problem *p, di_rng *r);
     void (*prepare)(di_device *dev, problem *p); /* fills p->extra; NULL: buffer of work_bytes */
     void (*finish)(di_device *dev, problem *p);
@@ -76,10 +76,19 @@ struct op {
     void (*check_rows)(const op *o, di_device *dev, di_device *threaded, const problem *p);
 };
 
-static inline double unit(di_dtype t) { return t == DI_BF16 ? 0x1p-7 : 0x1p-23; }
-static inline double sum_error(int64_t n) { return 8 * sqrt((double)n) * E; }
+static inline double unit(di_dtype t)
+{
+    return t == DI_BF16 ? 0x1p-7 : 0x1p-23;
+}
+static inline double sum_error(int64_t n)
+{
+    return 8 * sqrt((double)n) * E;
+}
 
-static inline size_t element_bytes(di_dtype t) { return t == DI_BF16 ? 2 : 4; }
+static inline size_t element_bytes(di_dtype t)
+{
+    return t == DI_BF16 ? 2 : 4;
+}
 
 static inline double el(const di_mat *m, int64_t i, int64_t j)
 {
@@ -94,9 +103,12 @@ static inline void set_el(const di_mat *m, int64_t i, int64_t j, double x)
 {
     int64_t at = i * m->stride + j;
 
-    if (m->dtype == DI_BF16) ((uint16_t *)m->data)[at] = di_f32_to_bf16((float)x);
-    else if (m->dtype == DI_I32) ((int32_t *)m->data)[at] = (int32_t)x;
-    else ((float *)m->data)[at] = (float)x;
+    if (m->dtype == DI_BF16)
+        ((uint16_t *)m->data)[at] = di_f32_to_bf16((float)x);
+    else if (m->dtype == DI_I32)
+        ((int32_t *)m->data)[at] = (int32_t)x;
+    else
+        ((float *)m->data)[at] = (float)x;
 }
 
 static inline size_t mat_bytes(const di_mat *m)
@@ -155,13 +167,15 @@ static inline void free_problem(problem *p)
 static inline problem make_problem(const op *o, const void *c, di_dtype act, int64_t pad)
 {
     problem p = {.c = c, .act = act, .pad = pad};
-    di_rng r = di_rng_make(20250102, DI_RNG_TEXT_ORDER, (uint32_t)((const char *)c - (const char *)o->cases));
+    di_rng r = di_rng_make(20250102, DI_RNG_TEXT_ORDER,
+                           (uint32_t)((const char *)c - (const char *)o->cases));
 
     o->make(&p, &r);
     return p;
 }
 
-/* A copy whose rows are rows[0..n) of p (n < 0: all of them), and whose bf16 is widened if asked. */
+/* A copy whose rows are rows[0..n) of p (n < 0: all of them), and whose bf16 is widened if asked.
+ */
 static inline problem copy_problem(const problem *p, const int64_t *rows, int64_t n, int widen)
 {
     problem q = *p;
@@ -174,7 +188,8 @@ static inline problem copy_problem(const problem *p, const int64_t *rows, int64_
         di_mat to = new_mat(widen && from->dtype == DI_BF16 ? DI_F32 : from->dtype,
                             pick ? n : from->rows, from->cols, from->stride);
 
-        if (!pick && to.dtype == from->dtype) memcpy(to.data, from->data, mat_bytes(from));
+        if (!pick && to.dtype == from->dtype)
+            memcpy(to.data, from->data, mat_bytes(from));
         else
             for (int64_t k = 0; k < to.rows; k++)
                 for (int64_t j = 0; j < to.cols; j++)
@@ -207,7 +222,8 @@ static inline void check_untouched(const op *o, const problem *before, const pro
             if (!(before->arg[i].flags & OUT) && !same_bits(a, r, b, r))
                 fail_msg("%s: input %s, row %lld was written", o->name, before->arg[i].name,
                          (long long)r);
-            if (memcmp((char *)a->data + at, (char *)b->data + at, (size_t)(a->stride - a->cols) * n))
+            if (memcmp((char *)a->data + at, (char *)b->data + at,
+                       (size_t)(a->stride - a->cols) * n))
                 fail_msg("%s: %s was written beyond row %lld", o->name, before->arg[i].name,
                          (long long)r);
         }
@@ -223,21 +239,26 @@ static inline void to_device(const op *o, di_device *dev, problem *p, void **hos
 
         /* linear_* may use more rows than there are: NaN, which must not spread */
         if (p->arg[i].flags & ROWS)
-            room = (size_t)(dev->ops->row_capacity(dev, p->n) * m->stride) * element_bytes(m->dtype);
+            room =
+                (size_t)(dev->ops->row_capacity(dev, p->n) * m->stride) * element_bytes(m->dtype);
         host[i] = di_resize(di_alloc_default(), m->data, room);
         memset((char *)host[i] + size, 0xff, room - size);
         m->data = dev->ops->buffer_new(dev, room);
         assert_non_null(m->data);
         dev->ops->upload(dev, m->data, host[i], room);
     }
-    if (o->prepare != NULL) o->prepare(dev, p);
-    else if (o->work_bytes != NULL) p->extra = dev->ops->buffer_new(dev, o->work_bytes(dev, p));
+    if (o->prepare != NULL)
+        o->prepare(dev, p);
+    else if (o->work_bytes != NULL)
+        p->extra = dev->ops->buffer_new(dev, o->work_bytes(dev, p));
 }
 
 static inline void from_device(const op *o, di_device *dev, problem *p, void **host)
 {
-    if (o->finish != NULL) o->finish(dev, p);
-    else if (o->work_bytes != NULL) dev->ops->buffer_free(dev, p->extra);
+    if (o->finish != NULL)
+        o->finish(dev, p);
+    else if (o->work_bytes != NULL)
+        dev->ops->buffer_free(dev, p->extra);
     for (int i = 0; i < p->n_args; i++) {
         void *buffer = p->arg[i].m.data;
 
@@ -323,8 +344,10 @@ static inline int open_backend(int k, di_dtype act, int threads, di_device *dev)
     if (set != NULL) snprintf(keep, sizeof keep, "%s", set);
     if (backends[k].isa != NULL) setenv("DIAL_ISA", backends[k].isa, 1);
     ok = open_device(backends[k].name, act, threads, dev);
-    if (set != NULL) setenv("DIAL_ISA", keep, 1);
-    else unsetenv("DIAL_ISA");
+    if (set != NULL)
+        setenv("DIAL_ISA", keep, 1);
+    else
+        unsetenv("DIAL_ISA");
     return ok;
 }
 
@@ -427,8 +450,9 @@ static inline void mode_drop(void **state)
 }
 
 /* Runs rows[0..n) of p and compares each with the same row of the whole. */
-static inline void check_some_rows(const op *o, di_device *dev, const problem *p, const problem *whole,
-                              const int64_t *rows, int64_t n, const char *how)
+static inline void check_some_rows(const op *o, di_device *dev, const problem *p,
+                                   const problem *whole, const int64_t *rows, int64_t n,
+                                   const char *how)
 {
     problem q = copy_problem(p, rows, n, 0), b = run_problem(o, dev, &q);
 
@@ -449,7 +473,7 @@ static inline void check_row_independence(const op *o, di_device *dev, di_device
     problem whole = run_problem(o, dev, p);
     int64_t n = p->n, *rows = di_new(di_alloc_default(), (size_t)(3 * n + 1) * sizeof *rows);
 
-    for (int64_t i = 0; i < n; i += n > 8 ? n / 4 : 1)
+    for (int64_t i = 0; i<n; i += n> 8 ? n / 4 : 1)
         check_some_rows(o, dev, p, &whole, &i, 1, "when it is alone");
     for (int64_t i = 0; i < n; i++) rows[i] = n - 1 - i;
     check_some_rows(o, dev, p, &whole, rows, n, "in reverse order");
@@ -526,7 +550,8 @@ static inline double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Best of at least 5 runs and a quarter of a second, arguments in cache as a decoder leaves them. */
+/* Best of at least 5 runs and a quarter of a second, arguments in cache as a decoder leaves them.
+ */
 static inline double best_time(const op *o, di_device *dev, problem *p)
 {
     double best = HUGE_VAL, start = seconds();
@@ -572,8 +597,12 @@ static inline int op_perf(const op *o, const char *backend)
     return 0;
 }
 
-#define OP_TEST(op, mode) {#op " " #mode, mode_##mode, NULL, NULL, (void *)(uintptr_t)&(op)}
-#define OP_TABLE(table) .cases = (table), .n_cases = sizeof(table) / sizeof *(table), .case_size = sizeof *(table)
+#define OP_TEST(op, mode)                                                                          \
+    {                                                                                              \
+#op " " #mode, mode_##mode, NULL, NULL, (void *)(uintptr_t) & (op)                         \
+    }
+#define OP_TABLE(table)                                                                            \
+    .cases = (table), .n_cases = sizeof(table) / sizeof *(table), .case_size = sizeof *(table)
 #define OP_PERF(table) .perf = (table), .n_perf = sizeof(table) / sizeof *(table)
 
 #endif

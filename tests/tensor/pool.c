@@ -33,7 +33,8 @@ static void make_forward(problem *p, di_rng *r)
     di_batch b = make_batch(c->f);
 
     p->n = b.n_rows;
-    plant_column(add_arg(p, "x", IN | ROWS, c->narrow_x ? p->act : DI_F32, b.n_rows, c->cols, r, 1), 3);
+    plant_column(add_arg(p, "x", IN | ROWS, c->narrow_x ? p->act : DI_F32, b.n_rows, c->cols, r, 1),
+                 3);
     add_arg(p, "e", OUT | PAD, DI_F32, b.n_texts, c->cols, r, 0);
     free_batch(&b);
 }
@@ -91,14 +92,30 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op pool_forward = {
-    .name = "pool_forward", .entry = offsetof(di_backend, pool_forward), .drop = X, OP_TABLE(cases),
-    OP_PERF(perf_cases), .make = make_forward, .prepare = prepare, .finish = finish,
-    .run = run_forward, .limit = limit, .cost = cost,
+    .name = "pool_forward",
+    .entry = offsetof(di_backend, pool_forward),
+    .drop = X,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_forward,
+    .limit = limit,
+    .cost = cost,
 };
 static const op pool_backward = {
-    .name = "pool_backward", .entry = offsetof(di_backend, pool_backward), .drop = X,
-    OP_TABLE(cases), OP_PERF(perf_cases), .make = make_backward, .prepare = prepare,
-    .finish = finish, .run = run_backward, .limit = limit, .cost = cost,
+    .name = "pool_backward",
+    .entry = offsetof(di_backend, pool_backward),
+    .drop = X,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_backward,
+    .prepare = prepare,
+    .finish = finish,
+    .run = run_backward,
+    .limit = limit,
+    .cost = cost,
 };
 
 /* A text's e is the same alone and in company; the mean is the f32 sum by position. */
@@ -126,7 +143,8 @@ static void unsharing_changes_nothing(void **state)
 
             assert_true(same_bits(&a.arg[OUTPUT].m, t, &b.arg[OUTPUT].m, t));
             for (int64_t n = 0; n < f.segment[t].rows; n++)
-                sum = c.mean ? sum + (float)el(&q.arg[X].m, at + n, 0) : (float)el(&q.arg[X].m, at + n, 0);
+                sum = c.mean ? sum + (float)el(&q.arg[X].m, at + n, 0)
+                             : (float)el(&q.arg[X].m, at + n, 0);
             assert_true(el(&a.arg[OUTPUT].m, t, 0) ==
                         (double)(c.mean ? sum / (float)f.segment[t].rows : sum));
         }
@@ -145,7 +163,8 @@ static void backward_is_transposed(void **state)
     for (int i = 0; i < (int)(sizeof cases / sizeof *cases); i++) {
         problem f = make_problem(&pool_forward, &cases[i], DI_F32, 0);
         problem b = make_problem(&pool_backward, &cases[i], DI_F32, 0);
-        problem fa = run_problem(&pool_forward, &dev, &f), ba = run_problem(&pool_backward, &dev, &b);
+        problem fa = run_problem(&pool_forward, &dev, &f),
+                ba = run_problem(&pool_backward, &dev, &b);
         double size = 0, left = inner(&b.arg[X].m, &fa.arg[OUTPUT].m, &size);
         double right = inner(&f.arg[X].m, &ba.arg[OUTPUT].m, &size);
 
@@ -159,9 +178,13 @@ static void backward_is_transposed(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(pool_forward, value),  OP_TEST(pool_forward, drop),  OP_TEST(pool_forward, dtype),
-        OP_TEST(pool_backward, value), OP_TEST(pool_backward, drop),
-        cmocka_unit_test(unsharing_changes_nothing), cmocka_unit_test(backward_is_transposed),
+        OP_TEST(pool_forward, value),
+        OP_TEST(pool_forward, drop),
+        OP_TEST(pool_forward, dtype),
+        OP_TEST(pool_backward, value),
+        OP_TEST(pool_backward, drop),
+        cmocka_unit_test(unsharing_changes_nothing),
+        cmocka_unit_test(backward_is_transposed),
     };
 
     if (argc > 1) return op_perf(&pool_forward, argv[1]) | op_perf(&pool_backward, argv[1]);

@@ -63,9 +63,11 @@ static void limit(problem *p, const problem *answer)
 
     for (int64_t n = 0; n < c->n; n++)
         for (int64_t j = 0; j < x->cols; j++) {
-            int64_t i = j % c->d % (c->d / 2), other = j % c->d < c->d / 2 ? j + c->d / 2 : j - c->d / 2;
+            int64_t i = j % c->d % (c->d / 2),
+                    other = j % c->d < c->d / 2 ? j + c->d / 2 : j - c->d / 2;
             int64_t t = (int64_t)el(&p->arg[POSITION].m, n, 0);
-            double cosine = el(&p->arg[TABLE].m, t, i), sine = el(&p->arg[TABLE].m, t, c->d / 2 + i);
+            double cosine = el(&p->arg[TABLE].m, t, i),
+                   sine = el(&p->arg[TABLE].m, t, c->d / 2 + i);
 
             p->arg[X].limit[n * x->cols + j] =
                 2 * E * (fabs(el(x, n, j) * cosine) + fabs(el(x, n, other) * sine)) +
@@ -80,8 +82,15 @@ static void cost(const problem *p, double *flop, double *bytes)
 }
 
 static const op rope = {
-    .name = "rope", .entry = offsetof(di_backend, rope), .drop = X, OP_TABLE(cases),
-    OP_PERF(perf_cases), .make = make, .run = run, .limit = limit, .cost = cost,
+    .name = "rope",
+    .entry = offsetof(di_backend, rope),
+    .drop = X,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make,
+    .run = run,
+    .limit = limit,
+    .cost = cost,
 };
 
 /* A rotation by hand, and its gradient: the transposed rotation, <R x, y> = <x, R^-1 y>. */
@@ -113,8 +122,8 @@ static void rotates(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        OP_TEST(rope, value), OP_TEST(rope, drop), OP_TEST(rope, rows), OP_TEST(rope, dtype),
-        cmocka_unit_test(rotates),
+        OP_TEST(rope, value), OP_TEST(rope, drop),       OP_TEST(rope, rows),
+        OP_TEST(rope, dtype), cmocka_unit_test(rotates),
     };
 
     if (argc > 1) return op_perf(&rope, argv[1]);
