@@ -86,8 +86,8 @@ int main(int argc, char **argv)
 
         if (s < best) best = s;
     }
-    printf("dial: load %.3f s; %zu bytes, %zu tokens (sum %llu), %.2f MB/s, %.2f M tokens/s\n", load,
-           n, tokens, (unsigned long long)sum, (double)n / best * 1e-6,
+    printf("dial: load %.3f s; %zu bytes, %zu tokens (sum %llu), %.2f MB/s, %.2f M tokens/s\n",
+           load, n, tokens, (unsigned long long)sum, (double)n / best * 1e-6,
            (double)tokens / best * 1e-6);
     di_free(di_alloc_default(), text);
     di_token_list_deinit(&list);

@@ -329,7 +329,7 @@ static int32_t child(const di_batch *b, int32_t s, int32_t from, int32_t end)
 /* One strip: tokens [t, t + n) of a segment, positions [pos, pos + n), keys [first, end). */
 typedef struct strip {
     int64_t row, pos, n, rows; /* rows = n * group */
-    int64_t first, end;        /* multiples of the panel */
+    int64_t first, end;        /* multiples of a panel and of half a panel */
 } strip;
 
 static int64_t first_key(const di_attention_args *a, int64_t pos)
@@ -344,7 +344,7 @@ static strip strip_at(const call *c, const di_segment *seg, int64_t t)
     if (s.n > c->tokens) s.n = c->tokens;
     s.rows = s.n * c->group;
     s.first = first_key(c->a, s.pos) / DI_PANEL * DI_PANEL;
-    s.end = di_round_up(s.pos + s.n, DI_PANEL);
+    s.end = di_round_up(s.pos + s.n, DI_PANEL / 2);
     return s;
 }
 

@@ -98,6 +98,9 @@ const di_backend *di_cpu_backend(void)
         .embed = di_cpu_embed,
         .norm_forward = di_cpu_norm_forward,
         .norm_backward = di_cpu_norm_backward,
+        .lora_bytes = di_cpu_lora_bytes,
+        .lora_forward = di_cpu_lora_forward,
+        .lora_backward = di_cpu_lora_backward,
         .rope = di_cpu_rope,
         .attention_bytes = di_cpu_attention_bytes,
         .attention_forward = di_cpu_attention_forward,
@@ -109,6 +112,11 @@ const di_backend *di_cpu_backend(void)
         .pool_backward = di_cpu_pool_backward,
         .adam = di_cpu_adam,
         .sum_squares = di_cpu_sum_squares,
+        .critic_bytes = di_cpu_critic_bytes,
+        .critic_forward = di_cpu_critic_forward,
+        .critic_input_grad = di_cpu_critic_input_grad,
+        .critic_backward = di_cpu_critic_backward,
+        .critic_penalty = di_cpu_critic_penalty,
     };
 
     if (di_isa_detect(NULL) >= DI_ISA_AVX2) return &vector;

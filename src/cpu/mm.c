@@ -37,38 +37,33 @@ DI_INLINE vf K(step)(const int pairs, vf sum, vf a, vf b)
     return v_fma(a, b, sum);
 }
 
-DI_INLINE void K(put_c)(const di_mm *p, int64_t i, int64_t j, int64_t left, vf sum)
-{
-    if (p->c_bf16) {
-        uint16_t *c = (uint16_t *)p->c + i * p->c_row;
-
-        if (p->add) sum = v_add(v_get(c, 1, j, left), sum);
-        v_put(c, 1, j, left, sum);
-    } else {
-        v_put((float *)p->c + i * p->c_row, 0, j, left, sum);
-    }
-}
-
-/* Rows i .. i+mr-1, columns j .. of the panel: `left` of them count. */
-DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const di_mm *p, int64_t i,
-                       int64_t j, int64_t left)
+/*
+ * Rows i .. i + mr - 1, columns j .. of the panel; `left` of them count (full: all 2 vectors do).
+ * A short sum ends before the next tile's part of c has come from memory, so that is asked for
+ * ahead: without it LoRA's wide products with k = 8 ran at half the speed.
+ */
+DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const int full, const di_mm *p,
+                       int64_t i, int64_t j, int64_t left)
 {
     const uint32_t *a0 = (const uint32_t *)p->a + i * p->a_row, *a[4];
     const float *b = (const float *)p->b + j / DI_PANEL * p->b_panel + j % DI_PANEL;
+    const int size = p->c_bf16 ? 2 : 4;
     int64_t row = p->a_row;
+    char *c = (char *)p->c + (i * p->c_row + j) * size;
     vf sum[MR][2];
 
+    if (full) left = 2 * DI_VL;
     /* three rows a pointer: base, base + row, base + 2 row are one address mode each */
     DI_UNROLL
     for (int r = 0; r < 4; r++) a[r] = a0 + (3 * r < mr ? 3 * r : 0) * row;
     DI_UNROLL
     for (int r = 0; r < mr; r++) {
+        if (p->add) __builtin_prefetch(c + r * p->c_row * size + 2 * DI_VL * size);
         DI_UNROLL
         for (int v = 0; v < nv; v++) {
             sum[r][v] = v_zero();
             if (p->add && !p->c_bf16)
-                sum[r][v] = v_get((const float *)p->c + (i + r) * p->c_row, 0, j + v * DI_VL,
-                                  left - v * DI_VL);
+                sum[r][v] = v_get(c + r * p->c_row * 4, 0, v * DI_VL, left - v * DI_VL);
         }
     }
     for (int64_t k = 0; k < p->k; k++) {
@@ -87,43 +82,69 @@ DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const di_mm 
         DI_UNROLL
         for (int r = 0; r < 4; r++) a[r] += p->a_k;
     }
+    if (p->c_bf16) {
+        DI_UNROLL
+        for (int r = 0; r < mr; r++) {
+            DI_UNROLL
+            for (int v = 0; v < nv; v++) {
+                char *to = c + r * p->c_row * 2;
+
+                if (p->add)
+                    sum[r][v] = v_add(v_get(to, 1, v * DI_VL, left - v * DI_VL), sum[r][v]);
+                v_put(to, 1, v * DI_VL, left - v * DI_VL, sum[r][v]);
+            }
+        }
+        return;
+    }
     DI_UNROLL
     for (int r = 0; r < mr; r++) {
         DI_UNROLL
         for (int v = 0; v < nv; v++)
-            K(put_c)(p, i + r, j + v * DI_VL, left - v * DI_VL, sum[r][v]);
+            v_put(c + r * p->c_row * 4, 0, v * DI_VL, left - v * DI_VL, sum[r][v]);
     }
 }
 
-/* A column of tiles: all rows, columns j .. j + 2 vectors. */
-DI_INLINE void K(column)(const int pairs, const int nv, const di_mm *p, int64_t j, int64_t left)
+/* mr rows of c, columns [j, end). */
+DI_INLINE void K(strip)(const int pairs, const int mr, const di_mm *p, int64_t i, int64_t j,
+                        int64_t end)
+{
+    for (; j + 2 * DI_VL <= end; j += 2 * DI_VL) K(tile)(pairs, mr, 2, 1, p, i, j, 0);
+    if (end - j > DI_VL) K(tile)(pairs, mr, 2, 0, p, i, j, end - j);
+    else if (end - j > 0) K(tile)(pairs, mr, 1, 0, p, i, j, end - j);
+}
+
+/* All rows, columns [j, end). */
+DI_INLINE void K(columns)(const int pairs, const di_mm *p, int64_t j, int64_t end)
 {
     int64_t i = 0;
 
-    for (; i + MR <= p->m; i += MR) K(tile)(pairs, MR, nv, p, i, j, left);
+    for (; i + MR <= p->m; i += MR) K(strip)(pairs, MR, p, i, j, end);
 #if MR > 8
-    if (i + 8 <= p->m) K(tile)(pairs, 8, nv, p, i, j, left), i += 8;
+    if (i + 8 <= p->m) K(strip)(pairs, 8, p, i, j, end), i += 8;
 #endif
-    if (i + 4 <= p->m) K(tile)(pairs, 4, nv, p, i, j, left), i += 4;
-    if (i + 2 <= p->m) K(tile)(pairs, 2, nv, p, i, j, left), i += 2;
-    if (i + 1 <= p->m) K(tile)(pairs, 1, nv, p, i, j, left);
+    if (i + 4 <= p->m) K(strip)(pairs, 4, p, i, j, end), i += 4;
+    if (i + 2 <= p->m) K(strip)(pairs, 2, p, i, j, end), i += 2;
+    if (i + 1 <= p->m) K(strip)(pairs, 1, p, i, j, end);
+}
+
+/* A small b stays in the first-level cache while c is passed row by row; else panel by panel. */
+DI_INLINE void K(run)(const int pairs, const di_mm *p)
+{
+    int64_t step = p->n * p->k <= 6144 ? p->n : 2 * DI_VL;
+
+    for (int64_t j = 0; j < p->n; j += step)
+        K(columns)(pairs, p, j, p->n - j < step ? p->n : j + step);
 }
 
 static void K(run_f32)(const di_mm *p)
 {
-    for (int64_t j = 0; j < p->n; j += 2 * DI_VL) {
-        if (p->n - j > DI_VL) K(column)(0, 2, p, j, p->n - j);
-        else K(column)(0, 1, p, j, p->n - j);
-    }
+    K(run)(0, p);
 }
 
 #if DI_PASS == 4
 static void run_pairs_bf16(const di_mm *p)
 {
-    for (int64_t j = 0; j < p->n; j += 2 * DI_VL) {
-        if (p->n - j > DI_VL) K(column)(1, 2, p, j, p->n - j);
-        else K(column)(1, 1, p, j, p->n - j);
-    }
+    run_bf16(1, p);
 }
 #endif
 

@@ -25,6 +25,9 @@ typedef struct lanczos {
     double *tri, *vec;    /* (steps, steps): tridiagonal matrix, eigenvectors in columns */
 } lanczos;
 
+/* Smaller matrices are multiplied faster than threads are woken. */
+enum { SMALL = 1 << 18 };
+
 static void deinit(lanczos *z)
 {
     di_free(z->al, z->x);
@@ -79,7 +82,7 @@ static double dot(const double *a, const double *b, int64_t n)
 /* u = Xc v, one row a turn. */
 static void project(const lanczos *z, const double *v, double *u)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (z->n * z->c >= SMALL)
     for (int64_t i = 0; i < z->n; i++) {
         const float *x = z->x + i * z->c;
         double sum = 0;
@@ -96,7 +99,7 @@ static void back_project(const lanczos *z, const double *u, double *w)
     enum { BLOCK = 128 };
     int64_t blocks = (z->c + BLOCK - 1) / BLOCK;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (z->n * z->c >= SMALL)
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * BLOCK, width = z->c - first < BLOCK ? z->c - first : BLOCK;
         double sum[BLOCK] = {0};

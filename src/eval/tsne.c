@@ -10,6 +10,9 @@ di_tsne_options di_tsne_options_default(void)
     return (di_tsne_options){50, 30, 1000, 12, 250, 0};
 }
 
+/* Below this many rows a pass takes less time than waking the threads, thousands of times. */
+enum { SMALL = 512 };
+
 /* ---- affinities ---- */
 
 /* One row of squared distances to all others. */
@@ -112,7 +115,7 @@ void di_tsne_gradient(const float *p, int64_t n, const float *yx, const float *y
     float *z = work, *ax = work + n, *ay = work + 2 * n, *rx = work + 3 * n, *ry = work + 4 * n;
     double total = 0;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n >= SMALL)
     for (int64_t i = 0; i < n; i++) {
         const float *p_i = p + i * n;
         float x = yx[i], y = yy[i], zs = 0, axs = 0, ays = 0, rxs = 0, rys = 0;

@@ -16,6 +16,28 @@
 
 #include "base/error.h"
 
+/*
+ * Under the address sanitizer each buffer ends in memory that must not be touched, from its last
+ * byte on: without that, a kernel that runs over writes into its neighbour unseen.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#define DI_REDZONES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define DI_REDZONES
+#endif
+#endif
+#ifdef DI_REDZONES
+#include <sanitizer/asan_interface.h>
+enum { REDZONE = 64 };
+#define FORBID(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define ALLOW(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+enum { REDZONE = 0 };
+#define FORBID(p, n) ((void)(p), (void)(n))
+#define ALLOW(p, n) ((void)(p), (void)(n))
+#endif
+
 enum { LOGIT_ROWS = 16 };
 
 typedef struct plan {
@@ -25,8 +47,13 @@ typedef struct plan {
 
 static void *take(plan *p, size_t n)
 {
-    p->total += di_arena_bytes(n);
-    return p->arena.base != NULL ? di_arena_take(&p->arena, n) : NULL;
+    char *memory;
+
+    p->total += di_arena_bytes(n + REDZONE);
+    if (p->arena.base == NULL) return NULL;
+    memory = di_arena_take(&p->arena, n + REDZONE);
+    FORBID(memory + n, di_arena_bytes(n + REDZONE) - n);
+    return memory;
 }
 
 static int64_t larger(int64_t a, int64_t b)
@@ -266,7 +293,10 @@ done:
 void di_workspace_free(di_workspace *w)
 {
     if (w == NULL) return;
-    if (w->memory != NULL) w->dev->ops->buffer_free(w->dev, w->memory);
+    if (w->memory != NULL) {
+        ALLOW(w->memory, w->bytes); /* the caller's allocator may hand it out again */
+        w->dev->ops->buffer_free(w->dev, w->memory);
+    }
     di_free(w->dev->al, w->saved);
     di_free(w->dev->al, w);
 }

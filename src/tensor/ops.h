@@ -264,7 +264,7 @@ typedef struct di_backend {
 
     /*
      * The critic. All of x [G, C] (f32, with stride), out and gradients are f32, whatever act is;
-     * products and sums over a row are f32 or wider, sums over rows f64 or pairwise.
+     * products and their sums are f32 or wider, |q|^2, GP and mean_norm f64.
      * critic_bytes(rows) serves the four calls for up to that many rows. forward: out [G] = d(x).
      */
     size_t (*critic_bytes)(const di_device *dev, const di_critic *d, int64_t rows);

@@ -71,13 +71,13 @@ int di_bpe_put_joint(di_bpe *b, int32_t left, int32_t right, uint32_t rank, di_r
     return 1;
 }
 
-/* --- Cuts -------------------------------------------------------------------------------------
+/* --- Cuts ----------------------------------------------------------------------------------------
  * SentencePiece models come without a pre-tokenizer: a document is one piece. Where no merge has a
  * left part that ends in byte x and a right part that starts with U+2581, nothing can ever join
  * across "x U+2581", so the piece may be cut there and its words looked up one by one. Needs
  * U+2581 to be a token itself (a run of unknown characters must not continue through it), every
  * piece to go through the merges, and every character to leave a symbol: where unknown ones are
- * dropped, their neighbours meet. On Gemma's vocabulary this makes encoding CUTS_SPEED.
+ * dropped, their neighbours meet. On Gemma's vocabulary this makes encoding five times as fast.
  */
 static int leaves_symbols(const di_bpe *b)
 {
@@ -116,8 +116,7 @@ static void find_cuts(di_bpe *b)
 void di_bpe_finish(di_bpe *b)
 {
     const uint64_t flags[] = {(uint64_t)b->byte_fallback, (uint64_t)b->fuse_unk,
-                              (uint64_t)b->ignore_merges, (uint64_t)b->raw_bytes,
-                              (uint64_t)b->unk};
+                              (uint64_t)b->ignore_merges, (uint64_t)b->raw_bytes, (uint64_t)b->unk};
 
     for (unsigned c = 0; c < 256; c++) {
         char text[8];
@@ -135,13 +134,13 @@ void di_bpe_finish(di_bpe *b)
     b->key |= 1; /* never 0, the key of an empty cache */
 }
 
-/* --- Working memory ---------------------------------------------------------------------------- */
+/* --- Working memory --------------------------------------------------------------------------- */
 
 /*
  * Short pieces are kept with their ids: most words of a text have been seen before. A line of the
  * processor's cache an entry, one entry a hash value, the newer wins.
  */
-enum { CACHE_SIZE = 8192, CACHE_KEY = 28, CACHE_IDS = 6 };
+enum { CACHE_SIZE = 16384, CACHE_KEY = 28, CACHE_IDS = 6 };
 
 typedef struct di_cached {
     uint32_t hash;
@@ -233,7 +232,7 @@ done:
     return st;
 }
 
-/* --- From characters to symbols ---------------------------------------------------------------- */
+/* --- From characters to symbols --------------------------------------------------------------- */
 
 typedef struct symbols {
     int32_t *id;
@@ -307,13 +306,13 @@ static void make_symbols(const di_bpe *b, const char *s, size_t n, symbols *y)
     if (y->unknown > 0) add(y, b->unk, y->unknown);
 }
 
-/* --- Merging ------------------------------------------------------------------------------------ */
+/* --- Merging ---------------------------------------------------------------------------------- */
 
 enum { SHORT = 40 };
 
 /*
  * A short piece: the ranks of all pairs in an array, its minimum searched each time. Quadratic, but
- * below 40 symbols twice as fast as the heap.
+ * for words of a text better than the heap, which alone would cost 15 % of the speed of encoding.
  */
 static void merge_short(const di_bpe *b, symbols *y)
 {
@@ -321,6 +320,9 @@ static void merge_short(const di_bpe *b, symbols *y)
     int32_t to[SHORT];
     size_t n = y->n;
 
+    /* a large table lies in memory: asking for all slots at once waits for it once */
+    for (size_t i = 0; i + 1 < n; i++)
+        __builtin_prefetch(&b->merge[merge_hash(y->id[i], y->id[i + 1]) & b->merge_mask]);
     for (size_t i = 0; i + 1 < n; i++) {
         const di_merge *m = merge_slot(b, y->id[i], y->id[i + 1]);
 
@@ -428,7 +430,7 @@ static void merge_long(const di_bpe *b, di_bpe_work *w, symbols *y)
     y->n = out;
 }
 
-/* --- A piece ------------------------------------------------------------------------------------ */
+/* --- A piece ---------------------------------------------------------------------------------- */
 
 static dial_status append(const di_piece *p, const symbols *y, di_token_list *list, dial_error *err)
 {

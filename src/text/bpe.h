@@ -13,7 +13,7 @@
 typedef struct di_merge {
     int32_t left, right; /* left -1: free */
     uint32_t rank;
-    int32_t id;          /* what the two become */
+    int32_t id; /* what the two become */
 } di_merge;
 
 typedef struct di_bpe {
@@ -22,8 +22,8 @@ typedef struct di_bpe {
     di_merge *merge;
     size_t merge_mask, n_merges;
     int byte_fallback, fuse_unk, ignore_merges;
-    int raw_bytes; /* pieces are bytes, each spelt by one letter in the vocabulary */
-    int32_t unk;   /* -1: what the vocabulary lacks is dropped */
+    int raw_bytes;            /* pieces are bytes, each spelt by one letter in the vocabulary */
+    int32_t unk;              /* -1: what the vocabulary lacks is dropped */
     int32_t byte_id[256];     /* raw_bytes: the id of a byte's letter; -1: none */
     int32_t fallback_id[256]; /* "<0x00>" ... */
     int32_t ascii_id[128];
@@ -51,10 +51,10 @@ struct di_cached;
 /* Working memory; one thread at a time. Zero-initialise with al set. */
 typedef struct di_bpe_work {
     const di_alloc *al;
-    int32_t *id;        /* [cap] symbols of a piece */
-    uint32_t *cover;    /* [cap] bytes of the piece that each stands for */
+    int32_t *id;     /* [cap] symbols of a piece */
+    uint32_t *cover; /* [cap] bytes of the piece that each stands for */
     uint32_t *prev, *next;
-    uint64_t *heap;     /* [2 cap] */
+    uint64_t *heap; /* [2 cap] */
     size_t cap;
     di_rewriter letters; /* a piece spelt in the letters of its bytes */
     struct di_cached *cache;

@@ -146,7 +146,7 @@ static int order_marks(di_norm_work *w, size_t n)
         if (w->class[from] == 0) continue;
         for (; to < n && w->class[to] != 0; to++) {
             seen[w->class[to] / 64] |= (uint64_t)1 << (w->class[to] % 64);
-            if (to > from && w->class[to] < w->class[to - 1]) sorted = 0;
+            if (to > from && w->class[to] < w -> class[to - 1]) sorted = 0;
         }
         if (!sorted) {
             if (!reserve_codes(w, n + (to - from))) return 0;
@@ -184,8 +184,7 @@ static int put_cluster(form f, di_norm_work *w, const di_piece *p, size_t from, 
         }
     }
     if (!order_marks(w, (size_t)n)) return 0;
-    if (f.composed)
-        n = utf8proc_normalize_utf32(w->code, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if (f.composed) n = utf8proc_normalize_utf32(w->code, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     for (utf8proc_ssize_t i = 0; i < n; i++) {
         int32_t parts[MOST_DECOMPOSED] = {w->code[i]};
         utf8proc_ssize_t count = 1;
@@ -301,9 +300,8 @@ static dial_status next_match(const di_norm_step *step, di_norm_work *w, const d
         DI_TRY(di_regex_find(step->regex, w->regex, p->s, p->n, from, &found, begin, end, err));
         if (!found) *begin = *end = p->n;
     } else {
-        const char *at = from < p->n ? memmem(p->s + from, p->n - from, step->pattern,
-                                              step->pattern_n)
-                                     : NULL;
+        const char *at =
+            from < p->n ? memmem(p->s + from, p->n - from, step->pattern, step->pattern_n) : NULL;
 
         *begin = at != NULL ? (size_t)(at - p->s) : p->n;
         *end = at != NULL ? *begin + step->pattern_n : p->n;
@@ -312,8 +310,8 @@ done:
     return st;
 }
 
-static dial_status replace(const di_norm_step *step, di_norm_work *w, di_piece *p,
-                           di_rewriter *out, dial_error *err)
+static dial_status replace(const di_norm_step *step, di_norm_work *w, di_piece *p, di_rewriter *out,
+                           dial_error *err)
 {
     dial_status st = DIAL_OK;
     size_t from = 0, begin, end;

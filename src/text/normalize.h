@@ -24,7 +24,7 @@ typedef struct di_norm_step {
     int left, right;
     char *pattern, *content; /* owned; NULL where the kind has none */
     size_t pattern_n, content_n;
-    di_regex *regex;         /* owned; NULL: pattern is a string */
+    di_regex *regex; /* owned; NULL: pattern is a string */
 } di_norm_step;
 
 enum { DI_NORM_STEPS = 16 };
@@ -39,8 +39,8 @@ void di_normalizer_deinit(di_normalizer *nm, const di_alloc *al);
 /* Working memory; one thread at a time. Zero-initialise with di_norm_work_init. */
 typedef struct di_norm_work {
     di_rewriter text[2];
-    int32_t *code;     /* one cluster: code points */
-    uint8_t *class;    /* and their combining classes */
+    int32_t *code;  /* one cluster: code points */
+    uint8_t *class; /* and their combining classes */
     size_t cap;
     di_regex_work *regex;
 } di_norm_work;

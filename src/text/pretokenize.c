@@ -124,8 +124,8 @@ static dial_status find(const di_pre_step *step, const walk *k, const di_piece *
         found = di_scan_find(step->scan, p->s, p->n, from, begin, end);
     } else if (step->regex != NULL) {
         if (from < p->n)
-            DI_TRY(di_regex_find(step->regex, k->w->regex, p->s, p->n, from, &found, begin, end,
-                                 err));
+            DI_TRY(
+                di_regex_find(step->regex, k->w->regex, p->s, p->n, from, &found, begin, end, err));
     } else if (from < p->n) {
         const char *at = memmem(p->s + from, p->n - from, step->text, step->text_n);
 
@@ -215,14 +215,14 @@ static dial_status metaspace(const walk *k, size_t at, const di_piece *p, dial_e
     dial_status st = DIAL_OK;
     const di_pre_step *step = &k->pt->step[at];
     di_rewriter *out = &k->w->text[at];
-    const int starts = p->s[0] == ' ' ||
-                       (p->n >= step->text_n && memcmp(p->s, step->text, step->text_n) == 0);
+    const int starts =
+        p->s[0] == ' ' || (p->n >= step->text_n && memcmp(p->s, step->text, step->text_n) == 0);
     size_t from = 0;
     di_piece q;
 
     di_rewriter_reset(out);
-    if (!starts && (step->scheme == DI_PREPEND_ALWAYS ||
-                    (step->scheme == DI_PREPEND_FIRST && p->first)))
+    if (!starts &&
+        (step->scheme == DI_PREPEND_ALWAYS || (step->scheme == DI_PREPEND_FIRST && p->first)))
         di_rewriter_put(out, step->text, step->text_n, p->at);
     for (size_t i = 0; i < p->n; i++) {
         if (p->s[i] != ' ') continue;

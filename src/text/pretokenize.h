@@ -33,8 +33,8 @@ typedef struct di_pre_step {
     di_scheme scheme;
     int add_prefix, use_regex, invert, split;
     di_scan scan;
-    int is_regex;    /* text is a regular expression (scan, or regex), else a string */
-    char *text;      /* owned; NULL where the kind has none */
+    int is_regex; /* text is a regular expression (scan, or regex), else a string */
+    char *text;   /* owned; NULL where the kind has none */
     size_t text_n;
     di_regex *regex; /* owned */
 } di_pre_step;

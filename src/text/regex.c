@@ -55,8 +55,8 @@ static unsigned property_mask(const char *name, size_t n)
         char name[4];
         unsigned mask;
     } rows[] = {
-        {"L", 1u << DI_CAT_LU | 1u << DI_CAT_LL | 1u << DI_CAT_LT | 1u << DI_CAT_LM |
-                  1u << DI_CAT_LO},
+        {"L",
+         1u << DI_CAT_LU | 1u << DI_CAT_LL | 1u << DI_CAT_LT | 1u << DI_CAT_LM | 1u << DI_CAT_LO},
         {"Lu", 1u << DI_CAT_LU},
         {"Ll", 1u << DI_CAT_LL},
         {"Lt", 1u << DI_CAT_LT},
@@ -166,7 +166,8 @@ static dial_status put_escape(translator *t, dial_error *err)
     case 't':
     case 'f': di_buf_printf(&t->out, "\\%c", c); break;
     default:
-        if (c <= ' ' || c > '~' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
+        if (c <= ' ' || c > '~' || (c >= '0' && c <= '9') ||
+            ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'))
             REFUSE(t, err, "escape \\%c", c > ' ' && c <= '~' ? c : '?');
         di_buf_printf(&t->out, "\\%c", c);
     }
@@ -361,8 +362,7 @@ static dial_status prepare(di_regex_work *w, dial_error *err)
     if (w->stack != NULL) goto done;
     if (w->general == NULL)
         w->general = pcre2_general_context_create(take, release, (void *)(uintptr_t)w->al);
-    if (w->general != NULL && w->match == NULL)
-        w->match = pcre2_match_data_create(1, w->general);
+    if (w->general != NULL && w->match == NULL) w->match = pcre2_match_data_create(1, w->general);
     if (w->general != NULL && w->context == NULL)
         w->context = pcre2_match_context_create(w->general);
     if (w->match != NULL && w->context != NULL)
@@ -382,7 +382,8 @@ dial_status di_regex_find(const di_regex *re, di_regex_work *w, const char *s, s
 
     DI_TRY(prepare(w, err));
     count = pcre2_match(re->code, (PCRE2_SPTR)s, n, from, PCRE2_NO_UTF_CHECK, w->match, w->context);
-    if (count == PCRE2_ERROR_NOMEMORY) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to search a pattern");
+    if (count == PCRE2_ERROR_NOMEMORY)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to search a pattern");
     if (count < 0 && count != PCRE2_ERROR_NOMATCH)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, NULL, "cut the text into shorter ones",
                    "a pattern of the tokenizer gave up on a text of %zu bytes (PCRE2 error %d)", n,

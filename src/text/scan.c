@@ -67,7 +67,7 @@ static size_t contraction(const char *s, size_t n, size_t i, int ignore_case)
     return ((a == 'r' || a == 'v') && b == 'e') || (a == 'l' && b == 'l') ? i + 3 : i;
 }
 
-/* \s+(?!\S)|\s+ at the start of a run of spaces: all but its last character if something follows. */
+/* \s+(?!\S)|\s+ at the start of a run of spaces: without its last one if something follows. */
 static size_t spaces(const char *s, size_t n, size_t i)
 {
     const size_t end = run_of(DI_CLASS_SPACE, s, n, i);
@@ -144,7 +144,9 @@ static int wanted(di_scan k, uint32_t c)
 
 static int find_run(di_scan k, const char *s, size_t n, size_t from, size_t *begin, size_t *end)
 {
-    const size_t most = k == DI_SCAN_NUMBER || k == DI_SCAN_NUMERIC ? 1 : k == DI_SCAN_THREE ? 3 : n;
+    const size_t most = k == DI_SCAN_NUMBER || k == DI_SCAN_NUMERIC ? 1
+                        : k == DI_SCAN_THREE                        ? 3
+                                                                    : n;
     const size_t least = k == DI_SCAN_THREE ? 3 : 1;
     size_t size, count = 0;
 

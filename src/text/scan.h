@@ -8,15 +8,15 @@
 #include <stddef.h>
 
 typedef enum di_scan {
-    DI_SCAN_NONE,       /* no scanner: a regular expression or a string */
+    DI_SCAN_NONE, /* no scanner: a regular expression or a string */
     DI_SCAN_GPT2,
     DI_SCAN_QWEN2,
     DI_SCAN_LLAMA3,
-    DI_SCAN_NUMBER,     /* \p{N} */
-    DI_SCAN_NUMBERS,    /* \p{N}+ */
-    DI_SCAN_THREE,      /* [0-9][0-9][0-9] */
-    DI_SCAN_PUNCT,      /* [\p{P}\$\+<=>\^~\|]+ */
-    DI_SCAN_NUMERIC,    /* one character that Rust calls numeric (Digits) */
+    DI_SCAN_NUMBER,  /* \p{N} */
+    DI_SCAN_NUMBERS, /* \p{N}+ */
+    DI_SCAN_THREE,   /* [0-9][0-9][0-9] */
+    DI_SCAN_PUNCT,   /* [\p{P}\$\+<=>\^~\|]+ */
+    DI_SCAN_NUMERIC, /* one character that Rust calls numeric (Digits) */
     DI_SCAN_COUNT
 } di_scan;
 

@@ -6,7 +6,7 @@
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
-/* --- Putting a tokenizer together -------------------------------------------------------------- */
+/* --- Putting a tokenizer together ------------------------------------------------------------- */
 
 di_tokenizer *di_tokenizer_new(const di_alloc *al)
 {
@@ -14,8 +14,8 @@ di_tokenizer *di_tokenizer_new(const di_alloc *al)
 
     if (t == NULL) return NULL;
     t->al = t->bpe.al = al;
-    t->info = (di_tokenizer_info){.model = "bpe", .pre = "", .bos = -1, .eos = -1, .pad = -1,
-                                  .unk = -1};
+    t->info =
+        (di_tokenizer_info){.model = "bpe", .pre = "", .bos = -1, .eos = -1, .pad = -1, .unk = -1};
     t->bpe.unk = -1;
     di_trie_init(&t->raw, al);
     di_trie_init(&t->normalised, al);
@@ -118,8 +118,8 @@ static dial_status build_tries(di_tokenizer *t, const char *where, dial_error *e
             DI_TRY(di_trie_put(a->normalized ? &t->normalised : &t->raw, p.s, p.n, i, &old, err));
         if (p.n == 0 || old >= 0)
             DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "give the added tokens different strings",
-                       "added token '%.*s' normalises to %s", (int)a->content.size,
-                       a->content.data, p.n == 0 ? "nothing" : "the same string as another");
+                       "added token '%.*s' normalises to %s", (int)a->content.size, a->content.data,
+                       p.n == 0 ? "nothing" : "the same string as another");
     }
 done:
     di_norm_work_deinit(&work);
@@ -133,8 +133,8 @@ dial_status di_tokenizer_finish(di_tokenizer *t, const char *where, dial_error *
     const di_pretokenizer *p = &t->pre;
 
     /* under byte fallback a letter without a token falls back to its own two bytes */
-    t->pre.raw_bytes = p->n > 0 && p->step[p->n - 1].kind == DI_PRE_BYTELEVEL &&
-                       !t->bpe.byte_fallback;
+    t->pre.raw_bytes =
+        p->n > 0 && p->step[p->n - 1].kind == DI_PRE_BYTELEVEL && !t->bpe.byte_fallback;
     t->bpe.raw_bytes = t->pre.raw_bytes;
     t->info.vocab = (int64_t)t->bpe.lex.n;
     t->info.pre = pattern_name(t);
@@ -155,7 +155,7 @@ di_str di_tokenizer_token(const di_tokenizer *t, int32_t id)
     return t->bpe.lex.token[id].data != NULL ? t->bpe.lex.token[id] : (di_str){"", 0};
 }
 
-/* --- Encoding ----------------------------------------------------------------------------------- */
+/* --- Encoding --------------------------------------------------------------------------------- */
 
 typedef struct scratch {
     const di_alloc *al;

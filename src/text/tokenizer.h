@@ -31,17 +31,17 @@ typedef struct di_str {
 
 /* A vocabulary as in GGUF metadata. Arrays are borrowed during the call alone. */
 typedef struct di_vocab {
-    const char *where;       /* name of the file, for errors */
-    const char *model;       /* "gpt2" (BPE) or "llama" (SPM) */
-    const char *pre;         /* pre-tokenizer name; BPE only; NULL: missing */
-    const di_str *tokens;    /* [n] */
-    const int32_t *types;    /* [n]; NULL: all normal */
-    const float *scores;     /* [n]; SPM only */
+    const char *where;    /* name of the file, for errors */
+    const char *model;    /* "gpt2" (BPE) or "llama" (SPM) */
+    const char *pre;      /* pre-tokenizer name; BPE only; NULL: missing */
+    const di_str *tokens; /* [n] */
+    const int32_t *types; /* [n]; NULL: all normal */
+    const float *scores;  /* [n]; SPM only */
     size_t n;
-    const di_str *merges;    /* [n_merges], "a b"; BPE only */
+    const di_str *merges; /* [n_merges], "a b"; BPE only */
     size_t n_merges;
-    int32_t bos, eos, unk, pad;               /* -1: none */
-    int add_bos, add_eos, add_space_prefix;   /* -1: key absent, default of interfaces.md 3.6 */
+    int32_t bos, eos, unk, pad;             /* -1: none */
+    int add_bos, add_eos, add_space_prefix; /* -1: key absent, default of interfaces.md 3.6 */
 } di_vocab;
 
 /* What a tokenizer is, for `info` and for the text policy. */
@@ -58,8 +58,8 @@ dial_status di_tokenizer_open_hf(const di_alloc *al, const char *dir, di_tokeniz
                                  dial_error *err);
 
 /* tokenizer.json alone, from memory; `where` names it in errors. Also the fuzz target. */
-dial_status di_tokenizer_parse_hf(const di_alloc *al, const char *json, size_t n,
-                                  const char *where, di_tokenizer **out, dial_error *err);
+dial_status di_tokenizer_parse_hf(const di_alloc *al, const char *json, size_t n, const char *where,
+                                  di_tokenizer **out, dial_error *err);
 
 dial_status di_tokenizer_from_vocab(const di_alloc *al, const di_vocab *v, di_tokenizer **out,
                                     dial_error *err);

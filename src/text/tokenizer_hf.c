@@ -16,11 +16,12 @@ enum { MOST_TOKENS = 1 << 24 };
     DI_FAIL_AT((err), DIAL_ERR_INPUT, DI_FMT("%s: %s", (where), (path)),                           \
                "use a tokenizer of the kinds in interfaces.md 3.3", __VA_ARGS__)
 
-/* --- Vocabulary --------------------------------------------------------------------------------- */
+/* --- Vocabulary ------------------------------------------------------------------------------- */
 
 /*
  * An added token whose string the model knows has the model's id; the others are numbered from the
- * count of the model's entries on, whatever the file says, so a file that says otherwise is refused.
+ * count of the model's entries on, whatever the file says, so a file that says otherwise is
+ * refused.
  */
 static dial_status check_added(const json_t *list, const char *where, dial_error *err)
 {
@@ -76,8 +77,8 @@ static dial_status measure(const json_t *vocab, const json_t *added, const char 
     }
     /* a few skipped ids are normal; a lone huge one is a broken file that would eat the memory */
     if (*n > 4 * count + 65536)
-        REFUSE(where, "model.vocab", err, "the highest id is %zu, but there are %zu tokens",
-               *n - 1, count);
+        REFUSE(where, "model.vocab", err, "the highest id is %zu, but there are %zu tokens", *n - 1,
+               count);
 done:
     return st;
 }
@@ -106,8 +107,8 @@ static size_t find_added(const di_tokenizer *t, const char *s, size_t n)
 {
     size_t i = 0;
 
-    while (i < t->n_added && (t->added[i].content.size != n ||
-                              memcmp(t->added[i].content.data, s, n) != 0))
+    while (i < t->n_added &&
+           (t->added[i].content.size != n || memcmp(t->added[i].content.data, s, n) != 0))
         i++;
     return i;
 }
@@ -161,7 +162,7 @@ done:
     return st;
 }
 
-/* --- Model -------------------------------------------------------------------------------------- */
+/* --- Model ------------------------------------------------------------------------------------ */
 
 /* The two parts of a merge: "a b" with one space, or ["a", "b"]. 0: neither. */
 static int merge_parts(const json_t *m, di_str part[2])
@@ -306,8 +307,8 @@ static dial_status read_unk(di_tokenizer *t, const json_t *model, const char *wh
 
     if (v == NULL || json_is_null(v)) goto done;
     if (!json_is_string(v)) REFUSE(where, "model.unk_token", err, "expected a string or null");
-    t->info.unk = t->bpe.unk = di_lexicon_find(&t->bpe.lex, json_string_value(v),
-                                               json_string_length(v));
+    t->info.unk = t->bpe.unk =
+        di_lexicon_find(&t->bpe.lex, json_string_value(v), json_string_length(v));
     if (t->bpe.unk < 0 && !covers_all_bytes(t))
         REFUSE(where, "model.unk_token", err, "'%.60s' is not in the vocabulary",
                json_string_value(v));
@@ -354,15 +355,15 @@ done:
     return st;
 }
 
-dial_status di_tokenizer_parse_hf(const di_alloc *al, const char *json, size_t n,
-                                  const char *where, di_tokenizer **out, dial_error *err)
+dial_status di_tokenizer_parse_hf(const di_alloc *al, const char *json, size_t n, const char *where,
+                                  di_tokenizer **out, dial_error *err)
 {
     int has_template;
 
     return parse(al, json, n, where, &has_template, out, err);
 }
 
-/* --- tokenizer_config.json and special_tokens_map.json ----------------------------------------- */
+/* --- tokenizer_config.json and special_tokens_map.json ---------------------------------------- */
 
 /* The string of a special token: "x" or {"content": "x"}; NULL: none. */
 static const json_t *special_string(const json_t *file, const char *key)

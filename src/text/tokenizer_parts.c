@@ -114,10 +114,10 @@ done:
     return st;
 }
 
-/* --- Normalizers -------------------------------------------------------------------------------- */
+/* --- Normalizers ------------------------------------------------------------------------------ */
 
-static dial_status new_norm(di_tokenizer *t, const place *at, di_norm_kind kind,
-                            di_norm_step **out, dial_error *err)
+static dial_status new_norm(di_tokenizer *t, const place *at, di_norm_kind kind, di_norm_step **out,
+                            dial_error *err)
 {
     dial_status st = DIAL_OK;
 
@@ -138,8 +138,8 @@ static dial_status read_replace(di_tokenizer *t, const place *at, dial_error *er
     DI_TRY(get_pattern(t->al, at, &step->pattern, &step->pattern_n, &is_regex, &scan, &step->regex,
                        err));
     if (is_regex && step->regex == NULL) /* a scanner would do, but searching is one path here */
-        DI_TRY(di_regex_compile(t->al, step->pattern, step->pattern_n, at->path, &step->regex,
-                                err));
+        DI_TRY(
+            di_regex_compile(t->al, step->pattern, step->pattern_n, at->path, &step->regex, err));
     DI_TRY(get_text(t->al, at, json_object_get(at->v, "content"), "content", 0, &step->content,
                     &step->content_n, err));
 done:
@@ -151,8 +151,10 @@ static dial_status read_norm(di_tokenizer *t, const place *at, void *ctx, dial_e
     static const struct {
         const char *name;
         di_norm_kind kind;
-    } plain[] = {{"NFC", DI_NORM_NFC},   {"NFD", DI_NORM_NFD},
-                 {"NFKC", DI_NORM_NFKC}, {"NFKD", DI_NORM_NFKD},
+    } plain[] = {{"NFC", DI_NORM_NFC},
+                 {"NFD", DI_NORM_NFD},
+                 {"NFKC", DI_NORM_NFKC},
+                 {"NFKD", DI_NORM_NFKD},
                  {"Lowercase", DI_NORM_LOWERCASE}};
     dial_status st = DIAL_OK;
     di_norm_step *step;
@@ -188,7 +190,7 @@ dial_status di_tokenizer_read_normalizer(di_tokenizer *t, const json_t *v, const
     return v == NULL ? DIAL_OK : each(t, &at, "normalizers", 0, read_norm, NULL, err);
 }
 
-/* --- Pre-tokenizers ----------------------------------------------------------------------------- */
+/* --- Pre-tokenizers --------------------------------------------------------------------------- */
 
 static dial_status read_split(di_tokenizer *t, const place *at, di_pre_step *step, dial_error *err)
 {
@@ -277,7 +279,7 @@ dial_status di_tokenizer_read_pre(di_tokenizer *t, const json_t *v, const char *
     return v == NULL ? DIAL_OK : each(t, &at, "pretokenizers", 0, read_pre, NULL, err);
 }
 
-/* --- Post-processors ---------------------------------------------------------------------------- */
+/* --- Post-processors -------------------------------------------------------------------------- */
 
 /* The one id behind the name of a special token of the template. */
 static dial_status template_id(const place *at, const json_t *item, size_t vocab, int32_t *out,
@@ -285,9 +287,8 @@ static dial_status template_id(const place *at, const json_t *item, size_t vocab
 {
     dial_status st = DIAL_OK;
     const char *name = json_string_value(json_object_get(item, "id"));
-    const json_t *row = name != NULL
-                            ? json_object_get(json_object_get(at->v, "special_tokens"), name)
-                            : NULL;
+    const json_t *row =
+        name != NULL ? json_object_get(json_object_get(at->v, "special_tokens"), name) : NULL;
     const json_t *ids = json_object_get(row, "ids");
     json_int_t id;
 
@@ -324,8 +325,10 @@ static dial_status read_template(di_tokenizer *t, const place *at, dial_error *e
             DI_TRY(template_id(at, special, t->bpe.lex.n, &t->info.eos, err));
             t->info.adds_eos = 1;
         } else {
-            REFUSE(at, err, "single[%zu]: expected at most one special token, the text, at most "
-                            "one special token", i);
+            REFUSE(at, err,
+                   "single[%zu]: expected at most one special token, the text, at most "
+                   "one special token",
+                   i);
         }
     }
     if (texts != 1) REFUSE(at, err, "single: holds no text");

@@ -32,8 +32,8 @@ static dial_status read_tokens(di_tokenizer *t, const di_vocab *v, dial_error *e
     t->added = di_new_array(t->al, n_added, sizeof *t->added);
     if (t->added == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu tokens", n_added);
     for (size_t i = 0; i < v->n; i++) {
-        const int32_t old = di_lexicon_put(&t->bpe.lex, (int32_t)i, v->tokens[i].data,
-                                           v->tokens[i].size, 1);
+        const int32_t old =
+            di_lexicon_put(&t->bpe.lex, (int32_t)i, v->tokens[i].data, v->tokens[i].size, 1);
 
         if (old >= 0)
             DI_FAIL_AT(err, DIAL_ERR_INPUT, v->where, "convert the model again",
@@ -76,7 +76,7 @@ done:
     return st;
 }
 
-/* --- BPE ---------------------------------------------------------------------------------------- */
+/* --- BPE -------------------------------------------------------------------------------------- */
 
 static dial_status read_merge(di_tokenizer *t, const di_vocab *v, size_t i, di_rewriter *joint,
                               dial_error *err)
@@ -96,7 +96,9 @@ static dial_status read_merge(di_tokenizer *t, const di_vocab *v, size_t i, di_r
         if (joint->failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for merges");
         DI_FAIL_AT(err, DIAL_ERR_INPUT, v->where, "convert the model again",
                    "tokenizer.ggml.merges[%zu] '%.*s': %s is no token", i, (int)m.size, m.data,
-                   left < 0 ? "its left part" : right < 0 ? "its right part" : "the joint string");
+                   left < 0    ? "its left part"
+                   : right < 0 ? "its right part"
+                               : "the joint string");
     }
 done:
     return st;
@@ -162,7 +164,7 @@ done:
     return st;
 }
 
-/* --- SPM ---------------------------------------------------------------------------------------- */
+/* --- SPM -------------------------------------------------------------------------------------- */
 
 static dial_status read_spm(di_tokenizer *t, const di_vocab *v, dial_error *err)
 {

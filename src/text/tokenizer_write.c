@@ -56,7 +56,7 @@ static void put_pattern(di_buf *out, int is_regex, const char *s, size_t n)
     put(out, "}");
 }
 
-/* --- The parts around the model ----------------------------------------------------------------- */
+/* --- The parts around the model --------------------------------------------------------------- */
 
 static void put_added(di_buf *out, const di_tokenizer *t)
 {
@@ -215,7 +215,7 @@ static void put_decoder(di_buf *out, const di_tokenizer *t)
                  "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}]},");
 }
 
-/* --- The model ---------------------------------------------------------------------------------- */
+/* --- The model -------------------------------------------------------------------------------- */
 
 static int by_rank(const void *a, const void *b)
 {

@@ -15,20 +15,20 @@
 
 /* General category, as far as a pattern of interfaces.md 3.3 can ask for it. */
 typedef enum di_category {
-    DI_CAT_OTHER,   /* C: control, format, private use, unassigned */
+    DI_CAT_OTHER, /* C: control, format, private use, unassigned */
     DI_CAT_LU,
     DI_CAT_LL,
     DI_CAT_LT,
     DI_CAT_LM,
     DI_CAT_LO,
-    DI_CAT_MARK,    /* M */
-    DI_CAT_DIGIT,   /* Nd */
+    DI_CAT_MARK,      /* M */
+    DI_CAT_DIGIT,     /* Nd */
     DI_CAT_LETTERNUM, /* Nl */
-    DI_CAT_NUMBER,  /* No */
+    DI_CAT_NUMBER,    /* No */
     DI_CAT_CONNECTOR, /* Pc */
-    DI_CAT_PUNCT,   /* the other P */
-    DI_CAT_SYMBOL,  /* S */
-    DI_CAT_SEPARATOR /* Z */
+    DI_CAT_PUNCT,     /* the other P */
+    DI_CAT_SYMBOL,    /* S */
+    DI_CAT_SEPARATOR  /* Z */
 } di_category;
 
 /* What the scanners tell apart; the four do not overlap. */
@@ -92,7 +92,10 @@ static inline int di_class_of(uint32_t c)
 }
 
 /* White_Space: \s of both regular expression engines and Rust's is_whitespace. */
-static inline int di_is_space(uint32_t c) { return di_class_of(c) == DI_CLASS_SPACE; }
+static inline int di_is_space(uint32_t c)
+{
+    return di_class_of(c) == DI_CLASS_SPACE;
+}
 
 /* Rust's char::is_numeric, which `Digits` asks. */
 int di_is_numeric(uint32_t c);

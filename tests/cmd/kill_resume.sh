@@ -40,6 +40,7 @@ compare() { # run
     diff want.metrics got.metrics >metrics.diff && diff want.files got.files >files.diff &&
         [ -z "$stray" ] && return 0
     echo "kill_resume: differs from the uninterrupted run"
+    : >>files.diff
     cut -c1-300 metrics.diff | head -20
     head -20 files.diff
     [ -z "$stray" ] || echo "stray files: $stray"

@@ -34,11 +34,11 @@ plant src/base/log.c 'void f(void) { g = malloc(3); }' 'heap'
 plant src/base/log.c 'void f(void) { printf("x"); }' 'does not print'
 plant src/base/log.c 'void f(void) { fputs("x", stderr); }' 'does not print'
 plant src/base/log.c 'void f(void) { exit(1); }' 'exit'
-plant src/base/log.c "$(seq 1 900 | sed 's/.*/int x&;/')" 'over 800 lines'
+plant src/base/log.c "$(seq 1 1001 | sed 's/.*/int x&;/')" 'over 1000 lines'
 plant src/base/log.c "void f(void)
 {
-$(seq 1 90)
-}" 'over 80'
+$(seq 1 130)
+}" 'over 120'
 plant src/base/log.c 'int x; ' 'blank'
 plant src/base/log.c 'int	x;' 'tab'
 plant cmake/modules.cmake 'add_compile_options(-march=native)' 'no flag'

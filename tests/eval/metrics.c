@@ -189,6 +189,7 @@ static void length_correlation(void **state)
     o = evaluate(&t, &opt);
     equals(o, "length.baseline_longer", 0.3);
     assert_string_equal(json_string_value(at(o, "length.unit")), "words");
+    equals(o, "length.balanced_accuracy", (1 + 0.5) / 2); /* equal lengths (row 0) in neither */
     json_decref(o);
 }
 
@@ -204,6 +205,25 @@ static void calibration(void **state)
     pairs(&t);
     o = evaluate(&t, &opt);
     equals(o, "calibration.ece", (fabs(1 - 2 * s1) + (1 - s2) + (1 - s3)) / 5);
+    json_decref(o);
+}
+
+/* 0.73 right and 0.68 wrong lie in bins of their own, which 15 bins on [0, 1] would not part. */
+static void calibration_bins(void **state)
+{
+    static const text list[] = {{"a", "p", 1, 1, 1, 1},
+                                {"b", "p", 0, 1, 1, 1},
+                                {"c", "p", 0, 1, 1, 1},
+                                {"d", "p", 0.75F, 1, 1, 1}};
+    static const int rows[][2] = {{0, 1}, {2, 3}};
+    di_eval_options opt = di_eval_options_default();
+    toy t;
+    json_t *o;
+    (void)state;
+    toy_texts(&t, list, 4);
+    for (int i = 0; i < 2; i++) toy_row(&t, DI_ROW_PAIR, 2, rows[i]);
+    o = evaluate(&t, &opt);
+    equals(o, "calibration.ece", (1 - 1 / (1 + exp(-1)) + 1 / (1 + exp(-0.75))) / 2);
     json_decref(o);
 }
 
@@ -341,6 +361,10 @@ static void scored_fields(void **state)
     assert_true(json_number_value(at(o, "pearson.pooled")) < 0);
     assert_true(json_is_array(at(o, "pearson.ci95")));
     json_decref(o);
+    t.seq[5].prompt_hash = t.seq[6].prompt_hash; /* 3, 2 and 2 rows: two are too few */
+    o = evaluate(&t, &opt);
+    equals(o, "spearman.prompts", 1);
+    json_decref(o);
     for (int i = 0; i < 7; i++) t.reward[i] = 1; /* constant: not defined, so null */
     o = evaluate(&t, &opt);
     assert_true(json_is_null(at(o, "spearman.pooled")) && json_is_null(at(o, "spearman.ci95")));
@@ -444,6 +468,7 @@ int main(void)
         cmocka_unit_test(pair_fields),
         cmocka_unit_test(length_correlation),
         cmocka_unit_test(calibration),
+        cmocka_unit_test(calibration_bins),
         cmocka_unit_test(cluster_choices),
         cmocka_unit_test(one_cluster_has_no_interval),
         cmocka_unit_test(same_seed_same_bits),

@@ -370,8 +370,8 @@ static void bf16_keeps_directions(void **state)
             double least = 1, grads;
             const float *e;
 
-            if (di_device_open(di_alloc_default(), NULL, BACKENDS[k], "bf16", THREADS, &dev,
-                               &err) != DIAL_OK) {
+            if (di_device_open(di_alloc_default(), NULL, BACKENDS[k], "bf16",
+                               threads_of(BACKENDS[k]), &dev, &err) != DIAL_OK) {
                 print_message("%s: no bf16 here (%s), skipped\n", BACKENDS[k], err.message);
                 break;
             }

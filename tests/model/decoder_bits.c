@@ -128,7 +128,8 @@ static int has_dtype(const char *backend, const char *dtype)
     dial_error err = {0};
     di_device dev;
 
-    if (di_device_open(di_alloc_default(), NULL, backend, dtype, THREADS, &dev, &err) != DIAL_OK) {
+    if (di_device_open(di_alloc_default(), NULL, backend, dtype, threads_of(backend), &dev, &err) !=
+        DIAL_OK) {
         print_message("%s: %s is not supported here (%s), skipped\n", backend, dtype, err.message);
         return 0;
     }

@@ -120,7 +120,8 @@ static dial_status forward_once(void *arg, dial_error *err)
     int opened = 0;
     dial_status st;
 
-    if ((st = di_device_open(&heap_alloc, NULL, a->backend, "f32", THREADS, &dev, err)) != DIAL_OK)
+    if ((st = di_device_open(&heap_alloc, NULL, a->backend, "f32", threads_of(a->backend), &dev,
+                             err)) != DIAL_OK)
         goto done;
     opened = 1;
     if ((st = di_params_init(&params, &heap_alloc, di_source_config(a->source), &lora, err)) !=
@@ -241,7 +242,7 @@ static void the_plan_follows_the_options(void **state)
 {
     model all, top;
     di_workspace_options room = {.max_rows = 1024, .max_texts = 8, .max_length = 500, .train = 1};
-    size_t full, checkpointed, few, forward;
+    size_t full, checkpointed, few, forward, layer;
     (void)state;
 
     open_model(&all, MODELS "llama", MODELS "llama/adapter", "ref", "f32", (di_decoder_options){0});
@@ -255,7 +256,9 @@ static void the_plan_follows_the_options(void **state)
     forward = di_workspace_bytes(all.decoder, &room);
     /* per row and layer: x, mid, two rstd, q|k|v, o, lse, gate|up, seven u */
     assert_in_range(full - few, 1024 * 4 * (32 + 32 + 2 + 64 + 32 + 4 + 88), SIZE_MAX);
-    assert_int_equal(full - checkpointed, 2 * 1024 * 4 * (32 + 2 + 64 + 32 + 4 + 88 + 7 * 4));
+    /* the same of two layers, but x; the address sanitizer adds less than 128 bytes a buffer */
+    layer = 1024 * 4 * (32 + 2 + 64 + 32 + 4 + 88 + 7 * 4);
+    assert_in_range(full - checkpointed, 2 * layer, 2 * (layer + 14 * 128));
     assert_in_range(forward, 0, checkpointed);
     assert_in_range(di_decoder_weight_bytes(top.decoder), 1, di_decoder_weight_bytes(all.decoder));
     close_model(&all);

@@ -75,8 +75,8 @@ static void check_model(const char *file, const char *fixture, const char *key, 
         const float *want;
         double worst = 0, least = 1;
 
-        if (bf16 && di_device_open(di_alloc_default(), NULL, "cpu", "bf16", THREADS, &m.dev,
-                                   &err) != DIAL_OK) {
+        if (bf16 && di_device_open(di_alloc_default(), NULL, "cpu", "bf16", threads_of("cpu"),
+                                   &m.dev, &err) != DIAL_OK) {
             print_message("%s: no bf16 here (%s), skipped\n", fixture, err.message);
             continue;
         }

@@ -72,8 +72,9 @@ static void check_model(const char *file, const char *ids, const int32_t *known,
     di_buf_init(&out, di_alloc_default());
     assert_ok(di_tokenizer_write_hf(t, &out, &err), err);
     start = seconds();
-    assert_ok(di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again, &err),
-              err);
+    assert_ok(
+        di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again, &err),
+        err);
     print_message(", from tokenizer.json in %.2f s\n", seconds() - start);
     check(again, ids, "written");
     assert_int_equal(di_tokenizer_get_info(again)->adds_bos, di_tokenizer_get_info(t)->adds_bos);
@@ -87,8 +88,8 @@ static void check_model(const char *file, const char *ids, const int32_t *known,
 /* The vectors of interfaces.md 3.6 and 8. */
 static void smollm2(void **state)
 {
-    static const int32_t known[] = {104, 256, 34, 32, 34, 36, 284, 216, 35, 30, 33, 36, 1116, 11181,
-                                    39};
+    static const int32_t known[] = {104, 256, 34, 32, 34,   36,    284, 216,
+                                    35,  30,  33, 36, 1116, 11181, 39};
     (void)state;
     check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2.ids", known,
                 sizeof known / sizeof *known, "x  2024 and 3.14\n\n\n  7");

@@ -18,11 +18,13 @@ static const attention_case cases[] = {
     {&three_level, 2, 2, 128, 24,  0, "window that ends inside an ancestor"},
     {&long_text,   2, 1, 256,  0, 50, "Gemma 2: soft cap, large heads"},
     {&long_text,   3, 3,  10, 64,  5, "window of a block, strong cap"},
+    {&longer,      2, 1,  16, 130, 0, "many key blocks, a window over two of them"},
     {&pairs,       2, 1,  20,  1,  0, "a window of one: o = v"},
     {&no_text,     2, 1,  64,  0,  0, "no rows: nothing written"},
 };
-static const forest bench_batch = {12, {{-1, 150}, {0, 100}, {0, 120}, {-1, 150}, {3, 100}, {3, 120},
-                                        {-1, 150}, {6, 100}, {6, 120}, {-1, 150}, {9, 100}, {9, 120}}};
+static const forest bench_batch = {12, {{-1, 150}, {0, 100}, {0, 120}, {-1, 150}, {3, 100},
+                                        {3, 120}, {-1, 150}, {6, 100}, {6, 120}, {-1, 150},
+                                        {9, 100}, {9, 120}}};
 static const forest bench_long = {1, {{-1, 2048}}};
 static const attention_case perf_cases[] = {
     {&bench_batch, 9, 3,  64, 0,  0, "SmolLM2-135M, four pairs"},

@@ -12,15 +12,15 @@ typedef struct critic_case {
 
 /* clang-format off */
 static const critic_case cases[] = {
-    { 1, 3, {  2,   2,   2, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "one row, least widths"},
+    { 1, 3, {  2,   2,   2, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "least widths"},
     { 5, 3, { 37,  19,  11, 1},       DI_CRITIC_GELU,   DI_GP_ONE_SIDED,    "all odd"},
-    {24, 3, {200, 256, 128, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "the paper's hidden widths"},
+    {24, 3, {200, 256, 128, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "the paper's"},
     {13, 3, { 96,  32,  16, 1},       DI_CRITIC_LINEAR, DI_GP_TWO_SIDED,    "as released"},
     { 6, 3, { 64,  33,   7, 1},       DI_CRITIC_TANH,   DI_GP_ZERO_CENTRED, "tanh"},
-    { 7, 2, { 50,  24,   1},          DI_CRITIC_RELU,   DI_GP_TWO_SIDED,    "one hidden layer, g'' = 0"},
+    { 7, 2, { 50,  24,   1},          DI_CRITIC_RELU,   DI_GP_TWO_SIDED,    "one hidden layer"},
     { 4, 1, { 70,   1},               DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "no hidden layer"},
-    {67, 5, { 20,  16,  9, 16, 8, 1}, DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "deeper than the paper's"},
-    { 0, 3, { 64,  32,  16, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "no rows: nothing added"},
+    {67, 5, { 20,  16,  9, 16, 8, 1}, DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "deeper, more rows"},
+    { 0, 3, { 64,  32,  16, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "no rows"},
 };
 static const critic_case perf_cases[] = {
     {48, 3, { 576, 256, 128, 1},      DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "SmolLM2-135M"},
@@ -186,7 +186,10 @@ static void run_backward(di_device *dev, problem *p)
     dev->ops->critic_backward(dev, &d, &p->arg[X].m, p->arg[p->n_args - 1].m.data, &grad, p->extra);
 }
 
-/* Bound of each gradient, times `factor`, plus what adding it to the old value costs. */
+/*
+ * Bound of each gradient, times `factor`, and of adding it: the old value may be the first term of
+ * the sum over rows, two products each.
+ */
 static void set_limits(problem *p, const sums *s, double factor)
 {
     int at = after_weights(p);
@@ -197,8 +200,8 @@ static void set_limits(problem *p, const sums *s, double factor)
 
         for (int64_t i = 0; i < a->m.rows * a->m.cols; i++)
             a->limit[i] =
-                factor * t[i].e +
-                4 * E * (factor * fabs(t[i].v) + fabs(el(&a->m, i / a->m.cols, i % a->m.cols)));
+                factor * t[i].e + 4 * E * factor * fabs(t[i].v) +
+                (sum_error(2 * p->n) + 4 * E) * fabs(el(&a->m, i / a->m.cols, i % a->m.cols));
     }
 }
 

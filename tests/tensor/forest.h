@@ -146,6 +146,7 @@ static const forest no_text     = {0};
 static const forest one_token   = {1, {{-1, 1}}};
 static const forest singles     = {5, {{-1, 1}, {-1, 2}, {-1, 17}, {-1, 64}, {-1, 65}}};
 static const forest long_text   = {2, {{-1, 3}, {-1, 150}}};
+static const forest longer      = {3, {{-1, 270}, {0, 5}, {0, 70}}};
 static const forest pairs       = {9, {{-1, 5}, {0, 3}, {0, 1},  {-1, 40}, {3, 30}, {3, 9},
                                        {-1, 7}, {-1, 33}, {7, 1}}};
 static const forest three_level = {12, {{-1, 9}, {0, 20}, {1, 3}, {1, 1}, {0, 2}, {4, 40}, {4, 5},

@@ -130,7 +130,10 @@ static double weight_at(const problem *p, int64_t o, int64_t i)
     return el(&p->arg[PARTS + part].m, c->map ? mapped_row(o, c->out[part]) : o, i);
 }
 
-/* Operands are exact, or rounded alike; what differs is the order of a sum of `from` products. */
+/*
+ * Operands are exact, or rounded alike; what differs is the order of a sum of `from` products, to
+ * which the bias and the value before may come at any point.
+ */
 static void limit(problem *p, const problem *answer, int backward)
 {
     const linear_case *c = p->c;
@@ -144,8 +147,8 @@ static void limit(problem *p, const problem *answer, int backward)
                 size += fabs(el(x, n, i) * (backward ? weight_at(p, i, j) : weight_at(p, j, i)));
             if (c->bias && !backward) extra += fabs(el(&p->arg[BIAS].m, 0, j));
             if (c->add) extra += fabs(el(&p->arg[Y].m, n, j));
-            p->arg[Y].limit[n * y->cols + j] = sum_error(x->cols) * size + 2 * E * (size + extra) +
-                                               unit(y->dtype) * fabs(el(y, n, j));
+            p->arg[Y].limit[n * y->cols + j] =
+                (sum_error(x->cols) + 2 * E) * (size + extra) + unit(y->dtype) * fabs(el(y, n, j));
         }
     }
 }

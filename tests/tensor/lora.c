@@ -95,7 +95,8 @@ static void limit_forward(problem *p, const problem *answer)
                 sum += (double)scale * size[r] * fabs(el(&p->arg[B].m, o, r));
             p->arg[Y].limit[n * c->out + o] =
                 (sum_error(c->in) + sum_error(c->r) + 3 * operand(p) + 4 * E) * sum +
-                4 * E * fabs(el(&p->arg[Y].m, n, o)) + unit(y->dtype) * fabs(el(y, n, o));
+                (sum_error(c->r) + 4 * E) * fabs(el(&p->arg[Y].m, n, o)) +
+                unit(y->dtype) * fabs(el(y, n, o));
         }
     }
     di_free(di_alloc_default(), size);
@@ -127,13 +128,18 @@ static void run_backward(di_device *dev, problem *p)
     dev->ops->lora_backward(dev, &a);
 }
 
-/* limit[k] = (error) * sum of magnitudes + what adding to the old value costs. */
-static void set_limit(problem *p, const problem *answer, int at, int64_t i, int64_t j, double size)
+/*
+ * e times the sum of magnitudes `size` of n products; the value before may be the first term of the
+ * sum. One rounding in the end.
+ */
+static void set_limit(problem *p, const problem *answer, int at, int64_t i, int64_t j, int64_t n,
+                      double e, double size)
 {
     const di_mat *m = &answer->arg[at].m;
 
     p->arg[at].limit[i * m->cols + j] =
-        size + 4 * E * fabs(el(&p->arg[at].m, i, j)) + unit(m->dtype) * fabs(el(m, i, j));
+        e * size + (sum_error(n) + 4 * E) * (size + fabs(el(&p->arg[at].m, i, j))) +
+        unit(m->dtype) * fabs(el(m, i, j));
 }
 
 /*
@@ -160,13 +166,13 @@ static void limit_backward(problem *p, const problem *answer)
 
             for (int64_t n = 0; n < c->n; n++)
                 sum += fabs((double)scale * el(&p->arg[DY].m, n, o) * el(&p->arg[U].m, n, r));
-            set_limit(p, answer, DB, o, r, (sum_error(c->n) + w + 4 * E) * sum);
+            set_limit(p, answer, DB, o, r, c->n, w, sum);
         }
         for (int64_t i = 0; i < c->in; i++) {
             double sum = 0;
 
             for (int64_t n = 0; n < c->n; n++) sum += el(&du, n, r) * fabs(el(&p->arg[X].m, n, i));
-            set_limit(p, answer, DA, r, i, (eu + sum_error(c->n) + w + 4 * E) * sum);
+            set_limit(p, answer, DA, r, i, c->n, eu + w, sum);
         }
     }
     for (int64_t n = 0; n < c->n; n++)
@@ -174,7 +180,7 @@ static void limit_backward(problem *p, const problem *answer)
             double sum = 0;
 
             for (int64_t r = 0; r < c->r; r++) sum += el(&du, n, r) * fabs(el(&p->arg[A].m, r, i));
-            set_limit(p, answer, DX, n, i, (eu + sum_error(c->r) + 2 * w + 4 * E) * sum);
+            set_limit(p, answer, DX, n, i, c->r, eu + 2 * w, sum);
         }
     free_mat(&du);
 }

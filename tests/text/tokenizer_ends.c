@@ -105,9 +105,10 @@ static void spm_tokens_end_where_their_characters_end(void **state)
     di_tokenizer_close(t);
 }
 
-/* --- Rewritten text ----------------------------------------------------------------------------- */
+/* --- Rewritten text --------------------------------------------------------------------------- */
 
 /* One token a character: a, b, e, e-acute, the mark, and whatever else falls to <unk>. */
+/* clang-format off */
 #define LETTERS                                                                                    \
     "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\":1,\"b\":2,\"e\":3,"  \
     "\"\xc3\xa9\":4,\"_\":5},\"merges\":[]}}"
@@ -139,20 +140,22 @@ static const end_row end_rows[] = {
     {"a replacement ends where what it replaces ends",
      "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\"ee\"}",
      "bab", 3, {2, 3, 3}, {1, 3, 3}},
-    {"two steps in a row", "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
+    {"two steps in a row",
+     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
      "{\"type\":\"Prepend\",\"prepend\":\"_\"}]}",
      "e\xcc\x81"
      "a",
      3, {5, 4, 1}, {0, 3, 4}},
     {"a removed delimiter lies in no token",
-     "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},\"behavior\":\"Removed\","
-     "\"invert\":false}",
+     "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},"
+     "\"behavior\":\"Removed\",\"invert\":false}",
      "a b", 2, {1, 2}, {1, 3}},
     {"an added token takes the spaces beside it",
      "\"added_tokens\":[{\"id\":6,\"content\":\"<x>\",\"single_word\":false,\"lstrip\":true,"
      "\"rstrip\":true,\"normalized\":false,\"special\":true}]",
      "a <x>  b", 3, {1, 6, 2}, {1, 7, 8}},
 };
+/* clang-format on */
 
 static void ends_of_rewritten_text(void **state)
 {
@@ -180,7 +183,7 @@ static void ends_of_rewritten_text(void **state)
     di_token_list_deinit(&list);
 }
 
-/* --- Cost --------------------------------------------------------------------------------------- */
+/* --- Cost ------------------------------------------------------------------------------------- */
 
 static void *counting_resize(void *ctx, void *ptr, size_t old_size, size_t new_size)
 {
@@ -197,7 +200,7 @@ static void a_warm_call_allocates_nothing(void **state)
 {
     static const char *const names[] = {"smollm", "qwen2", "gemma", "llama2", "llama3"};
     const char text[] = "I'll e\xcc\x81 <|im_start|> 2024\n\n  \xed\x95\x9c\xea\xb5\xad "
-                        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+                        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     size_t taken = 0;
     const di_alloc counting = {counting_resize, &taken};
     di_token_list list = {.al = &counting};
@@ -225,7 +228,8 @@ static void a_warm_call_allocates_nothing(void **state)
 static void long_pieces_are_not_quadratic(void **state)
 {
     static const char *const names[] = {"gpt2", "qwen2", "llama2", "gemma"};
-    static const char *const fillers[] = {"a", "\xcc\x81\xcc\xa3", "ab", "\xe4\xb8\x80", "na\xcc\x81"};
+    static const char *const fillers[] = {"a", "\xcc\x81\xcc\xa3", "ab", "\xe4\xb8\x80",
+                                          "na\xcc\x81"};
     const size_t n = 1000000;
     char *text = malloc(n);
     di_token_list list = {.al = di_alloc_default()};

@@ -8,7 +8,9 @@
 
 #include "text/unicode.h"
 
-#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+/* clang-format off */
+#define MODEL                                                                                      \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
 #define PARTS(x) "{" x "," MODEL "}"
 #define IN_MODEL(x)                                                                                \
     "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]," x "}}"
@@ -98,7 +100,7 @@ static const error_row rows[] = {
     {PARTS("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no text",
      "post_processor"},
     {PARTS("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":"
-           "{\"id\":\"a\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"a\":{\"ids\":[7]}}}"),
+           "{\"id\":\"a\"}},{\"Sequence\":{}}],\"special_tokens\":{\"a\":{\"ids\":[7]}}}"),
      "id 7 is not in the vocabulary", "post_processor"},
     {PARTS("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{}},"
            "{\"Sequence\":{}}]}"), "single[1]", "post_processor"},
@@ -116,6 +118,7 @@ static const error_row rows[] = {
     {SPLIT("(a"), "missing closing parenthesis", "pre_tokenizer.pattern"},
     {SPLIT("[]a]"), "an empty class", "pre_tokenizer.pattern"},
 };
+/* clang-format on */
 
 static void refusals_name_their_place(void **state)
 {
@@ -153,9 +156,12 @@ static void cut_files(void **state)
     di_free(di_alloc_default(), json);
 }
 
-/* --- GGUF vocabularies -------------------------------------------------------------------------- */
+/* --- GGUF vocabularies ------------------------------------------------------------------------ */
 
-#define STR(s) {s, sizeof(s) - 1}
+#define STR(s)                                                                                     \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
 
 static const di_str abc[] = {STR("a"), STR("b"), STR("ab")};
 static const di_str twice[] = {STR("a"), STR("b"), STR("a")};
@@ -164,6 +170,7 @@ static const di_str good_merge[] = {STR("a b")}, no_space[] = {STR("ab")};
 static const di_str no_left[] = {STR("x b")}, no_joint[] = {STR("b a")};
 static const float scores[] = {0, -1, -2}, bad_scores[] = {0, -1.0f / 0.0f, 0};
 
+/* clang-format off */
 static const struct {
     di_vocab v;
     const char *message;
@@ -190,19 +197,28 @@ static const struct {
     {{.where = "f", .model = "llama", .tokens = abc, .n = 3, .scores = scores, .bos = -1,
       .eos = -7, .unk = -1, .pad = -1}, "eos_token_id is -7"},
 };
+/* clang-format on */
 
 static void vocabularies(void **state)
 {
-    di_vocab good = {.where = "f", .model = "gpt2", .pre = "gpt-2", .tokens = abc, .n = 3,
-                     .merges = good_merge, .n_merges = 1, .bos = -1, .eos = -1, .unk = -1,
+    di_vocab good = {.where = "f",
+                     .model = "gpt2",
+                     .pre = "gpt-2",
+                     .tokens = abc,
+                     .n = 3,
+                     .merges = good_merge,
+                     .n_merges = 1,
+                     .bos = -1,
+                     .eos = -1,
+                     .unk = -1,
                      .pad = -1};
     di_tokenizer *t = NULL;
     dial_error err = {0};
     (void)state;
 
     for (size_t i = 0; i < sizeof vocab_rows / sizeof *vocab_rows; i++) {
-        const dial_status st = di_tokenizer_from_vocab(di_alloc_default(), &vocab_rows[i].v, &t,
-                                                       &err);
+        const dial_status st =
+            di_tokenizer_from_vocab(di_alloc_default(), &vocab_rows[i].v, &t, &err);
 
         if (st != DIAL_ERR_INPUT || strstr(err.message, vocab_rows[i].message) == NULL)
             fail_msg("'%s': status %d, '%s'", vocab_rows[i].message, (int)st, err.message);
@@ -218,14 +234,24 @@ static void absent_keys(void **state)
     static const struct {
         const char *model, *pre;
         int add_bos, bos, adds;
-    } bos_rows[] = {{"gpt2", "gpt-2", -1, 0, 0}, {"gpt2", "llama-bpe", -1, 0, 1},
+    } bos_rows[] = {{"gpt2", "gpt-2", -1, 0, 0},    {"gpt2", "llama-bpe", -1, 0, 1},
                     {"gpt2", "llama-bpe", 0, 0, 0}, {"gpt2", "qwen2", 1, 0, 1},
-                    {"llama", NULL, -1, 0, 1}, {"llama", NULL, 0, 0, 0}, {"llama", NULL, -1, -1, 0}};
+                    {"llama", NULL, -1, 0, 1},      {"llama", NULL, 0, 0, 0},
+                    {"llama", NULL, -1, -1, 0}};
     (void)state;
     for (size_t i = 0; i < sizeof bos_rows / sizeof *bos_rows; i++) {
-        di_vocab v = {.where = "f", .model = bos_rows[i].model, .pre = bos_rows[i].pre,
-                      .tokens = abc, .n = 3, .scores = scores, .bos = bos_rows[i].bos, .eos = 1,
-                      .unk = -1, .pad = -1, .add_bos = bos_rows[i].add_bos, .add_eos = -1,
+        di_vocab v = {.where = "f",
+                      .model = bos_rows[i].model,
+                      .pre = bos_rows[i].pre,
+                      .tokens = abc,
+                      .n = 3,
+                      .scores = scores,
+                      .bos = bos_rows[i].bos,
+                      .eos = 1,
+                      .unk = -1,
+                      .pad = -1,
+                      .add_bos = bos_rows[i].add_bos,
+                      .add_eos = -1,
                       .add_space_prefix = -1};
         di_tokenizer *t = NULL;
         dial_error err = {0};
@@ -237,8 +263,9 @@ static void absent_keys(void **state)
     }
 }
 
-/* --- A folder ----------------------------------------------------------------------------------- */
+/* --- A folder --------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define TOKENS                                                                                     \
     "\"added_tokens\":[" ADDED("3", "<s>") "," ADDED("4", "</s>") "," ADDED("5", "<p>") "]"
 #define TEMPLATE                                                                                   \
@@ -251,14 +278,17 @@ static const struct {
     int adds_bos, adds_eos;
 } folder_rows[] = {
     {PARTS(TOKENS), NULL, NULL, -1, -1, -1, 0, 0},
-    {PARTS(TOKENS), "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"pad_token\":null}",
+    {PARTS(TOKENS),
+     "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"pad_token\":null}",
      "{\"pad_token\":\"<p>\",\"bos_token\":\"<p>\"}", 3, 4, 5, 0, 0},
     {PARTS(TOKENS), "{\"bos_token\":\"<s>\",\"add_bos_token\":true,\"add_eos_token\":true}",
      "{\"eos_token\":{\"content\":\"</s>\"}}", 3, 4, -1, 1, 1},
     {PARTS(TOKENS "," TEMPLATE), "{\"bos_token\":\"<p>\",\"add_bos_token\":false}", NULL, 3, -1, -1,
      1, 0},
-    {PARTS(TOKENS), "{\"bos_token\":\"unheard of\",\"add_bos_token\":true}", NULL, -1, -1, -1, 0, 0},
+    {PARTS(TOKENS), "{\"bos_token\":\"unheard of\",\"add_bos_token\":true}", NULL, -1, -1, -1, 0,
+     0},
 };
+/* clang-format on */
 
 static void put_file(const char *dir, const char *name, const char *text)
 {
@@ -299,7 +329,8 @@ static void files_beside_the_tokenizer(void **state)
 /* An id that the vocabulary skips has no string and is never produced. */
 static void skipped_ids(void **state)
 {
-    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":3},\"merges\":[]}}";
+    static const char json[] =
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":3},\"merges\":[]}}";
     di_tokenizer *t = NULL;
     dial_error err = {0};
     (void)state;
@@ -313,21 +344,21 @@ static void skipped_ids(void **state)
     di_tokenizer_close(t);
 }
 
-/* --- UTF-8 -------------------------------------------------------------------------------------- */
+/* --- UTF-8 ------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *text;
     size_t n, at;
 } utf8_rows[] = {
     {"abc", 3, 3},
-    {"ab\x80", 3, 2},                         /* a continuation alone */
-    {"0123456789\xc3", 11, 10},               /* cut */
+    {"ab\x80", 3, 2},           /* a continuation alone */
+    {"0123456789\xc3", 11, 10}, /* cut */
     {"\xc3(", 2, 0},
-    {"\xc0\x80", 2, 0},                       /* overlong */
+    {"\xc0\x80", 2, 0}, /* overlong */
     {"\xe0\x9f\xbf", 3, 0},
     {"\xf0\x8f\xbf\xbf", 4, 0},
-    {"x\xed\xa0\x80", 4, 1},                  /* surrogate */
-    {"\xf4\x90\x80\x80", 4, 0},               /* above U+10FFFF */
+    {"x\xed\xa0\x80", 4, 1},    /* surrogate */
+    {"\xf4\x90\x80\x80", 4, 0}, /* above U+10FFFF */
     {"\xf5\x80\x80\x80", 4, 0},
     {"a\xe4\xb8", 3, 1},
     {"\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf", 10, 10},
@@ -366,7 +397,7 @@ static void invalid_utf8_names_its_byte(void **state)
     di_tokenizer_close(t);
 }
 
-/* --- Memory that runs out ----------------------------------------------------------------------- */
+/* --- Memory that runs out --------------------------------------------------------------------- */
 
 static struct {
     size_t calls, fails_at;
@@ -402,16 +433,19 @@ static void json_free(void *p)
 }
 
 /* Touches each part: patterns, forms, rewriting, added tokens, long pieces. */
+/* clang-format off */
 static const char everything[] =
     "{\"added_tokens\":[" ADDED("3", "<x>") ",{\"id\":4,\"content\":\"Q\",\"single_word\":false,"
     "\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}],"
-    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Prepend\","
-    "\"prepend\":\"b\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"_\"}]},"
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"
+    "{\"type\":\"Prepend\",\"prepend\":\"b\"},"
+    "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"_\"}]},"
     "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
     "{\"Regex\":\"[0-9]+c\"},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"Metaspace\","
     "\"replacement\":\"_\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]},"
     "\"model\":{\"type\":\"BPE\",\"unk_token\":\"a\",\"ignore_merges\":true,"
     "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
+/* clang-format on */
 static const char every_text[] =
     "ab <x>Q e\xcc\x81\xcc\xa3 12c 3c ababababababababababababababababababababababababababababab";
 
@@ -437,8 +471,16 @@ static dial_status load_and_encode(size_t *n)
 
 static dial_status load_vocabulary(void)
 {
-    const di_vocab v = {.where = "f", .model = "llama", .tokens = abc, .n = 3, .scores = scores,
-                        .bos = -1, .eos = -1, .unk = 0, .pad = -1, .add_space_prefix = -1};
+    const di_vocab v = {.where = "f",
+                        .model = "llama",
+                        .tokens = abc,
+                        .n = 3,
+                        .scores = scores,
+                        .bos = -1,
+                        .eos = -1,
+                        .unk = 0,
+                        .pad = -1,
+                        .add_space_prefix = -1};
     di_tokenizer *t = NULL;
     const dial_status st = di_tokenizer_from_vocab(&failing, &v, &t, NULL);
 

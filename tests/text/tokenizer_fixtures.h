@@ -106,9 +106,8 @@ static inline size_t fixture_encode(const di_tokenizer *t, const char *text, siz
 }
 
 /* Every stride-th string; the number of strings with other ids than expected. */
-static inline size_t fixture_compare(const di_tokenizer *t, const fixture_strings *s,
-                                     size_t stride, const uint32_t *want, const char *what,
-                                     di_token_list *list)
+static inline size_t fixture_compare(const di_tokenizer *t, const fixture_strings *s, size_t stride,
+                                     const uint32_t *want, const char *what, di_token_list *list)
 {
     size_t bad = 0;
 
@@ -163,8 +162,9 @@ static inline size_t fixture_sweep(const di_tokenizer *t, int is_short, const ui
     size_t bad = 0;
 
     for (uint32_t k = 0; k < FIXTURE_SWEEP && bad < 5; k++) {
-        const uint32_t block = k < 256 ? k : k + 1 < FIXTURE_SWEEP ? 0xe0000 / 1024 + k - 256
-                                                                   : 0x110000 / 1024 - 1;
+        const uint32_t block = k < 256                 ? k
+                               : k + 1 < FIXTURE_SWEEP ? 0xe0000 / 1024 + k - 256
+                                                       : 0x110000 / 1024 - 1;
         size_t n = 0;
 
         for (uint32_t c = block * 1024; c < (block + 1) * 1024; c++)

@@ -62,12 +62,13 @@ static void from_written_json(void **state)
 
         di_buf_init(&out, di_alloc_default());
         assert_ok(di_tokenizer_write_hf(t, &out, &err), err);
-        assert_ok(di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again,
-                                        &err),
-                  err);
+        assert_ok(
+            di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again, &err),
+            err);
         check_family(again, families[i], "written");
         assert_int_equal(di_tokenizer_get_info(again)->vocab, di_tokenizer_get_info(t)->vocab);
-        assert_int_equal(di_tokenizer_get_info(again)->adds_bos, di_tokenizer_get_info(t)->adds_bos);
+        assert_int_equal(di_tokenizer_get_info(again)->adds_bos,
+                         di_tokenizer_get_info(t)->adds_bos);
         assert_int_equal(di_tokenizer_get_info(again)->bos, di_tokenizer_get_info(t)->bos);
         assert_string_equal(di_tokenizer_get_info(again)->pre, di_tokenizer_get_info(t)->pre);
         di_buf_deinit(&out);
@@ -76,7 +77,7 @@ static void from_written_json(void **state)
     }
 }
 
-/* --- The same vocabulary as GGUF metadata ------------------------------------------------------- */
+/* --- The same vocabulary as GGUF metadata ----------------------------------------------------- */
 
 typedef struct gguf_form {
     di_vocab v;
@@ -135,8 +136,15 @@ static void gguf_merges(gguf_form *g, const json_t *root)
 static di_tokenizer *from_gguf_form(const char *family, const char *model, const char *pre,
                                     int add_space_prefix)
 {
-    gguf_form g = {.v = {.where = family, .model = model, .pre = pre, .bos = -1, .eos = -1,
-                         .unk = -1, .pad = -1, .add_bos = -1, .add_eos = -1,
+    gguf_form g = {.v = {.where = family,
+                         .model = model,
+                         .pre = pre,
+                         .bos = -1,
+                         .eos = -1,
+                         .unk = -1,
+                         .pad = -1,
+                         .add_bos = -1,
+                         .add_eos = -1,
                          .add_space_prefix = add_space_prefix}};
     di_tokenizer *t = NULL;
     json_t *root = NULL;
@@ -179,8 +187,8 @@ static void from_gguf_vocabulary(void **state)
                 {"gemma", "llama", "default", 0}};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        di_tokenizer *t = from_gguf_form(rows[i].family, rows[i].model, rows[i].pre,
-                                         rows[i].add_space_prefix);
+        di_tokenizer *t =
+            from_gguf_form(rows[i].family, rows[i].model, rows[i].pre, rows[i].add_space_prefix);
 
         check_family(t, rows[i].family, "GGUF");
         if (strcmp(rows[i].model, "gpt2") == 0)
@@ -189,7 +197,7 @@ static void from_gguf_vocabulary(void **state)
     }
 }
 
-/* --- Components --------------------------------------------------------------------------------- */
+/* --- Components ------------------------------------------------------------------------------- */
 
 /* lay_over() of make_tokenizers.py: a base tokenizer.json with the row's parts in place. */
 static void lay_over_vocab(json_t *model, json_t *row)
@@ -247,8 +255,8 @@ static char *lay_over(json_t *row)
         json_object_update(model, json_object_get(row, "model"));
     lay_over_vocab(model, row);
     merges = json_object_get(model, "merges");
-    for (size_t i = 0; json_is_true(json_object_get(row, "old_merges")) &&
-                       i < json_array_size(merges); i++) {
+    for (size_t i = 0;
+         json_is_true(json_object_get(row, "old_merges")) && i < json_array_size(merges); i++) {
         const json_t *m = json_array_get(merges, i);
 
         json_array_set_new(merges, i,
