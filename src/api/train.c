@@ -85,7 +85,7 @@ static dial_status new_model(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_decoder_options o = {.n_layers = job->base.layers, .pooling = job->base.pooling,
-                            .train = job->set.method != DI_METHOD_BASE && job->lora.r > 0,
+                            .train = !job->set.head_only,
                             .first_trained = job->lora.first_layer};
 
     DI_TRY(di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora,

@@ -172,6 +172,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                   : is(o->schedule, "cosine") ? DI_COSINE
                                               : DI_CONSTANT;
     job->rule = (di_select_rule)rule;
+    s->head_only = s->method == DI_METHOD_BASE || o->lora_r == 0;
     DI_TRY(positive("batch-source", (double)s->batch_source, 0, err));
     DI_TRY(positive("batch-target", (double)s->batch_target, 0, err));
     DI_TRY(positive("lambda", o->lambda, 1, err));

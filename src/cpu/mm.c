@@ -256,6 +256,9 @@ DI_INLINE void pair_up(const uint16_t *x, const uint16_t *y, uint32_t *to)
     _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(lo, second, hi));
 }
 
+/* Short pieces of long rows: hardware does not foresee the next row. */
+enum { AHEAD = 8 };
+
 static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t k1, int64_t to_k)
 {
     int64_t size = p->dtype == DI_BF16 ? 2 : 4;
@@ -263,10 +266,15 @@ static void pack_down_pairs(const di_pack *p, int64_t k0, int64_t k1, int64_t to
 
     for (int64_t k = k0; k < k1; k++) {
         const char *x = K(source)(p, 2 * (k - k0)), *y = K(source)(p, 2 * (k - k0) + 1);
+        const char *x_soon = K(source)(p, 2 * (k - k0) + AHEAD);
+        const char *y_soon = K(source)(p, 2 * (k - k0) + AHEAD + 1);
 
         for (int64_t c = 0; c < p->cols; c += DI_PANEL) {
             uint32_t *to = (uint32_t *)p->to + c * to_k + k * DI_PANEL;
             int64_t cols = p->cols - c < DI_PANEL ? p->cols - c : DI_PANEL;
+
+            if (x_soon != NULL) __builtin_prefetch(x_soon + size * c);
+            if (y_soon != NULL) __builtin_prefetch(y_soon + size * c);
 
             if (p->dtype == DI_BF16 && cols == DI_PANEL && y != NULL) {
                 pair_up((const uint16_t *)x + c, (const uint16_t *)y + c, to);

@@ -155,12 +155,25 @@ static form form_of(const char *path)
     return NULL;
 }
 
+/* Takes out what only figures need: the result is for a terminal, the file has it all. */
+static void lighten(json_t *doc)
+{
+    static const char *const drop[] = {"curves", "held", "settings"};
+    json_t *m, *map, *p;
+    size_t i, k;
+
+    json_array_foreach (di_at(doc, "models"), i, m)
+        for (k = 0; k < sizeof drop / sizeof *drop; k++) json_object_del(m, drop[k]);
+    json_array_foreach (di_at(doc, "maps"), i, map)
+        json_array_foreach (di_at(map, "panels"), k, p) json_object_del(p, "points");
+}
+
 dial_status di_report_write(const di_alloc *al, const dial_env *env, const di_report_options *opt,
                             json_t **result, dial_error *err)
 {
     dial_status st = DIAL_OK;
     form write = opt->out != NULL ? form_of(opt->out) : NULL;
-    json_t *doc = NULL;
+    json_t *doc = NULL, *o = NULL;
     di_buf b;
 
     di_buf_init(&b, al);
@@ -173,11 +186,15 @@ dial_status di_report_write(const di_alloc *al, const dial_env *env, const di_re
         DI_TRY(di_buf_status(&b, err));
         DI_TRY(di_write_file(al, opt->out, b.data, b.size, err));
     }
-    *result = json_pack("{s:s,s:s?,s:I}", "schema", "dial.report/1", "out", opt->out, "runs",
-                        (json_int_t)json_array_size(di_at(doc, "models")));
-    if (*result == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
-    json_object_update_missing(*result, doc);
+    o = json_pack("{s:s,s:s?,s:I}", "schema", "dial.report/1", "out", opt->out, "runs",
+                  (json_int_t)json_array_size(di_at(doc, "models")));
+    lighten(doc);
+    if (o == NULL || json_object_update_missing(o, doc) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
+    *result = o;
+    o = NULL;
 done:
+    json_decref(o);
     json_decref(doc);
     di_buf_deinit(&b);
     return st;

@@ -44,7 +44,8 @@ di_report_options di_report_options_default(void);
 
 /*
  * Reads the runs and writes options->out. *result: {"schema":"dial.report/1","out":str|null,
- * "runs":int} with the document's other keys beside them, so that a caller can print its table.
+ * "runs":int} and the document's other keys, so that a caller can print its table; without what
+ * only figures need (curves, held, settings, points), which a .json file has.
  * ERR_USAGE: no run folder, unknown extension. ERR_INPUT: a file of a run that cannot be read.
  */
 dial_status di_report_write(const di_alloc *al, const dial_env *env, const di_report_options *opt,

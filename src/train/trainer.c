@@ -37,7 +37,7 @@ static di_workspace_options workspace_of(const di_train_settings *set, int64_t l
                                          int64_t texts)
 {
     return (di_workspace_options){.max_rows = texts * longest, .max_texts = texts,
-                                  .max_length = longest, .train = 1,
+                                  .max_length = longest, .train = !set->head_only,
                                   .grad_checkpoint = set->grad_checkpoint};
 }
 
@@ -211,7 +211,7 @@ static dial_status backward_side(di_trainer *t, int k, dial_error *err)
     size_t c = (size_t)t->width;
     int w = t->keep ? k : 0;
 
-    if (t->params->lora.r == 0) return DIAL_OK;
+    if (t->set.head_only) return DIAL_OK;
     for (int64_t at = 0, n; at < t->side[k].n_texts; at += n) {
         n = part_size(t, k, at);
         if (!t->keep) DI_TRY(forward_part(t, k, at, n, err));

@@ -56,6 +56,7 @@ typedef struct di_train_settings {
     int alternate;          /* alignment and source loss in turn instead of on the sum */
     int64_t micro_texts;    /* most texts of one forward pass; even */
     int grad_checkpoint;
+    int head_only;          /* no LoRA is trained: forward passes alone */
     double lambda;
     di_ramp ramp;
     int64_t ramp_over;

@@ -7,9 +7,19 @@
 
 /*
  * f32: |e - expected| / |expected| of each text. The fixture is a f64 run; transformers' own f32
- * run is within 1e-4 of it on every row. bf16 keeps 8 bits: the cosine of a row after all layers.
+ * run is within 1e-4 of it on every row.
  */
-static const double LIMIT_F32 = 1e-4, LIMIT_COSINE = 0.999;
+static const double LIMIT_F32 = 1e-4;
+
+/*
+ * bf16: cosine of each row, and their mean. What 8 bits leave of a row depends on the model, so the
+ * measure is transformers itself in bf16 on the same texts (versions of tests/fixtures): SmolLM2
+ * least 0.99855, mean 0.99967; Gemma 3 least 0.9197 (text 7), mean 0.9962. dial keeps the residual
+ * stream in f32 and must not be worse.
+ */
+typedef struct cosines {
+    double least, mean;
+} cosines;
 
 enum { BATCH_ROWS = 1024 };
 
@@ -54,7 +64,8 @@ static void embed_all(model *m, const texts *t, float *e)
     di_workspace_free(w);
 }
 
-static void check_model(const char *file, const char *fixture, const char *key, int64_t layers)
+static void check_model(const char *file, const char *fixture, const char *key, int64_t layers,
+                        cosines limit)
 {
     char path[512], values[600];
     dial_error err = {0};
@@ -73,7 +84,8 @@ static void check_model(const char *file, const char *fixture, const char *key, 
         int64_t width;
         float *e;
         const float *want;
-        double worst = 0, least = 1;
+        double worst = 0;
+        cosines seen = {1, 0};
 
         if (bf16 && di_device_open(di_alloc_default(), NULL, "cpu", "bf16", threads_of("cpu"),
                                    &m.dev, &err) != DIAL_OK) {
@@ -94,14 +106,16 @@ static void check_model(const char *file, const char *fixture, const char *key, 
             if (!(d <= LIMIT_F32) && !bf16)
                 fail_msg("%s %s, text %d of %d tokens: relative error %.1e", fixture, key, (int)i,
                          (int)t.view[i].n, d);
-            if (!(c >= LIMIT_COSINE))
-                fail_msg("%s %s %s, text %d of %d tokens: cosine %.5f", fixture, key,
-                         bf16 ? "bf16" : "f32", (int)i, (int)t.view[i].n, c);
             if (d > worst) worst = d;
-            if (c < least) least = c;
+            if (c < seen.least) seen.least = c;
+            seen.mean += c / (double)t.n;
         }
-        print_message("%s %s, %d texts, %s (%s): worst relative error %.1e, least cosine %.6f\n",
-                      fixture, key, (int)t.n, bf16 ? "bf16" : "f32", m.dev.isa, worst, least);
+        print_message("%s %s, %d texts, %s (%s): worst relative error %.1e, cosine least %.6f, "
+                      "mean %.6f\n",
+                      fixture, key, (int)t.n, bf16 ? "bf16" : "f32", m.dev.isa, worst, seen.least,
+                      seen.mean);
+        assert_true(seen.least >= limit.least);
+        assert_true(seen.mean >= limit.mean);
         free(e);
         close_model(&m);
     }
@@ -112,19 +126,21 @@ static void check_model(const char *file, const char *fixture, const char *key, 
 static void smollm2_equals_transformers(void **state)
 {
     (void)state;
-    check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", "embeddings", 0);
+    check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", "embeddings", 0,
+                (cosines){0.999, 0.9997});
 }
 
 static void half_of_smollm2_equals_transformers(void **state)
 {
     (void)state;
-    check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", "embeddings_half", 15);
+    check_model("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", "embeddings_half", 15,
+                (cosines){0.999, 0.9997});
 }
 
 static void gemma3_equals_transformers(void **state)
 {
     (void)state;
-    check_model("gemma-3-270m.Q4_K_M.gguf", "gemma3", "embeddings", 0);
+    check_model("gemma-3-270m.Q4_K_M.gguf", "gemma3", "embeddings", 0, (cosines){0.9197, 0.9962});
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static int cached_path(const char *name, char *path, size_t n)
     return 0;
 }
 
-static void check(const di_tokenizer *t, const char *ids, const char *what)
+static void check(const di_tokenizer *t, const char *ids, const char *what, int sweep)
 {
     fixture_strings s = fixture_strings_open();
     fixture_ids want = fixture_ids_open(ids);
@@ -35,7 +35,7 @@ static void check(const di_tokenizer *t, const char *ids, const char *what)
 
     assert_int_equal(want.n, s.n + FIXTURE_SWEEP);
     assert_int_equal(fixture_compare(t, &s, 1, want.hash, what, &list), 0);
-    assert_int_equal(fixture_sweep(t, 0, want.hash + s.n, what, &list), 0);
+    if (sweep) assert_int_equal(fixture_sweep(t, 0, want.hash + s.n, what, &list), 0);
     di_token_list_deinit(&list);
     fixture_ids_close(&want);
     fixture_strings_close(&s);
@@ -68,7 +68,7 @@ static void check_model(const char *file, const char *ids, const int32_t *known,
     assert_ok(di_tokenizer_encode(t, text, strlen(text), &list, &err), err);
     assert_int_equal(list.n, n);
     assert_memory_equal(list.id, known, n * sizeof *known);
-    check(t, ids, "GGUF");
+    check(t, ids, "GGUF", 1);
     di_buf_init(&out, di_alloc_default());
     assert_ok(di_tokenizer_write_hf(t, &out, &err), err);
     start = seconds();
@@ -76,7 +76,7 @@ static void check_model(const char *file, const char *ids, const int32_t *known,
         di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again, &err),
         err);
     print_message(", from tokenizer.json in %.2f s\n", seconds() - start);
-    check(again, ids, "written");
+    check(again, ids, "written", 0);
     assert_int_equal(di_tokenizer_get_info(again)->adds_bos, di_tokenizer_get_info(t)->adds_bos);
     di_buf_deinit(&out);
     di_token_list_deinit(&list);

@@ -22,7 +22,8 @@ static di_tokenizer *open_family(const char *name)
     return t;
 }
 
-static void check_family(const di_tokenizer *t, const char *name, const char *form)
+/* The sweep tests what the forms of a family share, so one of them has it. */
+static void check_family(const di_tokenizer *t, const char *name, const char *form, int sweep)
 {
     fixture_strings s = fixture_strings_open();
     di_token_list list = {.al = di_alloc_default()};
@@ -34,7 +35,7 @@ static void check_family(const di_tokenizer *t, const char *name, const char *fo
     want = fixture_ids_open(file);
     assert_int_equal(want.n, s.n + FIXTURE_SWEEP);
     assert_int_equal(fixture_compare(t, &s, 1, want.hash, what, &list), 0);
-    assert_int_equal(fixture_sweep(t, 0, want.hash + s.n, what, &list), 0);
+    if (sweep) assert_int_equal(fixture_sweep(t, 0, want.hash + s.n, what, &list), 0);
     fixture_ids_close(&want);
     fixture_strings_close(&s);
     di_token_list_deinit(&list);
@@ -46,7 +47,7 @@ static void from_tokenizer_json(void **state)
     for (size_t i = 0; i < FAMILIES; i++) {
         di_tokenizer *t = open_family(families[i]);
 
-        check_family(t, families[i], "tokenizer.json");
+        check_family(t, families[i], "tokenizer.json", 1);
         di_tokenizer_close(t);
     }
 }
@@ -65,7 +66,7 @@ static void from_written_json(void **state)
         assert_ok(
             di_tokenizer_parse_hf(di_alloc_default(), out.data, out.size, "written", &again, &err),
             err);
-        check_family(again, families[i], "written");
+        check_family(again, families[i], "written", 0);
         assert_int_equal(di_tokenizer_get_info(again)->vocab, di_tokenizer_get_info(t)->vocab);
         assert_int_equal(di_tokenizer_get_info(again)->adds_bos,
                          di_tokenizer_get_info(t)->adds_bos);
@@ -190,7 +191,7 @@ static void from_gguf_vocabulary(void **state)
         di_tokenizer *t =
             from_gguf_form(rows[i].family, rows[i].model, rows[i].pre, rows[i].add_space_prefix);
 
-        check_family(t, rows[i].family, "GGUF");
+        check_family(t, rows[i].family, "GGUF", 0);
         if (strcmp(rows[i].model, "gpt2") == 0)
             assert_string_equal(di_tokenizer_get_info(t)->pre, rows[i].pre);
         di_tokenizer_close(t);

@@ -3,6 +3,7 @@
 
 #include "text/regex.h"
 #include "text/scan.h"
+#include "text/unicode.h"
 
 static size_t compare(di_scan k, const di_regex *re, di_regex_work *work, const char *s, size_t n)
 {
@@ -86,11 +87,74 @@ static void examples(void **state)
     }
 }
 
+/*
+ * Which code points Oniguruma (as in tokenizers 0.23.3) puts into a class: how many, and the fold
+ * of their numbers in order. Found by asking the library for each one.
+ */
+/* clang-format off */
+static const struct {
+    const char *pattern;
+    size_t n;
+    uint32_t fold;
+} classes[] = {
+    {"\\p{L}", 141028, 0x0a763bdd},
+    {"\\p{Lu}", 1858, 0x5948ecf1},
+    {"\\p{Ll}", 2258, 0x634b7d6f},
+    {"\\p{Lt}", 31, 0xc5e941c1},
+    {"\\p{Lm}", 404, 0x94c59162},
+    {"\\p{Lo}", 136477, 0x3638ba28},
+    {"\\p{M}", 2501, 0xd011fdbc},
+    {"\\p{N}", 1911, 0xdeaa5d2f},
+    {"\\d", 760, 0x5f3fa49c},
+    {"\\p{P}", 855, 0x11109f0e},
+    {"\\p{S}", 8514, 0x15b94195},
+    {"\\p{Z}", 19, 0x144104e7},
+    {"\\s", 25, 0x31ea71f4},
+    {"\\w", 144671, 0x928c10e5},
+    {"\\p{Han}", 99030, 0x94101030},
+};
+/* clang-format on */
+
+static void classes_are_those_of_the_library(void **state)
+{
+    int32_t *in = malloc(0x110000 * sizeof *in);
+    di_regex_work work = {.al = di_alloc_default()};
+    dial_error err = {0};
+    (void)state;
+
+    assert_non_null(in);
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        di_regex *re = NULL;
+        size_t n = 0;
+
+        assert_ok(di_regex_compile(di_alloc_default(), classes[i].pattern,
+                                   strlen(classes[i].pattern), "", &re, &err),
+                  err);
+        for (uint32_t c = 0; c < 0x110000; c++) {
+            char text[4];
+            size_t begin, end;
+            int found = 0;
+
+            if (c >= 0xd800 && c <= 0xdfff) continue;
+            assert_ok(
+                di_regex_find(re, &work, text, di_utf8_put(c, text), 0, &found, &begin, &end, &err),
+                err);
+            if (found) in[n++] = (int32_t)c;
+        }
+        if (n != classes[i].n || fixture_fold(in, n) != classes[i].fold)
+            fail_msg("%s holds %zu code points, expected %zu", classes[i].pattern, n, classes[i].n);
+        di_regex_free(re);
+    }
+    di_regex_work_deinit(&work);
+    free(in);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scanners_are_their_patterns),
         cmocka_unit_test(examples),
+        cmocka_unit_test(classes_are_those_of_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
