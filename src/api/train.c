@@ -277,9 +277,13 @@ done:
     return st;
 }
 
+/* Counts of all files of a side together; null for none. */
 static json_t *counts_of(const di_file_set *f)
 {
-    return f->n == 1 ? di_row_counts_to_json(&f->set[0]->counts) : json_null();
+    di_row_counts sum = {.read = 0};
+
+    for (int i = 0; i < f->n; i++) di_row_counts_add(&sum, &f->set[i]->counts);
+    return f->n > 0 ? di_row_counts_to_json(&sum) : json_null();
 }
 
 static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
@@ -372,10 +376,14 @@ static dial_status required(const dial_train_options *o, dial_error *err)
                           : o->source.n == 0    ? "source"
                           : o->out == NULL      ? "out"
                                                 : NULL;
+    int two_sided = strcmp(o->method, "dial") == 0 || strcmp(o->method, "oracle") == 0;
 
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",
                    "the flag is required");
+    if (two_sided && o->target.n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target", "add --target FILE, or --method src-pref",
+                   "method %s needs rows of the target domain", o->method);
 done:
     return st;
 }

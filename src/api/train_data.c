@@ -133,11 +133,7 @@ dial_status di_job_load_data(di_train_job *job, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
     int oracle = job->set.method == DI_METHOD_ORACLE;
-    int needs = job->set.method == DI_METHOD_DIAL || oracle;
 
-    if (needs && o->target.n == 0)
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target", "add --target FILE, or --method src-pref",
-                   "method %s needs rows of the target domain", o->method);
     DI_TRY(load_files(job, &o->source, 0, 1, &job->source_files, err));
     DI_TRY(di_examples_all(job->al, job->source_files.set, job->source_files.n, &job->source, err));
     DI_TRY(check_kind(&job->source, "source", 1, err));

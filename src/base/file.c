@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +76,19 @@ done:
 dial_status di_write_begin(const di_alloc *al, const char *path, di_writer *w, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    size_t n = strlen(path) + 32;
+    char real[PATH_MAX];
+    size_t n;
+    struct stat info;
     di_writer x = {.al = al};
 
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && realpath(path, real) != NULL)
+        path = real; /* the link stays, what it points to is replaced */
+    x.direct = stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+    n = strlen(path) + 32;
     x.path = di_strdup(al, path);
     x.tmp = di_new(al, n);
     if (x.path == NULL || x.tmp == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    snprintf(x.tmp, n, "%s.tmp-%ld", path, (long)getpid());
+    snprintf(x.tmp, n, x.direct ? "%s" : "%s.tmp-%ld", path, (long)getpid());
     x.f = fopen(x.tmp, "wbe");
     if (x.f == NULL)
         DI_FAIL_AT(err, DIAL_ERR_IO, x.tmp, "choose a folder that can be written",
@@ -119,7 +126,7 @@ dial_status di_write_commit(di_writer *w, dial_error *err)
 {
     dial_status st = DIAL_OK;
     FILE *f = w->f;
-    int bad = fflush(f) != 0 || fsync(fileno(f)) != 0;
+    int bad = fflush(f) != 0 || (!w->direct && fsync(fileno(f)) != 0);
     int code = errno;
 
     w->f = NULL;
@@ -130,9 +137,9 @@ dial_status di_write_commit(di_writer *w, dial_error *err)
     if (bad)
         DI_FAIL_AT(err, DIAL_ERR_IO, w->tmp, "free some space and run again",
                    "cannot write the file: %s", strerror(code));
-    DI_TRY(di_rename(w->tmp, w->path, err));
+    if (!w->direct) DI_TRY(di_rename(w->tmp, w->path, err));
 done:
-    if (st != DIAL_OK) unlink(w->tmp);
+    if (st != DIAL_OK && !w->direct) unlink(w->tmp);
     di_free(w->al, w->path);
     di_free(w->al, w->tmp);
     *w = (di_writer){0};
@@ -143,7 +150,7 @@ void di_write_abort(di_writer *w)
 {
     if (w->tmp == NULL) return;
     if (w->f != NULL) fclose(w->f);
-    unlink(w->tmp);
+    if (!w->direct) unlink(w->tmp);
     di_free(w->al, w->path);
     di_free(w->al, w->tmp);
     *w = (di_writer){0};

@@ -30,6 +30,7 @@ typedef struct di_writer {
     const di_alloc *al;
     char *path, *tmp;
     FILE *f;
+    int direct; /* a pipe or device: written as it is, nothing to rename */
 } di_writer;
 
 dial_status di_write_begin(const di_alloc *al, const char *path, di_writer *w, dial_error *err);

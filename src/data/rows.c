@@ -90,15 +90,39 @@ void di_rows_close(di_rows *r)
     di_free(r->al, r);
 }
 
-/* Raises the counter of a name in a list that has room for all names there are. */
-static int64_t count(di_named_count *list, int *n, int max, const char *name)
+/* Adds to the counter of a name in a list that has room for all names there are. */
+static int64_t add_count(di_named_count *list, int *n, int max, const char *name, int64_t more)
 {
     int i = 0;
 
     while (i < *n && strcmp(list[i].name, name) != 0) i++;
     if (i == max) return 0;
-    if (i == *n) snprintf(list[(*n)++].name, sizeof list->name, "%s", name);
-    return ++list[i].n;
+    if (i == *n) list[(*n)++] = (di_named_count){.n = 0};
+    snprintf(list[i].name, sizeof list->name, "%s", name);
+    return list[i].n += more;
+}
+
+static int64_t count(di_named_count *list, int *n, int max, const char *name)
+{
+    return add_count(list, n, max, name, 1);
+}
+
+void di_row_counts_add(di_row_counts *sum, const di_row_counts *one)
+{
+    sum->read += one->read;
+    sum->bad += one->bad;
+    sum->identical += one->identical;
+    sum->identical_after_truncation += one->identical_after_truncation;
+    sum->overlong_dropped += one->overlong_dropped;
+    sum->prompt_truncated += one->prompt_truncated;
+    sum->response_truncated += one->response_truncated;
+    sum->used += one->used;
+    for (int i = 0; i < one->n_bad_by; i++)
+        add_count(sum->bad_by, &sum->n_bad_by, DI_MAX_REASONS, one->bad_by[i].name,
+                  one->bad_by[i].n);
+    for (int i = 0; i < one->n_ignored; i++)
+        add_count(sum->ignored, &sum->n_ignored, DI_MAX_IGNORED, one->ignored[i].name,
+                  one->ignored[i].n);
 }
 
 /* One more bad row, which *why describes: an error under stop, a count and a warning under skip. */

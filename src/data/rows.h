@@ -61,6 +61,9 @@ typedef struct di_row_counts {
     int n_bad_by, n_ignored;
 } di_row_counts;
 
+/* sum += one: the files of a flag together. */
+void di_row_counts_add(di_row_counts *sum, const di_row_counts *one);
+
 /* The object of interfaces.md, in its order; NULL: no memory. */
 json_t *di_row_counts_to_json(const di_row_counts *c);
 

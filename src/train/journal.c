@@ -45,6 +45,7 @@ static int keep_line(void *ctx, const json_t *line)
     json_t *step = json_object_get(line, "step");
 
     if (event == NULL || strcmp(event, "end") == 0) return 1;
+    if (json_is_true(json_object_get(line, "final"))) return 1; /* what follows the last step */
     if (json_is_integer(step) && json_integer_value(step) > k->step) return 1;
     k->st = di_json_write(line, k->out, k->err);
     di_buf_append(k->out, "\n", 1);

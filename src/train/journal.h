@@ -1,6 +1,7 @@
 /*
  * metrics.jsonl of a run: one JSON object a line, appended as the run goes on. On resume lines
- * after the checkpoint's step, and a line that a kill cut short, are removed first.
+ * after the checkpoint's step, those that end a run, and a line that a kill cut short, are removed
+ * first.
  */
 #ifndef DI_TRAIN_JOURNAL_H
 #define DI_TRAIN_JOURNAL_H
