@@ -26,8 +26,12 @@ test: deps
 	@$(MAKE) --no-print-directory build
 	ctest --test-dir build/release -j $(JOBS) -LE long --output-on-failure
 
+# With the released models, which make test skips where they are not in the cache folder.
 test-long: deps
 	@$(MAKE) --no-print-directory build
+	sh demo/fetch_model.sh smollm2
+	sh demo/fetch_model.sh gemma3
+	ctest --test-dir build/release -j $(JOBS) -R real --output-on-failure
 	ctest --test-dir build/release -j $(JOBS) -L long --output-on-failure
 
 test-peers: deps
