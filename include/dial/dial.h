@@ -14,7 +14,7 @@
  *   1. dial_model_open / dial_model_score / dial_model_close: score texts with a run
  *   2. the jobs (dial_train, dial_eval, ...): what the verbs of the program do. Each takes an
  *      options struct, filled by dial_options_default() from the same table that drives the command
- *      line, and returns the JSON document of docs/json.md as a string (free with dial_free).
+ *      line, and returns the JSON document of docs/interfaces.md as a string (free with dial_free).
  *
  * All functions take a dial_env (NULL is fine) for memory, log, progress and stopping, and a
  * dial_error (NULL is fine). A dial_model may be used by one thread at a time.

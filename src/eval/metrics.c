@@ -1,10 +1,12 @@
 /* Entry points of metrics.h: checks, credits, and what all kinds of rows have in common. */
 #include "eval/metrics.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "eval/metrics_internal.h"
+#include "train/objective.h"
 
 di_eval_options di_eval_options_default(void)
 {
@@ -150,7 +152,7 @@ dial_status di_eval_losses(const di_dataset *d, const float *reward, double *los
     if (d->example[0].kind != DI_ROW_PAIR)
         DI_FAIL(err, DIAL_ERR_USAGE, "'%s': the Bradley-Terry loss needs pairs", d->path);
     for (int64_t i = 0; i < d->n; i++)
-        loss[i] = di_pair_loss(di_row_reward(d, reward, i, 0) - di_row_reward(d, reward, i, 1));
+        loss[i] = di_softplus(di_row_reward(d, reward, i, 1) - di_row_reward(d, reward, i, 0));
 done:
     return st;
 }

@@ -8,8 +8,6 @@
 #ifndef DI_EVAL_METRICS_H
 #define DI_EVAL_METRICS_H
 
-#include <math.h>
-
 #include "base/json.h"
 #include "data/dataset.h"
 #include "eval/stats.h"
@@ -25,12 +23,6 @@ typedef struct di_eval_options {
 } di_eval_options;
 
 di_eval_options di_eval_options_default(void); /* chars, text, 2000, 0, "topic" */
-
-/* log(1 + exp(-m)): the Bradley-Terry loss of a pair with margin m (f64, no overflow). */
-static inline double di_pair_loss(double m)
-{
-    return fmax(-m, 0) + log1p(exp(-fabs(m)));
-}
 
 /*
  * One set. The kind is that of the rows: pairs, scored, mcq; rows of one text without a score are
@@ -67,7 +59,7 @@ dial_status di_eval_accuracy(const di_dataset *d, const float *reward, double *a
 dial_status di_eval_credits(const di_dataset *d, const float *reward, double *credit,
                             dial_error *err);
 
-/* loss (d->n): di_pair_loss of each row of pairs, what selection reads (select.h). */
+/* loss (d->n): softplus(-margin) of each row of pairs, what selection reads (select.h). */
 dial_status di_eval_losses(const di_dataset *d, const float *reward, double *loss, dial_error *err);
 
 /* {"n_sets", "accuracy"}: plain mean over the results that have an accuracy; null if none has. */

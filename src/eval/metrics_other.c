@@ -1,4 +1,5 @@
 /* The fields of results of kinds `scored` and `mcq` (interfaces.md 1.6). */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

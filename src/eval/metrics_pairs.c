@@ -1,9 +1,11 @@
 /* The fields of a result of kind `pairs` (interfaces.md 1.6). */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "eval/metrics_internal.h"
+#include "train/objective.h"
 
 enum { BINS = 15 };
 
@@ -246,7 +248,7 @@ dial_status di_pairs_fields(const di_eval_set *s, json_t *o, dial_error *err)
     for (int64_t i = 0; i < n; i++) {
         double wrong = 1 / (1 + exp(c.margin[i])); /* 1 - sigma(m) */
 
-        loss += di_pair_loss(c.margin[i]);
+        loss += di_softplus(-c.margin[i]);
         brier += wrong * wrong;
     }
     di_put(o, "loss", di_json_stat(loss / (double)n), &failed);
