@@ -2,7 +2,8 @@
  * Register tiles of MR rows and two vectors of columns: 12 x 32 in AVX-512 (24 of 32 registers
  * sum, 2 hold b, one broadcasts a), 6 x 16 in AVX2 (12 of 16). The chains of a tile hide the
  * latency of a product; a is broadcast straight from memory, so it needs no packing in either
- * orientation. Row remainders run through tiles of 8, 4, 2 and 1.
+ * orientation. What remains runs through tiles of a third of the rows, of one row, and of one
+ * vector; more sizes gained nothing that could be measured and doubled the time to compile.
  */
 #define DI_SELF "cpu/mm.c"
 #include "cpu/each_isa.h"
@@ -38,12 +39,12 @@ DI_INLINE vf K(step)(const int pairs, vf sum, vf a, vf b)
 }
 
 /*
- * Rows i .. i + mr - 1, columns j .. of the panel; `left` of them count (full: all 2 vectors do).
+ * Rows i .. i + mr - 1, nv vectors of columns from j; `left` columns count (all of two vectors).
  * A short sum ends before the next tile's part of c has come from memory, so that is asked for
  * ahead: without it LoRA's wide products with k = 8 ran at half the speed.
  */
-DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const int full, const di_mm *p,
-                       int64_t i, int64_t j, int64_t left)
+DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const di_mm *p, int64_t i,
+                       int64_t j, int64_t left)
 {
     const uint32_t *a0 = (const uint32_t *)p->a + i * p->a_row, *a[4];
     const float *b = (const float *)p->b + j / DI_PANEL * p->b_panel + j % DI_PANEL;
@@ -52,7 +53,6 @@ DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const int fu
     char *c = (char *)p->c + (i * p->c_row + j) * size;
     vf sum[MR][2];
 
-    if (full) left = 2 * DI_VL;
     /* three rows a pointer: base, base + row, base + 2 row are one address mode each */
     DI_UNROLL
     for (int r = 0; r < 4; r++) a[r] = a0 + (3 * r < mr ? 3 * r : 0) * row;
@@ -108,9 +108,8 @@ DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const int fu
 DI_INLINE void K(strip)(const int pairs, const int mr, const di_mm *p, int64_t i, int64_t j,
                         int64_t end)
 {
-    for (; j + 2 * DI_VL <= end; j += 2 * DI_VL) K(tile)(pairs, mr, 2, 1, p, i, j, 0);
-    if (end - j > DI_VL) K(tile)(pairs, mr, 2, 0, p, i, j, end - j);
-    else if (end - j > 0) K(tile)(pairs, mr, 1, 0, p, i, j, end - j);
+    for (; j + 2 * DI_VL <= end; j += 2 * DI_VL) K(tile)(pairs, mr, 2, p, i, j, 2 * DI_VL);
+    for (; j < end; j += DI_VL) K(tile)(pairs, mr, 1, p, i, j, end - j);
 }
 
 /* All rows, columns [j, end). */
@@ -119,12 +118,8 @@ DI_INLINE void K(columns)(const int pairs, const di_mm *p, int64_t j, int64_t en
     int64_t i = 0;
 
     for (; i + MR <= p->m; i += MR) K(strip)(pairs, MR, p, i, j, end);
-#if MR > 8
-    if (i + 8 <= p->m) K(strip)(pairs, 8, p, i, j, end), i += 8;
-#endif
-    if (i + 4 <= p->m) K(strip)(pairs, 4, p, i, j, end), i += 4;
-    if (i + 2 <= p->m) K(strip)(pairs, 2, p, i, j, end), i += 2;
-    if (i + 1 <= p->m) K(strip)(pairs, 1, p, i, j, end);
+    for (; i + MR / 3 <= p->m; i += MR / 3) K(strip)(pairs, MR / 3, p, i, j, end);
+    for (; i < p->m; i++) K(strip)(pairs, 1, p, i, j, end);
 }
 
 /* A small b stays in the first-level cache while c is passed row by row; else panel by panel. */
@@ -136,15 +131,15 @@ DI_INLINE void K(run)(const int pairs, const di_mm *p)
         K(columns)(pairs, p, j, p->n - j < step ? p->n : j + step);
 }
 
+#if DI_PASS == 4
+static void run_pairs(const di_mm *p)
+{
+    run_bf16(1, p);
+}
+#else
 static void K(run_f32)(const di_mm *p)
 {
     K(run)(0, p);
-}
-
-#if DI_PASS == 4
-static void run_pairs_bf16(const di_mm *p)
-{
-    run_bf16(1, p);
 }
 #endif
 
@@ -318,8 +313,9 @@ static void K(pack_down_f32)(const di_pack *p, int64_t k0, int64_t k1, int64_t t
 
 void di_mm_run(di_isa isa, int pairs, const di_mm *p)
 {
-    if (pairs) run_pairs_bf16(p);
-    else PICK(isa, run_f32)(p);
+    if (pairs) run_pairs(p);
+    else if (isa >= DI_ISA_AVX512) run_f32_avx512(p);
+    else run_f32_avx2(p);
 }
 
 void di_pack_rows(di_isa isa, int pairs, const di_pack *p)

@@ -123,7 +123,8 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
 
     if (!w->has_saved || w->n_rows != b->n_rows || w->decoder != d || !same_lora(d, w))
         DI_FAIL(err, DIAL_ERR_USAGE, "backward without a forward pass of the same batch before it");
-    if (d->lora == NULL || w->first >= d->opt.n_layers) goto done; /* nothing here is trained */
+    if (d->lora == NULL || d->lora->lora.r == 0 || w->first >= d->opt.n_layers)
+        goto done; /* nothing here is trained */
     ops->upload(d->dev, w->e, de, (size_t)(b->n_texts * width) * sizeof *de);
     ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
     fin.dy = dhidden;
