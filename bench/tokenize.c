@@ -3,7 +3,7 @@
  *
  * MODEL is a folder with tokenizer.json or a .gguf file. FILE is encoded line by line, one thread,
  * RUNS times (default 5); the best run counts, in processor time, which other work on the machine
- * disturbs least. bench/peers/tokenize.py does the same with huggingface/tokenizers, so the sums
+ * disturbs least. bench/peers/hf_tokenize.py does the same with huggingface/tokenizers, so the sums
  * of ids that both print must agree.
  */
 #include <stdio.h>

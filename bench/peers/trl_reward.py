@@ -1,4 +1,4 @@
-"""TRL RewardTrainer on SmolLM2 from its GGUF file: tokens per second of training and peak memory.
+"""TRL RewardTrainer on a model of SmolLM2's shape: tokens per second of training and peak memory.
 
 usage: trl_reward.py MODEL.gguf bf16|f32 STEPS
 
@@ -18,7 +18,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification, TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
 path, dtype, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -27,8 +27,11 @@ threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 folder, name = os.path.split(path)
-model = AutoModelForSequenceClassification.from_pretrained(
-    folder, gguf_file=name, num_labels=1, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+# transformers refuses to train what it read from a GGUF file; speed does not depend on the weights
+shape = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+                    num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
+                    tie_word_embeddings=True, num_labels=1)
+model = LlamaForSequenceClassification(shape).to(torch.bfloat16 if dtype == "bf16" else torch.float32)
 tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
 tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 model.config.pad_token_id = 0

@@ -1,6 +1,6 @@
 """Speed of huggingface/tokenizers on one thread, as bench/tokenize.c measures ours.
 
-    python bench/peers/tokenize.py FOLDER FILE [RUNS]
+    python bench/peers/hf_tokenize.py FOLDER FILE [RUNS]
 
 FOLDER holds tokenizer.json. The lines of FILE are encoded one by one; the best run counts, in processor time."""
 import os
