@@ -52,5 +52,5 @@ cat << END
 The page with curves, intervals and maps of the embeddings: $out/report.html
 Score a sentence of your own:
 
-    echo '{"prompt":"","chosen":"These cats sleep.","rejected":"These cats sleeps."}' | $dial score --model $out/dial --data -
+    echo '{"prompt":"","chosen":"The window was broken by some teacher.","rejected":"The window was broken by some window."}' | $dial score --model $out/dial --data -
 END
