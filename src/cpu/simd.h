@@ -18,7 +18,8 @@
 
 #ifndef DI_CPU_SIMD_H
 #define DI_CPU_SIMD_H
-#define DI_INLINE static inline __attribute__((always_inline))
+/* Without UBSan (ASan stays): its checks in unrolled loops over registers cost compilers minutes. */
+#define DI_INLINE static inline __attribute__((always_inline, no_sanitize("undefined")))
 /* Loops over registers: without unrolling, arrays of vectors live in memory. */
 #define DI_UNROLL _Pragma("GCC unroll 16")
 #endif
@@ -106,6 +107,8 @@
 #undef v_below
 #undef v_load_bf16
 #undef v_store_bf16
+#undef v_loadm_bf16
+#undef v_storem_bf16
 #undef v_pow2
 #undef v_round
 #undef v_abs
@@ -124,6 +127,8 @@
 #define v_below      K(v_below)       /* a < b ? x : y */
 #define v_load_bf16  K(v_load_bf16)   /* DI_VL numbers of bf16 */
 #define v_store_bf16 K(v_store_bf16)  /* rounded to nearest even */
+#define v_loadm_bf16 K(v_loadm_bf16)  /* the first n < DI_VL of them */
+#define v_storem_bf16 K(v_storem_bf16)
 #define v_pow2       K(v_pow2)        /* x 2^n for a whole n in [-126, 127] */
 #define v_round      K(v_round)
 #define v_abs        K(v_abs)
@@ -175,7 +180,7 @@ DI_INLINE vf v_load_bf16(const uint16_t *p)
 
     return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
 }
-DI_INLINE void v_store_bf16(uint16_t *p, vf x)
+DI_INLINE __m128i K(to_bf16)(vf x)
 {
     __m256i u = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16),
                                                                _mm256_set1_epi32(1));
@@ -186,7 +191,25 @@ DI_INLINE void v_store_bf16(uint16_t *p, vf x)
                                              _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
     r = _mm256_srli_epi32(r, 16);
     r = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
-    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(r));
+    return _mm256_castsi256_si128(r);
+}
+DI_INLINE void v_store_bf16(uint16_t *p, vf x)
+{
+    _mm_storeu_si128((__m128i *)p, K(to_bf16)(x));
+}
+DI_INLINE vf v_loadm_bf16(const uint16_t *p, int64_t n)
+{
+    uint16_t t[8] = {0};
+
+    for (int64_t j = 0; j < n; j++) t[j] = p[j];
+    return v_load_bf16(t);
+}
+DI_INLINE void v_storem_bf16(uint16_t *p, int64_t n, vf x)
+{
+    uint16_t t[8];
+
+    v_store_bf16(t, x);
+    for (int64_t j = 0; j < n; j++) p[j] = t[j];
 }
 DI_INLINE vf v_pow2(vf x, vf n)
 {
@@ -246,10 +269,10 @@ DI_INLINE vf v_load_bf16(const uint16_t *p)
 
     return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
 }
-DI_INLINE void v_store_bf16(uint16_t *p, vf x)
+DI_INLINE __m256i K(to_bf16)(vf x)
 {
 #if DI_PASS == 4
-    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x));
+    return (__m256i)_mm512_cvtneps_pbh(x);
 #else
     __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16),
                                                                _mm512_set1_epi32(1));
@@ -257,8 +280,22 @@ DI_INLINE void v_store_bf16(uint16_t *p, vf x)
 
     r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u,
                              _mm512_set1_epi32(0x400000));
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 #endif
+}
+DI_INLINE void v_store_bf16(uint16_t *p, vf x)
+{
+    _mm256_storeu_si256((__m256i *)p, K(to_bf16)(x));
+}
+DI_INLINE vf v_loadm_bf16(const uint16_t *p, int64_t n)
+{
+    __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), p));
+
+    return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+}
+DI_INLINE void v_storem_bf16(uint16_t *p, int64_t n, vf x)
+{
+    _mm256_mask_storeu_epi16(p, v_first(n), K(to_bf16)(x));
 }
 DI_INLINE vf v_pow2(vf x, vf n)
 {
@@ -285,12 +322,7 @@ DI_INLINE vf v_get(const void *p, int bf16, int64_t i, int64_t left)
         if (bf16) return v_load_bf16((const uint16_t *)p + i);
         return v_load((const float *)p + i);
     }
-    if (bf16) {
-        uint16_t t[DI_VL] = {0};
-
-        for (int64_t j = 0; j < left; j++) t[j] = ((const uint16_t *)p)[i + j];
-        return v_load_bf16(t);
-    }
+    if (bf16) return v_loadm_bf16((const uint16_t *)p + i, left);
     return v_loadm((const float *)p + i, v_first(left));
 }
 
@@ -300,10 +332,7 @@ DI_INLINE void v_put(void *p, int bf16, int64_t i, int64_t left, vf x)
         if (bf16) v_store_bf16((uint16_t *)p + i, x);
         else v_store((float *)p + i, x);
     } else if (bf16) {
-        uint16_t t[DI_VL];
-
-        v_store_bf16(t, x);
-        for (int64_t j = 0; j < left; j++) ((uint16_t *)p)[i + j] = t[j];
+        v_storem_bf16((uint16_t *)p + i, left, x);
     } else {
         v_storem((float *)p + i, v_first(left), x);
     }
