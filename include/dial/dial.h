@@ -53,12 +53,12 @@ typedef struct dial_list {
 } dial_list;
 
 typedef struct dial_option {
-    const char *name;     /* "lora-r" */
+    const char *name; /* "lora-r" */
     dial_option_type type;
-    size_t offset;        /* in the options struct */
-    const char *initial;  /* default as text; NULL: none (TEXT, LIST) */
-    const char *choices;  /* "joint|alternate"; NULL: free */
-    const char *help;     /* one line for --help; NULL: hidden alias */
+    size_t offset;       /* in the options struct */
+    const char *initial; /* default as text; NULL: none (TEXT, LIST) */
+    const char *choices; /* "joint|alternate"; NULL: free */
+    const char *help;    /* one line for --help; NULL: hidden alias */
 } dial_option;
 
 typedef struct dial_train_options dial_train_options;
@@ -113,7 +113,7 @@ struct dial_train_options {
     const char *base, *preset, *method, *out;
     dial_list source, target, eval; /* eval: NAME=FILE */
     int64_t limit_source, limit_target;
-    int64_t steps;   /* 0: by epochs */
+    int64_t steps; /* 0: by epochs */
     double epochs;
     const char *epoch_of;
     int64_t batch_source, batch_target;
@@ -147,8 +147,8 @@ struct dial_train_options {
 };
 
 /* Trains and writes options->out. The document is dial.train/1, or dial.plan/1 with dry_run. */
-DIAL_API dial_status dial_train(const dial_train_options *options, const dial_env *env,
-                                char **json, dial_error *err);
+DIAL_API dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
+                                dial_error *err);
 
 typedef struct dial_eval_options {
     dial_common_options common;
@@ -168,7 +168,8 @@ typedef struct dial_score_options {
     int normalize;
 } dial_score_options;
 
-/* Lines of JSON go to write(ctx, line, n) in input order (n bytes, newline included); 0 is success. */
+/* Lines of JSON go to write(ctx, line, n) in input order (n bytes, newline included); 0 is success.
+ */
 typedef int (*dial_write_fn)(void *ctx, const char *line, size_t n);
 
 /* Returns the summary document dial.score/1. */
@@ -180,8 +181,8 @@ typedef struct dial_embed_options {
     const char *model, *data, *out, *layer, *pooling, *embed_norm;
 } dial_embed_options;
 
-DIAL_API dial_status dial_embed(const dial_embed_options *options, const dial_env *env,
-                                char **json, dial_error *err);
+DIAL_API dial_status dial_embed(const dial_embed_options *options, const dial_env *env, char **json,
+                                dial_error *err);
 
 typedef struct dial_info_options {
     dial_common_options common;
@@ -209,8 +210,8 @@ typedef struct dial_bench_options {
     int check;
 } dial_bench_options;
 
-DIAL_API dial_status dial_bench(const dial_bench_options *options, const dial_env *env,
-                                char **json, dial_error *err);
+DIAL_API dial_status dial_bench(const dial_bench_options *options, const dial_env *env, char **json,
+                                dial_error *err);
 
 typedef struct dial_report_options {
     dial_common_options common;

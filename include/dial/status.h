@@ -47,11 +47,11 @@ typedef enum dial_status {
 
 typedef struct dial_error {
     dial_status status;
-    int line;            /* line of dial's own source that reported it */
-    const char *file;    /* source file of dial that reported it */
-    char message[640];   /* what was expected and what was found */
-    char where[320];     /* FILE:LINE:COL, a byte offset, a tensor name ...; may be empty */
-    char hint[320];      /* what to do next; may be empty */
+    int line;          /* line of dial's own source that reported it */
+    const char *file;  /* source file of dial that reported it */
+    char message[640]; /* what was expected and what was found */
+    char where[320];   /* FILE:LINE:COL, a byte offset, a tensor name ...; may be empty */
+    char hint[320];    /* what to do next; may be empty */
 } dial_error;
 
 DIAL_API const char *dial_status_text(dial_status st);
@@ -79,8 +79,8 @@ typedef struct dial_env {
     const dial_allocator *allocator;
     void (*log)(void *ctx, dial_log_level level, const char *message);
     void (*progress)(void *ctx, const dial_progress *progress);
-    void *ctx;                  /* first argument of log and progress */
-    const volatile int *stop;   /* *stop != 0: finish the step, save, return DIAL_INTERRUPTED */
+    void *ctx;                /* first argument of log and progress */
+    const volatile int *stop; /* *stop != 0: finish the step, save, return DIAL_INTERRUPTED */
 } dial_env;
 
 /* State of a long call, handed to env->progress after every step. Negative or NaN: not known. */

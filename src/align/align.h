@@ -15,18 +15,18 @@
 typedef struct di_align di_align;
 
 typedef struct di_align_stats {
-    double loss;              /* what the encoder minimises, without lambda */
-    double w1;                /* E_S d - E_T d; >= 0 for a fitted critic */
-    double critic_loss;       /* of the last critic iteration, before its update */
-    double gp;                /* gradient penalty of the last critic iteration, without its weight */
-    double critic_grad_norm;  /* of the last critic iteration */
+    double loss;             /* what the encoder minimises, without lambda */
+    double w1;               /* E_S d - E_T d; >= 0 for a fitted critic */
+    double critic_loss;      /* of the last critic iteration, before its update */
+    double gp;               /* gradient penalty of the last critic iteration, without its weight */
+    double critic_grad_norm; /* of the last critic iteration */
 } di_align_stats;
 
 /* One tensor of a method's state, for checkpoints. */
 typedef struct di_align_tensor {
-    char name[64];            /* "critic.layers.0.weight" */
+    char name[64]; /* "critic.layers.0.weight" */
     float *theta, *m, *v;
-    int64_t rows, cols;       /* cols 0: a vector */
+    int64_t rows, cols; /* cols 0: a vector */
 } di_align_tensor;
 
 typedef struct di_align_method {
@@ -49,16 +49,16 @@ struct di_align {
 };
 
 typedef struct di_wasserstein_options {
-    int64_t width;                 /* C */
-    int64_t max_rows;              /* largest n_s + n_t */
+    int64_t width;    /* C */
+    int64_t max_rows; /* largest n_s + n_t */
     int64_t hidden[DI_CRITIC_MAX_LAYERS - 1];
     int n_hidden;
     di_critic_act act;
     di_gp_kind gp_kind;
-    double gp;                     /* lambda_gp */
-    int iters;                     /* critic iterations of a fit */
-    double lr, decay;              /* Adam with coupled decay */
-    int gap_clamp;                 /* the encoder minimises max(0, gap) */
+    double gp;        /* lambda_gp */
+    int iters;        /* critic iterations of a fit */
+    double lr, decay; /* Adam with coupled decay */
+    int gap_clamp;    /* the encoder minimises max(0, gap) */
     uint64_t seed;
 } di_wasserstein_options;
 

@@ -23,16 +23,16 @@ typedef struct wasserstein {
     di_align base;
     di_device *dev;
     di_wasserstein_options opt;
-    di_critic d, grad;          /* views into theta and g */
-    float *theta, *g, *m, *v;   /* [size] each: W_0, b_0, W_1, b_1, ... */
+    di_critic d, grad;        /* views into theta and g */
+    float *theta, *g, *m, *v; /* [size] each: W_0, b_0, W_1, b_1, ... */
     int64_t size, t;
     di_rng alpha_rng, pairing_rng;
     di_wasserstein_draw draw;
     void *draw_ctx;
-    float *xp;                  /* [3 N2, C] */
-    float *q;                   /* [N2, C] */
-    float *out, *dout, *alpha;  /* [N2] */
-    int64_t *perm;              /* [n_t] */
+    float *xp;                 /* [3 N2, C] */
+    float *q;                  /* [N2, C] */
+    float *out, *dout, *alpha; /* [N2] */
+    int64_t *perm;             /* [n_t] */
     void *work;
 } wasserstein;
 
@@ -97,10 +97,18 @@ static void iterate(wasserstein *w, const float *e, int64_t n_s, int64_t n_t, di
                                     NULL, w->work);
     stats->critic_loss = -gap + w->opt.gp * stats->gp;
     stats->critic_grad_norm = sqrt(ops->sum_squares(w->dev, w->g, w->size));
-    ops->adam(w->dev, &(di_adam_args){.theta = w->theta, .g = w->g, .m = w->m, .v = w->v,
-                                      .n = w->size, .t = ++w->t, .lr = (float)w->opt.lr,
-                                      .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f,
-                                      .decay = (float)w->opt.decay, .grad_scale = 1.0f,
+    ops->adam(w->dev, &(di_adam_args){.theta = w->theta,
+                                      .g = w->g,
+                                      .m = w->m,
+                                      .v = w->v,
+                                      .n = w->size,
+                                      .t = ++w->t,
+                                      .lr = (float)w->opt.lr,
+                                      .beta1 = 0.9f,
+                                      .beta2 = 0.999f,
+                                      .eps = 1e-8f,
+                                      .decay = (float)w->opt.decay,
+                                      .grad_scale = 1.0f,
                                       .coupled = 1});
 }
 
@@ -138,11 +146,11 @@ static int tensors(di_align *a, di_align_tensor *out, int cap)
     for (int l = 0; l < w->d.n_layers && n + 2 <= cap; l++) {
         int64_t at_w = w->d.w[l] - w->theta, at_b = w->d.b[l] - w->theta;
 
-        out[n] = (di_align_tensor){"", w->theta + at_w, w->m + at_w, w->v + at_w,
-                                   w->d.width[l + 1], w->d.width[l]};
+        out[n] = (di_align_tensor){"",          w->theta + at_w,   w->m + at_w,
+                                   w->v + at_w, w->d.width[l + 1], w->d.width[l]};
         snprintf(out[n++].name, sizeof out[n].name, "critic.layers.%d.weight", l);
-        out[n] = (di_align_tensor){"", w->theta + at_b, w->m + at_b, w->v + at_b,
-                                   w->d.width[l + 1], 0};
+        out[n] =
+            (di_align_tensor){"", w->theta + at_b, w->m + at_b, w->v + at_b, w->d.width[l + 1], 0};
         snprintf(out[n++].name, sizeof out[n].name, "critic.layers.%d.bias", l);
     }
     return n;
@@ -152,8 +160,8 @@ static json_t *save(const di_align *a)
 {
     const wasserstein *w = (const wasserstein *)a;
 
-    return json_pack("{s:I, s:I, s:I}", "t", (json_int_t)w->t, "alpha",
-                     (json_int_t)w->alpha_rng.at, "pairing", (json_int_t)w->pairing_rng.at);
+    return json_pack("{s:I, s:I, s:I}", "t", (json_int_t)w->t, "alpha", (json_int_t)w->alpha_rng.at,
+                     "pairing", (json_int_t)w->pairing_rng.at);
 }
 
 static dial_status load(di_align *a, const json_t *state, const char *where, dial_error *err)
@@ -184,8 +192,7 @@ static void free_all(di_align *a)
     di_free(dev->al, w);
 }
 
-static const di_align_method method = {"wasserstein", fit,  gradient, tensors,
-                                       save,          load, free_all};
+static const di_align_method method = {"wasserstein", fit, gradient, tensors, save, load, free_all};
 
 /* Layer views into a flat block, and its size. */
 static int64_t lay_out(const di_wasserstein_options *opt, float *block, di_critic *d)

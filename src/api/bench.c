@@ -44,8 +44,8 @@ static int by_value(const void *a, const void *b)
 static int block_shapes(const di_config *c, int64_t shape[4][2])
 {
     int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
-    int64_t all[4][2] = {{hd + 2 * kd, c->width}, {c->width, hd}, {2 * c->mlp, c->width},
-                         {c->width, c->mlp}};
+    int64_t all[4][2] = {
+        {hd + 2 * kd, c->width}, {c->width, hd}, {2 * c->mlp, c->width}, {c->width, c->mlp}};
 
     memcpy(shape, all, sizeof all);
     return 4;
@@ -135,9 +135,7 @@ done:
 
 static int repeats(const bench_job *j)
 {
-    return j->opt->repeat < 1            ? 1
-           : j->opt->repeat > MAX_REPEAT ? MAX_REPEAT
-                                         : (int)j->opt->repeat;
+    return j->opt->repeat < 1 ? 1 : j->opt->repeat > MAX_REPEAT ? MAX_REPEAT : (int)j->opt->repeat;
 }
 
 static dial_status bench_forward(bench_job *j, dial_error *err)
@@ -214,10 +212,14 @@ static dial_status fake_pairs(bench_job *j, int64_t n, fake *f, dial_error *err)
         f->text_of[i] = (int32_t)i;
     }
     for (int64_t i = 0; i < n; i++)
-        f->example[i] = (di_example){.kind = DI_ROW_PAIR, .first = (int32_t)(2 * i), .n_texts = 2,
-                                     .weight = 1};
-    f->set = (di_dataset){.al = j->al, .example = f->example, .n = n, .text_of = f->text_of,
-                          .seq = f->seq, .n_seq = 2 * n};
+        f->example[i] =
+            (di_example){.kind = DI_ROW_PAIR, .first = (int32_t)(2 * i), .n_texts = 2, .weight = 1};
+    f->set = (di_dataset){.al = j->al,
+                          .example = f->example,
+                          .n = n,
+                          .text_of = f->text_of,
+                          .seq = f->seq,
+                          .n_seq = 2 * n};
     f->list = &f->set;
     DI_TRY(di_examples_all(j->al, &f->list, 1, &f->examples, err));
 done:
@@ -249,8 +251,10 @@ static dial_status bench_lora(bench_job *j, di_lora_options *out, dial_error *er
     const char *layers = j->opt->lora_layers;
     long long top = strncmp(layers, "top:", 4) == 0 ? strtoll(layers + 4, NULL, 10) : j->s.layers;
 
-    *out = (di_lora_options){.r = j->opt->lora_r, .alpha = (float)j->opt->lora_r,
-                             .first_layer = j->s.layers - top, .end_layer = j->s.layers};
+    *out = (di_lora_options){.r = j->opt->lora_r,
+                             .alpha = (float)j->opt->lora_r,
+                             .first_layer = j->s.layers - top,
+                             .end_layer = j->s.layers};
     for (int l = 0; l < DI_LINEAR_COUNT; l++)
         if (strncmp(j->opt->lora_targets, "all", 3) == 0 ||
             strstr(j->opt->lora_targets, di_linear_name[l]) != NULL)
@@ -267,15 +271,25 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_bench_options *o = j->opt;
     di_lora_options lora;
-    di_train_settings set = {.method = DI_METHOD_DIAL, .steps = MAX_REPEAT + WARM_STEPS,
-                             .batch_source = o->batch_source, .batch_target = o->batch_target,
-                             .parts = 1, .micro_texts = 1 << 20, .lambda = 0.01, .lr = 5e-5,
-                             .head_lr = 5e-5, .clip = 1,
+    di_train_settings set = {.method = DI_METHOD_DIAL,
+                             .steps = MAX_REPEAT + WARM_STEPS,
+                             .batch_source = o->batch_source,
+                             .batch_target = o->batch_target,
+                             .parts = 1,
+                             .micro_texts = 1 << 20,
+                             .lambda = 0.01,
+                             .lr = 5e-5,
+                             .head_lr = 5e-5,
+                             .clip = 1,
                              .grad_checkpoint = strcmp(o->grad_checkpoint, "on") == 0};
-    di_wasserstein_options critic = {
-        .width = di_source_config(j->s.source)->width,
-        .max_rows = 2 * (o->batch_source + o->batch_target), .hidden = {256, 128}, .n_hidden = 2,
-        .gp = 1, .iters = 3, .lr = 1e-4, .decay = 1e-3};
+    di_wasserstein_options critic = {.width = di_source_config(j->s.source)->width,
+                                     .max_rows = 2 * (o->batch_source + o->batch_target),
+                                     .hidden = {256, 128},
+                                     .n_hidden = 2,
+                                     .gp = 1,
+                                     .iters = 3,
+                                     .lr = 1e-4,
+                                     .decay = 1e-3};
     di_decoder_options d = {.n_layers = j->s.layers, .pooling = j->s.pooling, .train = 1};
 
     DI_TRY(bench_lora(j, &lora, err));
@@ -315,8 +329,9 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     }
     top = t.params.lora.end_layer - t.params.lora.first_layer;
     flops = (block_flops(c, j->s.layers) + block_flops(c, top)) * (double)rows;
-    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld", (long long)j->opt->batch_source,
-             (long long)j->opt->batch_target, (long long)j->opt->lora_r);
+    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld",
+             (long long)j->opt->batch_source, (long long)j->opt->batch_target,
+             (long long)j->opt->lora_r);
     add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, limit_of(j, rows / 2));
 done:
     di_trainer_free(t.trainer);
@@ -373,8 +388,8 @@ static dial_status bench_kernels(bench_job *j)
         seconds = 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]) / rate * 1e-9;
         snprintf(name, sizeof name, "%s, 1024 x %lld x %lld", names[i], (long long)shape[i][1],
                  (long long)shape[i][0]);
-        add_case(j, name, 1024, 0, &seconds, 1,
-                 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]), rate);
+        add_case(j, name, 1024, 0, &seconds, 1, 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]),
+                 rate);
     }
     return DIAL_OK;
 }

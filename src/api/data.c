@@ -14,7 +14,7 @@ typedef struct survey {
     di_buf length[COLUMNS]; /* int64 lengths in code points */
     di_buf pair_hash;       /* uint64, for duplicates */
     json_t *groups;
-    double longer;          /* pairs whose chosen is longer, equal = 1/2 */
+    double longer; /* pairs whose chosen is longer, equal = 1/2 */
     int64_t pairs;
 } survey;
 

@@ -11,7 +11,7 @@
 
 /* Rows in file order: one vector a text, two (chosen, rejected) for pairs. */
 typedef struct vectors {
-    float *e, *score;    /* [n, C], [n]; score NULL without a head */
+    float *e, *score; /* [n, C], [n]; score NULL without a head */
     int64_t n, width;
 } vectors;
 
@@ -131,7 +131,9 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
 
     if (o->model == NULL || o->data == NULL || o->out == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE,
-                   o->model == NULL ? "--model" : o->data == NULL ? "--data" : "--out",
+                   o->model == NULL  ? "--model"
+                   : o->data == NULL ? "--data"
+                                     : "--out",
                    "see dial embed --help", "the flag is required");
     if (!ends_in(o->out, ".npy") && !ends_in(o->out, ".safetensors") && !ends_in(o->out, ".jsonl"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--out", "end the name in one of them",
@@ -147,18 +149,17 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
     none = di_new_array(al, (size_t)v.width, sizeof *none); /* a base has no head: zeros */
     if (e == NULL || reward == NULL || none == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)d->n_seq);
-    DI_TRY(di_score_dataset(s.embedder,
-                            s.has_params ? di_head_at(&s.params, s.params.theta) : none, d, "embed",
-                            reward, e, NULL, NULL, err));
+    DI_TRY(di_score_dataset(s.embedder, s.has_params ? di_head_at(&s.params, s.params.theta) : none,
+                            d, "embed", reward, e, NULL, NULL, err));
     DI_TRY(spread(&s, d, e, reward, &v, err));
     if (strcmp(o->embed_norm, "l2") == 0) normalise(&v);
     DI_TRY(ends_in(o->out, ".npy")     ? write_npy(al, o->out, &v, err)
            : ends_in(o->out, ".jsonl") ? write_jsonl(al, o->out, &v, err)
                                        : write_safetensors(al, o->out, &v, err));
-    doc = json_pack("{s:s, s:s, s:I, s:I, s:i, s:s, s:o}", "schema", "dial.embed/1", "out", o->out,
-                    "n", (json_int_t)v.n, "dim", (json_int_t)v.width, "texts_per_row",
-                    d->example[0].n_texts, "dtype", "f32", "rows",
-                    di_row_counts_to_json(&d->counts));
+    doc =
+        json_pack("{s:s, s:s, s:I, s:I, s:i, s:s, s:o}", "schema", "dial.embed/1", "out", o->out,
+                  "n", (json_int_t)v.n, "dim", (json_int_t)v.width, "texts_per_row",
+                  d->example[0].n_texts, "dtype", "f32", "rows", di_row_counts_to_json(&d->counts));
     DI_TRY(di_document(al, doc, json, err));
 done:
     di_free(al, e);

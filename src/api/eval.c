@@ -78,7 +78,8 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
     DI_TRY(di_score_dataset(s->embedder, di_head_at(&s->params, s->params.theta), d, name, reward,
                             NULL, &seconds, &tokens, err));
     DI_TRY(di_eval_result(s->al, d, name, reward, &e, seconds, tokens, &result, err));
-    if (other != NULL) { /* its own tokenizer and policy: the rows are the same, the ids need not be */
+    if (other !=
+        NULL) { /* its own tokenizer and policy: the rows are the same, the ids need not be */
         DI_TRY(di_dataset_load(s->al, file, &d_opt, &other->policy, other->tok, s->env, &d2, err));
         reward2 = di_new_array(s->al, (size_t)d2->n_seq, sizeof *reward2);
         if (reward2 == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
@@ -127,8 +128,8 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
         DI_TRY(eval_file(&s, o->compare != NULL ? &other : NULL, o, o->data.item[i], &scores,
                          results, err));
     if (o->scores != NULL)
-        DI_TRY(di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size,
-                             err));
+        DI_TRY(
+            di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size, err));
     macro = di_eval_macro(results);
     v = json_object_get(json_object_get(s.run, "progress"), "selected_step");
     doc = json_pack("{s:s, s:s, s:I, s:b, s:O, s:O}", "schema", "dial.eval/1", "model", o->model,
@@ -138,8 +139,8 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     v = json_object_get(macro, "accuracy");
     accuracy = json_is_number(v) ? json_number_value(v) : -1;
     if (o->min_accuracy >= 0 && accuracy < o->min_accuracy)
-        DI_FAIL_AT(err, DIAL_ERR_CHECK, "--min-accuracy", NULL,
-                   "accuracy %.4f is below %.4f", accuracy, o->min_accuracy);
+        DI_FAIL_AT(err, DIAL_ERR_CHECK, "--min-accuracy", NULL, "accuracy %.4f is below %.4f",
+                   accuracy, o->min_accuracy);
 done:
     json_decref(results);
     json_decref(macro);

@@ -10,13 +10,12 @@
 
 static json_t *config_json(const di_config *c)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "vocab_size",
-                     (json_int_t)c->vocab, "hidden_size", (json_int_t)c->width,
-                     "intermediate_size", (json_int_t)c->mlp, "num_hidden_layers",
-                     (json_int_t)c->layers, "num_attention_heads", (json_int_t)c->heads,
-                     "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim",
-                     (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->context,
-                     "tie_word_embeddings", c->tied);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "vocab_size", (json_int_t)c->vocab,
+        "hidden_size", (json_int_t)c->width, "intermediate_size", (json_int_t)c->mlp,
+        "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads", (json_int_t)c->heads,
+        "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim,
+        "max_position_embeddings", (json_int_t)c->context, "tie_word_embeddings", c->tied);
 }
 
 static json_t *id_or_null(int32_t id)
@@ -47,12 +46,11 @@ static int64_t count_tensors(const di_source *s, json_t *dtypes, json_t *list)
             json_array_append_new(shape, json_integer(t.dim[k]));
         }
         params += n;
-        json_object_set_new(
-            dtypes, name,
-            json_integer(1 + json_integer_value(json_object_get(dtypes, name))));
+        json_object_set_new(dtypes, name,
+                            json_integer(1 + json_integer_value(json_object_get(dtypes, name))));
         if (list != NULL)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:O}", "name", t.name, "dtype", name,
-                                                  "shape", shape));
+            json_array_append_new(
+                list, json_pack("{s:s, s:s, s:O}", "name", t.name, "dtype", name, "shape", shape));
         json_decref(shape);
     }
     return params;
@@ -129,10 +127,10 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
     if (o->verify) DI_TRY(verify(&s, &selftest, &ok, err));
     doc = json_pack("{s:s, s:s, s:s, s:o, s:I, s:O, s:o, s:O?, s:O?, s:O?, s:O?, s:o}", "schema",
                     "dial.info/1", "kind",
-                    s.run != NULL                           ? "run"
+                    s.run != NULL                      ? "run"
                     : strcmp(s.path, s.base_path) != 0 ? "adapter"
-                                                            : di_source_kind(s.source), "arch",
-                    di_source_config(s.source)->arch, "config",
+                                                       : di_source_kind(s.source),
+                    "arch", di_source_config(s.source)->arch, "config",
                     config_json(di_source_config(s.source)), "params", (json_int_t)params, "dtypes",
                     dtypes, "tokenizer", tokenizer_json(di_tokenizer_get_info(s.tok)), "text",
                     json_object_get(s.run, "text"), "head", json_object_get(s.run, "head"), "lora",

@@ -94,8 +94,7 @@ dial_status dial_model_score(dial_model *m, const dial_text *texts, size_t n, fl
         di_buf_append(&ids, id, (size_t)view[i].n * sizeof *id);
     }
     DI_TRY(di_buf_status(&ids, err));
-    for (size_t i = 0; i < n; i++)
-        view[i].id = (const int32_t *)(const void *)ids.data + at[i];
+    for (size_t i = 0; i < n; i++) view[i].id = (const int32_t *)(const void *)ids.data + at[i];
     DI_TRY(di_embed_texts(s->embedder, view, NULL, (int64_t)n, "score", e, err));
     for (size_t i = 0; i < n; i++) {
         double r = (double)di_reward(di_head_at(&s->params, s->params.theta), e + i * width,

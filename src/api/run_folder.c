@@ -65,8 +65,7 @@ static json_t *files_json(const di_file_set *f, int64_t heldout)
 
     for (int i = 0; i < f->n; i++) {
         json_t *o = json_pack("{s:s, s:s, s:o}", "path", f->set[i]->path, "sha256",
-                              f->set[i]->sha256, "rows",
-                              di_row_counts_to_json(&f->set[i]->counts));
+                              f->set[i]->sha256, "rows", di_row_counts_to_json(&f->set[i]->counts));
 
         if (f->name[i] != NULL) json_object_set_new(o, "name", json_string(f->name[i]));
         if (heldout >= 0) json_object_set_new(o, "heldout", json_integer(heldout));
@@ -141,13 +140,15 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
     di_buf b;
 
     di_buf_init(&b, job->al);
-    di_buf_printf(&b, "---\nlibrary_name: peft\ntags: [reward-model, dial]\n---\n\n# Reward model: "
-                      "%s on %s\n\nTrained by dial %s: method `%s`, seed %lld, %lld steps; the "
-                      "checkpoint of step %lld was chosen by `%s`, which reads no target label.\n\n",
+    di_buf_printf(&b,
+                  "---\nlibrary_name: peft\ntags: [reward-model, dial]\n---\n\n# Reward model: "
+                  "%s on %s\n\nTrained by dial %s: method `%s`, seed %lld, %lld steps; the "
+                  "checkpoint of step %lld was chosen by `%s`, which reads no target label.\n\n",
                   o->method, job->base.base_path, DIAL_VERSION, o->method,
                   (long long)o->common.seed, (long long)job->set.steps,
                   (long long)job->selected_step, di_select_name(job->rule));
-    di_buf_printf(&b, "## Data\n\n| side | file | rows used | SHA-256 |\n| --- | --- | --- | --- |\n");
+    di_buf_printf(&b,
+                  "## Data\n\n| side | file | rows used | SHA-256 |\n| --- | --- | --- | --- |\n");
     for (int side = 0; side < 2; side++) {
         const di_file_set *f = side == 0 ? &job->source_files : &job->target_files;
 
@@ -172,14 +173,16 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
                       result_number(length, "baseline_longer"),
                       result_number(json_object_get(length, "matched"), "accuracy"));
     }
-    di_buf_printf(&b, "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
-                      "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s.\n\n## "
-                      "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
-                      "The doctor's verdict: not run. A full flip of the preference between the "
-                      "domains cannot be seen without target labels.\n",
-                  o->out, job->base.layers < di_source_config(job->base.source)->layers
-                              ? " cut to its first blocks (`layer` in dial.json)"
-                              : "");
+    di_buf_printf(&b,
+                  "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
+                  "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s.\n\n## "
+                  "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
+                  "The doctor's verdict: not run. A full flip of the preference between the "
+                  "domains cannot be seen without target labels.\n",
+                  o->out,
+                  job->base.layers < di_source_config(job->base.source)->layers
+                      ? " cut to its first blocks (`layer` in dial.json)"
+                      : "");
     DI_TRY(write_text(job, "README.md", &b, err));
 done:
     di_buf_deinit(&b);

@@ -25,8 +25,8 @@ typedef struct score_job {
     di_text_scratch scratch;
     scored_row row[BLOCK_ROWS];
     int n_rows;
-    di_buf ids;                /* int32 ids of all texts of the block */
-    size_t *at;                /* [cap] offset of each text in ids, elements */
+    di_buf ids; /* int32 ids of all texts of the block */
+    size_t *at; /* [cap] offset of each text in ids, elements */
     di_seq_view *text;
     unsigned *flags;
     float *e;
@@ -35,7 +35,7 @@ typedef struct score_job {
     di_writer file;
     dial_write_fn write;
     void *ctx;
-    di_row_counts counts;      /* what truncation adds */
+    di_row_counts counts; /* what truncation adds */
     int64_t rows, scored, tokens;
 } score_job;
 
@@ -55,8 +55,7 @@ static dial_status reserve(score_job *j, int64_t n, dial_error *err)
     if (flags != NULL) j->flags = flags;
     e = di_resize(al, j->e, cap * (size_t)j->s.params.width * sizeof *j->e);
     if (e != NULL) j->e = e;
-    if (!at || !text || !flags || !e)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", cap);
+    if (!at || !text || !flags || !e) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", cap);
     j->cap = (int64_t)cap;
 done:
     return st;
@@ -92,8 +91,8 @@ static void emit_error(score_job *j, const scored_row *r)
 static double reward_of(const score_job *j, int text)
 {
     int64_t width = j->s.params.width;
-    double r = (double)di_reward(di_head_at(&j->s.params, j->s.params.theta),
-                                 j->e + text * width, width);
+    double r =
+        (double)di_reward(di_head_at(&j->s.params, j->s.params.theta), j->e + text * width, width);
 
     return j->opt->normalize || j->s.applied ? j->s.scale * r + j->s.shift : r;
 }
@@ -205,8 +204,11 @@ static dial_status score_file(score_job *j, dial_error *err)
         } else {
             scored_row *r = &j->row[j->n_rows++];
 
-            *r = (scored_row){.index = row.index, .kind = row.kind, .first = (int)j->n_texts,
-                              .n_texts = row.n_texts, .has_id = row.id != NULL};
+            *r = (scored_row){.index = row.index,
+                              .kind = row.kind,
+                              .first = (int)j->n_texts,
+                              .n_texts = row.n_texts,
+                              .has_id = row.id != NULL};
             snprintf(r->id, sizeof r->id, "%s", row.id != NULL ? row.id : "");
             for (int k = 0; k < row.n_texts; k++) DI_TRY(add_text(j, &row.text[k], err));
         }

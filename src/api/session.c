@@ -88,7 +88,9 @@ done:
 
 static di_when when_of(const char *text)
 {
-    return strcmp(text, "always") == 0 ? DI_ALWAYS : strcmp(text, "never") == 0 ? DI_NEVER : DI_AUTO;
+    return strcmp(text, "always") == 0  ? DI_ALWAYS
+           : strcmp(text, "never") == 0 ? DI_NEVER
+                                        : DI_AUTO;
 }
 
 static di_overlong overlong_of(const char *text)
@@ -103,7 +105,8 @@ static dial_status fresh_policy(di_session *s, const dial_common_options *c, dia
 {
     dial_status st = DIAL_OK;
     const di_config *config = di_source_config(s->source);
-    di_text_policy p = {.bos = when_of(c->bos), .eos = when_of(c->eos),
+    di_text_policy p = {.bos = when_of(c->bos),
+                        .eos = when_of(c->eos),
                         .max_length = c->max_length > 0 ? c->max_length : 1024,
                         .overlong = overlong_of(c->overlong)};
 
@@ -300,8 +303,8 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     dial_status st = DIAL_OK;
     char *config = NULL;
 
-    *s = (di_session){.al = di_env_alloc(env), .env = env, .scale = 1,
-                      .batch_tokens = common->batch_tokens};
+    *s = (di_session){
+        .al = di_env_alloc(env), .env = env, .scale = 1, .batch_tokens = common->batch_tokens};
     s->path = di_strdup(s->al, path);
     config = di_path_join(s->al, path, "dial.json");
     if (s->path == NULL || config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");

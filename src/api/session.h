@@ -14,23 +14,23 @@
 typedef struct di_session {
     const di_alloc *al;
     const dial_env *env;
-    char *path;              /* as given */
-    json_t *run;             /* dial.json; NULL: a base model */
+    char *path;  /* as given */
+    json_t *run; /* dial.json; NULL: a base model */
     char *base_path;
     di_device dev;
     int device_open;
     di_source *source;
     di_tokenizer *tok;
     di_text_policy policy;
-    int64_t layers;          /* blocks that the embedding reads */
+    int64_t layers; /* blocks that the embedding reads */
     di_pooling pooling;
     int64_t batch_tokens;
-    di_params params;        /* a run's adapter and head */
+    di_params params; /* a run's adapter and head */
     int has_params;
-    di_decoder *decoder;     /* after di_session_ready */
+    di_decoder *decoder; /* after di_session_ready */
     di_embedder *embedder;
-    double shift, scale;     /* of the run's reward; 0 and 1 */
-    int applied;             /* they belong to the reward itself */
+    double shift, scale; /* of the run's reward; 0 and 1 */
+    int applied;         /* they belong to the reward itself */
     int text_override;
 } di_session;
 

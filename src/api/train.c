@@ -15,9 +15,9 @@
 /* Flags that may differ between a run and its --resume. */
 static int may_differ(const char *flag)
 {
-    static const char *const free_flags[] = {"steps", "epochs",  "threads",   "device",    "keep",
-                                             "eval",  "resume",  "overwrite", "dry-run",   "log-every",
-                                             "out",   "eval-every"};
+    static const char *const free_flags[] = {"steps",   "epochs",    "threads", "device",
+                                             "keep",    "eval",      "resume",  "overwrite",
+                                             "dry-run", "log-every", "out",     "eval-every"};
 
     for (size_t i = 0; i < sizeof free_flags / sizeof *free_flags; i++)
         if (strcmp(flag, free_flags[i]) == 0) return 1;
@@ -84,12 +84,13 @@ done:
 static dial_status new_model(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_decoder_options o = {.n_layers = job->base.layers, .pooling = job->base.pooling,
+    di_decoder_options o = {.n_layers = job->base.layers,
+                            .pooling = job->base.pooling,
                             .train = !job->set.head_only,
                             .first_trained = job->lora.first_layer};
 
-    DI_TRY(di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora,
-                          err));
+    DI_TRY(
+        di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora, err));
     job->has_params = 1;
     di_params_randomize(&job->params, job->set.seed);
     DI_TRY(di_decoder_new(&job->base.dev, job->base.source, &o, &job->decoder, err));
@@ -194,13 +195,24 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     char *path = di_path_join(job->al, job->opt->out, "metrics.jsonl");
 
     if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    job->loop = (di_loop){
-        .al = job->al, .env = job->env, .trainer = job->trainer, .journal = &job->journal,
-        .run = job->opt->out, .base_name = job->base.base_path, .flags = job->flags,
-        .steps = job->set.steps, .save_every = job->save_every, .first_pass = job->first_pass,
-        .eval_every = job->opt->eval_every, .early_stop = job->opt->early_stop,
-        .critic_lr = job->align != NULL ? job->critic.lr : NAN, .validate = validate,
-        .choose = choose, .evaluate = evaluate, .ctx = job, .history = json_array()};
+    job->loop = (di_loop){.al = job->al,
+                          .env = job->env,
+                          .trainer = job->trainer,
+                          .journal = &job->journal,
+                          .run = job->opt->out,
+                          .base_name = job->base.base_path,
+                          .flags = job->flags,
+                          .steps = job->set.steps,
+                          .save_every = job->save_every,
+                          .first_pass = job->first_pass,
+                          .eval_every = job->opt->eval_every,
+                          .early_stop = job->opt->early_stop,
+                          .critic_lr = job->align != NULL ? job->critic.lr : NAN,
+                          .validate = validate,
+                          .choose = choose,
+                          .evaluate = evaluate,
+                          .ctx = job,
+                          .history = json_array()};
     if (job->loop.history == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history");
     if (checkpoint != NULL) DI_TRY(di_loop_resume(&job->loop, checkpoint, err));
     DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
@@ -235,9 +247,9 @@ static int add_to_tail(void *ctx, const json_t *line)
     t->n++;
     json_object_foreach ((json_t *)(uintptr_t)line, key, v) {
         if (!json_is_number(v) || strcmp(key, "step") == 0) continue;
-        json_object_set_new(t->sum, key,
-                            json_real(json_number_value(v) +
-                                      json_number_value(json_object_get(t->sum, key))));
+        json_object_set_new(
+            t->sum, key,
+            json_real(json_number_value(v) + json_number_value(json_object_get(t->sum, key))));
     }
     return 1;
 }
@@ -252,7 +264,7 @@ static dial_status tail_of(di_train_job *job, json_t **out, dial_error *err)
     void *next;
 
     DI_TRY(di_journal_read(job->al, job->journal.path, add_to_tail, &t, err));
-    json_object_foreach_safe (t.sum, next, key, v)
+    json_object_foreach_safe(t.sum, next, key, v)
         json_object_set_new(t.sum, key, di_json_stat(json_number_value(v) / (double)t.n));
     *out = json_incref(t.sum);
 done:
@@ -319,8 +331,8 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     DI_TRY(di_journal_write(&job->journal, end, err));
     DI_TRY(di_journal_sync(&job->journal, err));
     if (job->selected_step > 0)
-        DI_TRY(di_checkpoint_prune(job->al, job->opt->out, job->opt->keep, job->selected_step,
-                                   err));
+        DI_TRY(
+            di_checkpoint_prune(job->al, job->opt->out, job->opt->keep, job->selected_step, err));
     DI_TRY(di_run_write(job, evals, selftest, stats, 1, err));
     *out = json_incref(doc);
 done:
@@ -372,10 +384,10 @@ static void job_close(di_train_job *job)
 static dial_status required(const dial_train_options *o, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const char *missing = o->base == NULL       ? "base"
-                          : o->source.n == 0    ? "source"
-                          : o->out == NULL      ? "out"
-                                                : NULL;
+    const char *missing = o->base == NULL    ? "base"
+                          : o->source.n == 0 ? "source"
+                          : o->out == NULL   ? "out"
+                                             : NULL;
     int two_sided = strcmp(o->method, "dial") == 0 || strcmp(o->method, "oracle") == 0;
 
     if (missing != NULL)
@@ -397,7 +409,8 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     char *path = NULL;
 
     DI_TRY(required(o, err));
-    DI_TRY(di_session_open(&job->base, o->base, &o->common, 0, o->layer, o->pooling, job->env, err));
+    DI_TRY(
+        di_session_open(&job->base, o->base, &o->common, 0, o->layer, o->pooling, job->env, err));
     if (job->base.run != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->base, "give the base model that the run was trained on",
                    "training from a run is not built yet");

@@ -43,9 +43,10 @@ static dial_status load_files(di_train_job *job, const dial_list *files, int dro
                         drop_identical ? "left out" : "count as ties");
         if (d->counts.used > 0 &&
             d->counts.prompt_truncated + d->counts.response_truncated > d->counts.used / 10)
-            di_job_warn(job, "truncation_rate", "%s: over a tenth of the rows were cut to %lld "
-                        "tokens; raise --max-length", d->path,
-                        (long long)job->base.policy.max_length);
+            di_job_warn(job, "truncation_rate",
+                        "%s: over a tenth of the rows were cut to %lld "
+                        "tokens; raise --max-length",
+                        d->path, (long long)job->base.policy.max_length);
     }
 done:
     return st;
@@ -82,8 +83,10 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
         DI_TRY(di_parse_share("heldout-source", text, &share, &count, err));
         if (job->source.n < 100 || share == 0) { /* too few to give any away */
             if (share > 0 && job->rule != DI_SELECT_LAST)
-                di_job_warn(job, "source_weak", "%lld source rows: none held out, so the last "
-                            "checkpoint is taken", (long long)job->source.n);
+                di_job_warn(job, "source_weak",
+                            "%lld source rows: none held out, so the last "
+                            "checkpoint is taken",
+                            (long long)job->source.n);
             job->rule = DI_SELECT_LAST;
             goto done;
         }
@@ -91,7 +94,8 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
                                     &by_row, err));
         job->held_rows = job->held.n;
         if (by_row)
-            di_job_warn(job, "split_by_row", "the source is one connected group of texts: held "
+            di_job_warn(job, "split_by_row",
+                        "the source is one connected group of texts: held "
                         "out by row, so held-out rows share texts with training rows");
     } else {
         dial_list one = {(const char **)(uintptr_t)&text, 1};
@@ -152,7 +156,8 @@ dial_status di_job_load_data(di_train_job *job, dial_error *err)
         DI_TRY(check_kind(&job->target, "target", oracle, err));
         DI_TRY(di_examples_draw(job->al, &job->target, o->limit_target, job->set.seed + 1, err));
         if (!oracle)
-            di_log(job->env, DIAL_LOG_INFO, "target labels, where the files have any, were dropped");
+            di_log(job->env, DIAL_LOG_INFO,
+                   "target labels, where the files have any, were dropped");
     }
     DI_TRY(load_evals(job, err));
 done:
@@ -179,8 +184,8 @@ void di_job_free_data(di_train_job *job)
     free_files(job->al, &job->eval_files);
 }
 
-dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n,
-                               const char *what, float *e, dial_error *err)
+dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,
+                               float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_seq_view *text = di_new_array(job->al, 2 * (size_t)n, sizeof *text);

@@ -28,7 +28,7 @@ typedef struct di_train_job {
     const dial_train_options *opt;
     const dial_env *env;
     const di_alloc *al;
-    di_session base;            /* the base model; its decoder is not used */
+    di_session base; /* the base model; its decoder is not used */
     di_train_settings set;
     di_lora_options lora;
     di_wasserstein_options critic;
@@ -38,7 +38,7 @@ typedef struct di_train_job {
     di_file_set source_files, target_files, heldout_files, eval_files;
     di_examples source, target, held;
     int has_target;
-    int64_t held_rows;          /* rows held out of the source files */
+    int64_t held_rows; /* rows held out of the source files */
 
     di_params params;
     int has_params;
@@ -50,7 +50,7 @@ typedef struct di_train_job {
     di_loop loop;
     json_t *flags;
     int64_t selected_step;
-    json_t *warnings;           /* [{"code", "message"}] */
+    json_t *warnings; /* [{"code", "message"}] */
 } di_train_job;
 
 /* train_plan.c: everything that needs no data. Needs job->base open. */
@@ -67,8 +67,8 @@ void di_job_free_data(di_train_job *job);
 void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL_PRINTF(3, 4);
 
 /* Embeddings [2n, C] of the first n pairs of a list, rows chosen then rejected of each pair. */
-dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n,
-                               const char *what, float *e, dial_error *err);
+dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,
+                               float *e, dial_error *err);
 
 /* train_outcome.c */
 /* Evaluates on all --eval sets, into the journal; *out (may be NULL): {NAME: result}. final: also

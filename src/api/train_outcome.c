@@ -35,8 +35,8 @@ static dial_status write_scores(di_train_job *job, const di_dataset *d, const ch
         for (int k = 0; k < 2; k++)
             snprintf(hash[k], sizeof hash[k], "%016llx", (unsigned long long)d->seq[t[k]].hash);
         line = json_pack("{s:I, s:s?, s:o, s:o, s:[s, s]}", "i", (json_int_t)x->row, "id", x->id,
-                         "chosen", di_json_f32(reward[t[0]]), "rejected",
-                         di_json_f32(reward[t[1]]), "texts", hash[0], hash[1]);
+                         "chosen", di_json_f32(reward[t[0]]), "rejected", di_json_f32(reward[t[1]]),
+                         "texts", hash[0], hash[1]);
         if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
         DI_TRY(di_json_write(line, &b, err));
         json_decref(line);
@@ -153,9 +153,11 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err)
         if (k >= 2) di_examples_free(job->al, &all);
         if (st != DIAL_OK) goto done;
         snprintf(name[n], sizeof name[n], "%s.embeddings",
-                 k == 0 ? "source" : k == 1 ? "target" : job->eval_files.name[k - 2]);
-        entry[n] = (di_st_entry){name[n], "F32", {rows, job->params.width}, 2, e[n],
-                                 (size_t)(rows * job->params.width) * sizeof **e};
+                 k == 0   ? "source"
+                 : k == 1 ? "target"
+                          : job->eval_files.name[k - 2]);
+        entry[n] = (di_st_entry){name[n], "F32", {rows, job->params.width},
+                                 2,       e[n],  (size_t)(rows * job->params.width) * sizeof **e};
         n++;
     }
     snprintf(number, sizeof number, "%lld", (long long)step);
@@ -259,17 +261,16 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
         unsigned flags;
         di_seq_view view;
 
-        DI_TRY(di_text_encode(&job->base.policy, job->base.tok, &t, &scratch, &ids, &n, &flags,
-                              err));
+        DI_TRY(
+            di_text_encode(&job->base.policy, job->base.tok, &t, &scratch, &ids, &n, &flags, err));
         if (n == 0) continue;
         view = (di_seq_view){ids, n};
         DI_TRY(di_embed_texts(job->embedder, &view, NULL, 1, "self-test", e, err));
         list = json_array();
         for (int64_t k = 0; k < n; k++) json_array_append_new(list, json_integer(ids[k]));
-        json_array_append_new(texts,
-                              json_pack("{s:s%, s:o, s:o}", "text", p.text[i], p.size[i], "ids",
-                                        list, "score",
-                                        di_json_f32(di_reward(head, e, job->params.width))));
+        json_array_append_new(texts, json_pack("{s:s%, s:o, s:o}", "text", p.text[i], p.size[i],
+                                               "ids", list, "score",
+                                               di_json_f32(di_reward(head, e, job->params.width))));
     }
     *out = json_pack("{s:s, s:s, s:O}", "backend", job->base.dev.ops->name, "dtype",
                      job->base.dev.act == DI_BF16 ? "bf16" : "f32", "texts", texts);

@@ -78,8 +78,8 @@ static dial_status plan_lora(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
-    di_lora_options lora = {.r = o->lora_r, .alpha = (float)o->lora_alpha,
-                            .end_layer = job->base.layers};
+    di_lora_options lora = {
+        .r = o->lora_r, .alpha = (float)o->lora_alpha, .end_layer = job->base.layers};
 
     DI_TRY(positive("lora-r", (double)o->lora_r, 1, err));
     DI_TRY(positive("lora-alpha", o->lora_alpha, 0, err));
@@ -96,8 +96,11 @@ static dial_status plan_critic(di_train_job *job, dial_error *err)
     const dial_train_options *o = job->opt;
     di_wasserstein_options c = {.width = di_source_config(job->base.source)->width,
                                 .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
-                                .gp = o->gp, .iters = (int)o->critic_iters, .lr = o->critic_lr,
-                                .decay = o->critic_wd, .gap_clamp = o->gap_clamp,
+                                .gp = o->gp,
+                                .iters = (int)o->critic_iters,
+                                .lr = o->critic_lr,
+                                .decay = o->critic_wd,
+                                .gap_clamp = o->gap_clamp,
                                 .seed = job->set.seed};
     char *end;
 
@@ -143,7 +146,8 @@ static dial_status plan_ramp(di_train_job *job, dial_error *err)
                    "expected none, dann, linear:N or linear:P%%, found '%s'", text);
     DI_TRY(di_parse_share("lambda-ramp", text + 7, &share, &count, err));
     job->set.ramp_over =
-        count >= 0 ? count : (int64_t)ceil(share * (double)job->set.steps); /* after di_plan_steps */
+        count >= 0 ? count
+                   : (int64_t)ceil(share * (double)job->set.steps); /* after di_plan_steps */
 done:
     return st;
 }
@@ -156,18 +160,24 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     int rule = di_select_parse(o->select);
     int summed = is(o->preset, "code"); /* two parts of half the batch, gradients summed */
 
-    *s = (di_train_settings){
-        .method = is(o->method, "base")       ? DI_METHOD_BASE
-                  : is(o->method, "src-pref") ? DI_METHOD_SRC_PREF
-                  : is(o->method, "dial")     ? DI_METHOD_DIAL
-                                              : DI_METHOD_ORACLE,
-        .parts = summed ? 2 : 1, .alternate = is(o->update, "alternate"), .lambda = o->lambda,
-        .batch_source = o->batch_source / (summed ? 2 : 1),
-        .batch_target = o->batch_target / (summed ? 2 : 1), .lr = o->lr,
-        .head_lr = o->head_lr >= 0 ? o->head_lr : o->lr, .weight_decay = o->weight_decay,
-        .clip = o->clip, .smoothing = o->label_smoothing, .center = o->center,
-        .use_margin = is(o->margin, "auto"), .critic_warmup = o->critic_warmup,
-        .seed = (uint64_t)o->common.seed};
+    *s = (di_train_settings){.method = is(o->method, "base")       ? DI_METHOD_BASE
+                                       : is(o->method, "src-pref") ? DI_METHOD_SRC_PREF
+                                       : is(o->method, "dial")     ? DI_METHOD_DIAL
+                                                                   : DI_METHOD_ORACLE,
+                             .parts = summed ? 2 : 1,
+                             .alternate = is(o->update, "alternate"),
+                             .lambda = o->lambda,
+                             .batch_source = o->batch_source / (summed ? 2 : 1),
+                             .batch_target = o->batch_target / (summed ? 2 : 1),
+                             .lr = o->lr,
+                             .head_lr = o->head_lr >= 0 ? o->head_lr : o->lr,
+                             .weight_decay = o->weight_decay,
+                             .clip = o->clip,
+                             .smoothing = o->label_smoothing,
+                             .center = o->center,
+                             .use_margin = is(o->margin, "auto"),
+                             .critic_warmup = o->critic_warmup,
+                             .seed = (uint64_t)o->common.seed};
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
                   : is(o->schedule, "cosine") ? DI_COSINE
                                               : DI_CONSTANT;
@@ -327,10 +337,9 @@ dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_er
         "weights", (json_int_t)weights, "trainable", (json_int_t)trainable, "optimizer",
         (json_int_t)optimizer, "activations", (json_int_t)activations, "workspace", (json_int_t)0,
         "total", (json_int_t)total, "available", (json_int_t)available, "time", "seconds_per_step",
-        di_json_stat(seconds), "total_seconds",
-        di_json_stat(seconds * (double)job->set.steps), "basis", "model", "micro_batch",
-        (json_int_t)job->set.micro_texts, "grad_checkpoint", job->set.grad_checkpoint, "fits",
-        *fits, "advice", advice);
+        di_json_stat(seconds), "total_seconds", di_json_stat(seconds * (double)job->set.steps),
+        "basis", "model", "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
+        job->set.grad_checkpoint, "fits", *fits, "advice", advice);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
 done:
     return st;

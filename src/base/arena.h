@@ -25,7 +25,13 @@ void di_arena_deinit(di_arena *a);
 void *di_arena_take(di_arena *a, size_t n);
 
 /* Marks and releases in stack order: everything taken after the mark is given back. */
-static inline size_t di_arena_mark(const di_arena *a) { return a->used; }
-static inline void di_arena_release(di_arena *a, size_t mark) { a->used = mark; }
+static inline size_t di_arena_mark(const di_arena *a)
+{
+    return a->used;
+}
+static inline void di_arena_release(di_arena *a, size_t mark)
+{
+    a->used = mark;
+}
 
 #endif

@@ -6,9 +6,9 @@
 
 typedef struct di_buf {
     const di_alloc *al;
-    char *data;       /* NULL until the first append */
+    char *data; /* NULL until the first append */
     size_t size, cap;
-    int failed;       /* an append ran out of memory; later appends do nothing */
+    int failed; /* an append ran out of memory; later appends do nothing */
 } di_buf;
 
 void di_buf_init(di_buf *b, const di_alloc *al);

@@ -27,8 +27,8 @@ static int too_deep(const json_t *v, int depth)
     return 0;
 }
 
-dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line,
-                          json_t **out, dial_error *err)
+dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line, json_t **out,
+                          dial_error *err)
 {
     dial_status st = DIAL_OK;
     json_error_t bad = {0}; /* jansson leaves its code byte alone on some failures */
@@ -39,7 +39,7 @@ dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t
     if (v == NULL && json_error_code(&bad) == json_error_numeric_overflow)
         v = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &bad);
     if (v == NULL) {
-        const char *reason = json_error_code(&bad) == json_error_duplicate_key ? "duplicate_key"
+        const char *reason = json_error_code(&bad) == json_error_duplicate_key  ? "duplicate_key"
                              : json_error_code(&bad) == json_error_invalid_utf8 ? "bad_utf8"
                                                                                 : "json_syntax";
         if (json_error_code(&bad) == json_error_out_of_memory || bad.text[0] == 0)

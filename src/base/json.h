@@ -14,8 +14,8 @@
  * Parses n bytes. `where` names the input in errors; line is the number of its first line (1 for a
  * file), so that a row of a JSON Lines file reports FILE:LINE:COL. json_decref the result.
  */
-dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line,
-                          json_t **out, dial_error *err);
+dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line, json_t **out,
+                          dial_error *err);
 dial_status di_json_read(const di_alloc *al, const char *path, json_t **out, dial_error *err);
 
 /* One line without spaces, appended without a newline. */

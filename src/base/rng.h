@@ -44,9 +44,9 @@ void di_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]
 di_rng di_rng_make(uint64_t seed, di_purpose purpose, uint32_t sub);
 uint32_t di_rng_u32(di_rng *r);
 uint64_t di_rng_u64(di_rng *r);
-double di_rng_uniform(di_rng *r);               /* [0, 1), 53 bits; consumes two numbers */
-double di_rng_normal(di_rng *r);                /* N(0, 1) by Box-Muller; consumes four numbers */
-uint64_t di_rng_below(di_rng *r, uint64_t n);   /* uniform in 0..n-1, n >= 1 */
+double di_rng_uniform(di_rng *r);             /* [0, 1), 53 bits; consumes two numbers */
+double di_rng_normal(di_rng *r);              /* N(0, 1) by Box-Muller; consumes four numbers */
+uint64_t di_rng_below(di_rng *r, uint64_t n); /* uniform in 0..n-1, n >= 1 */
 void di_rng_shuffle(di_rng *r, int64_t *v, int64_t n); /* Fisher-Yates */
 
 #endif

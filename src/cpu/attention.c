@@ -3,8 +3,8 @@
  *
  * A task is a tree of segments and one key/value head. Its thread walks the tree depth first and
  * keeps the keys and values of the path from the root in contiguous memory, at their absolute
- * positions and packed for mm.c; entering a segment packs its own rows, so a shared prefix is packed
- * once, and its gradients stay in f32 sums until the last text below it is done.
+ * positions and packed for mm.c; entering a segment packs its own rows, so a shared prefix is
+ * packed once, and its gradients stay in f32 sums until the last text below it is done.
  *
  * Query rows go in strips of some tokens times the heads that share the keys. A strip's scores are
  * two or three small products around a row-wise softmax over the whole row: no running maximum, so
@@ -86,13 +86,13 @@ static void K(scale_row)(float *x, int64_t d, float by)
 
 /* What one row of scores needs in backward. */
 typedef struct K(grad_row) {
-    const float *s;      /* raw scores */
+    const float *s; /* raw scores */
     const float *dp;
     int64_t lo, hi;
     float lse, delta;
 } K(grad_row);
 
-DI_INLINE void K(grad)(const K(grad_row) *r, int64_t i, float scale, float cap, vf *p, vf *ds)
+DI_INLINE void K(grad)(const K(grad_row) * r, int64_t i, float scale, float cap, vf *p, vf *ds)
 {
     vf t, s = K(score)(v_load(r->s + i), scale, cap, &t);
 
@@ -158,27 +158,27 @@ enum { FORWARD_ROWS = 24, BACKWARD_ROWS = 48, PARTS = 8 };
 
 /* A call's constants and one thread's memory. Lengths are of the longest path in the batch. */
 typedef struct strip_memory {
-    int32_t *list;       /* [length] position -> row of the batch */
-    uint32_t *kt, *vt;   /* keys, values as b: n = positions, k = head size; vt: backward */
-    uint32_t *kd, *vd;   /* the same with n = head size, k = positions; kd: backward; vd: forward */
-    uint32_t *q, *d_o;   /* [rows][units of D]; d_o: backward */
-    uint32_t *qd, *dod;  /* backward: as b, n = head size, k = rows of the strip */
-    float *s, *dp;       /* [rows][length] */
-    uint32_t *p2, *ds2;  /* backward in pairs: [rows / 2][length] */
-    float *out;          /* [rows][D] */
-    float *sum;          /* [rows] forward: of p */
-    float *dk, *dv;      /* backward: [length][D] sums */
+    int32_t *list;      /* [length] position -> row of the batch */
+    uint32_t *kt, *vt;  /* keys, values as b: n = positions, k = head size; vt: backward */
+    uint32_t *kd, *vd;  /* the same with n = head size, k = positions; kd: backward; vd: forward */
+    uint32_t *q, *d_o;  /* [rows][units of D]; d_o: backward */
+    uint32_t *qd, *dod; /* backward: as b, n = head size, k = rows of the strip */
+    float *s, *dp;      /* [rows][length] */
+    uint32_t *p2, *ds2; /* backward in pairs: [rows / 2][length] */
+    float *out;         /* [rows][D] */
+    float *sum;         /* [rows] forward: of p */
+    float *dk, *dv;     /* backward: [length][D] sums */
 } strip_memory;
 
 typedef struct call {
     const di_attention_args *a;
     di_isa isa;
     int pairs, backward, parts;
-    int64_t length;      /* rounded up to a panel */
-    int64_t group;       /* query heads to a key/value head */
-    int64_t tokens, rows;/* of a strip, at most */
-    int64_t units;       /* of a head */
-    int32_t *root;       /* [n_trees + 1] first segment of each tree */
+    int64_t length;       /* rounded up to a panel */
+    int64_t group;        /* query heads to a key/value head */
+    int64_t tokens, rows; /* of a strip, at most */
+    int64_t units;        /* of a head */
+    int32_t *root;        /* [n_trees + 1] first segment of each tree */
     int64_t n_trees;
 } call;
 
@@ -286,9 +286,15 @@ static di_mat view(const call *c, const di_mat *m, int64_t row, int64_t n, int64
 static void pack_path(const call *c, const strip_memory *m, const di_mat *x, int64_t kv,
                       int64_t from, int64_t end, uint32_t *across, uint32_t *down)
 {
-    di_pack p = {.x = x->data, .dtype = x->dtype, .stride = x->stride, .row0 = from,
-                 .rows = end - from, .col0 = kv * c->a->head_dim, .cols = c->a->head_dim,
-                 .list = m->list, .scale = 1};
+    di_pack p = {.x = x->data,
+                 .dtype = x->dtype,
+                 .stride = x->stride,
+                 .row0 = from,
+                 .rows = end - from,
+                 .col0 = kv * c->a->head_dim,
+                 .cols = c->a->head_dim,
+                 .list = m->list,
+                 .scale = 1};
 
     if (across != NULL) {
         p.to = across + from * c->units;
@@ -297,8 +303,7 @@ static void pack_path(const call *c, const strip_memory *m, const di_mat *x, int
     if (down != NULL) {
         p.to = down;
         di_pack_down(c->isa, c->pairs, &p, di_units(c->pairs, from),
-                     di_units(c->pairs, di_round_up(end, DI_PANEL)),
-                     di_units(c->pairs, c->length));
+                     di_units(c->pairs, di_round_up(end, DI_PANEL)), di_units(c->pairs, c->length));
     }
 }
 
@@ -348,12 +353,18 @@ static strip strip_at(const call *c, const di_segment *seg, int64_t t)
     return s;
 }
 
-/* x's rows of the strip as an operand a: [rows][units], the heads of a token one below the other. */
+/* x's rows of the strip as an operand a: [rows][units], the heads of a token one below the other.
+ */
 static void pack_strip(const call *c, const strip *s, const di_mat *x, int64_t kv, uint32_t *to)
 {
     di_mat v = view(c, x, s->row, s->n, kv, c->group);
-    di_pack p = {.x = v.data, .dtype = v.dtype, .stride = v.stride, .rows = v.rows,
-                 .cols = v.cols, .scale = 1, .to = to};
+    di_pack p = {.x = v.data,
+                 .dtype = v.dtype,
+                 .stride = v.stride,
+                 .rows = v.rows,
+                 .cols = v.cols,
+                 .scale = 1,
+                 .to = to};
 
     di_pack_rows(c->isa, c->pairs, &p);
 }
@@ -362,9 +373,17 @@ static void pack_strip(const call *c, const strip *s, const di_mat *x, int64_t k
 static void times_path(const call *c, const strip *s, const uint32_t *x, const uint32_t *path,
                        float *to)
 {
-    di_mm mm = {.m = s->rows, .n = s->end - s->first, .k = c->units, .a = x, .a_row = c->units,
-                .a_k = 1, .b = path + s->first * c->units, .b_panel = c->units * DI_PANEL,
-                .b_k = DI_PANEL, .c = to, .c_row = c->length};
+    di_mm mm = {.m = s->rows,
+                .n = s->end - s->first,
+                .k = c->units,
+                .a = x,
+                .a_row = c->units,
+                .a_k = 1,
+                .b = path + s->first * c->units,
+                .b_panel = c->units * DI_PANEL,
+                .b_k = DI_PANEL,
+                .c = to,
+                .c_row = c->length};
 
     di_mm_run(c->isa, c->pairs, &mm);
 }
@@ -374,10 +393,17 @@ static void sum_path(const call *c, const strip_memory *m, const strip *s, const
                      const uint32_t *path)
 {
     int64_t keys = di_units(c->pairs, c->length);
-    di_mm mm = {.m = s->rows, .n = c->a->head_dim, .k = di_units(c->pairs, s->end - s->first),
-                .a = weights, .a_row = c->length, .a_k = 1,
-                .b = path + di_units(c->pairs, s->first) * DI_PANEL, .b_panel = keys * DI_PANEL,
-                .b_k = DI_PANEL, .c = m->out, .c_row = c->a->head_dim};
+    di_mm mm = {.m = s->rows,
+                .n = c->a->head_dim,
+                .k = di_units(c->pairs, s->end - s->first),
+                .a = weights,
+                .a_row = c->length,
+                .a_k = 1,
+                .b = path + di_units(c->pairs, s->first) * DI_PANEL,
+                .b_panel = keys * DI_PANEL,
+                .b_k = DI_PANEL,
+                .c = m->out,
+                .c_row = c->a->head_dim};
 
     di_mm_run(c->isa, c->pairs, &mm);
 }
@@ -393,9 +419,7 @@ static void put_strip(const call *c, const strip_memory *m, const strip *s, cons
 }
 
 #define PICK(isa, name)                                                                            \
-    ((isa) >= DI_ISA_BF16     ? name##_bf16                                                        \
-     : (isa) >= DI_ISA_AVX512 ? name##_avx512                                                      \
-                              : name##_avx2)
+    ((isa) >= DI_ISA_BF16 ? name##_bf16 : (isa) >= DI_ISA_AVX512 ? name##_avx512 : name##_avx2)
 
 static void forward_strip(const call *c, const strip_memory *m, const strip *s, int64_t kv)
 {
@@ -406,17 +430,14 @@ static void forward_strip(const call *c, const strip_memory *m, const strip *s, 
     times_path(c, s, m->q, m->kt, m->s);
     for (int64_t r = 0; r < s->rows; r++) {
         int64_t i = r / c->group;
-        float lse = PICK(c->isa, softmax_row)(m->s + r * c->length, s->end - s->first,
-                                              first_key(a, s->pos + i) - s->first,
-                                              s->pos + i + 1 - s->first, a->scale, a->cap,
-                                              c->pairs, &m->sum[r]);
+        float lse = PICK(c->isa, softmax_row)(
+            m->s + r * c->length, s->end - s->first, first_key(a, s->pos + i) - s->first,
+            s->pos + i + 1 - s->first, a->scale, a->cap, c->pairs, &m->sum[r]);
 
-        if (a->lse != NULL)
-            a->lse[(s->row + i) * a->heads + kv * c->group + r % c->group] = lse;
+        if (a->lse != NULL) a->lse[(s->row + i) * a->heads + kv * c->group + r % c->group] = lse;
     }
     sum_path(c, m, s, m->s, m->vd);
-    for (int64_t r = 0; r < s->rows; r++)
-        PICK(c->isa, scale_row)(m->out + r * d, d, 1 / m->sum[r]);
+    for (int64_t r = 0; r < s->rows; r++) PICK(c->isa, scale_row)(m->out + r * d, d, 1 / m->sum[r]);
     put_strip(c, m, s, &a->o, kv);
 }
 
@@ -447,8 +468,9 @@ static void grad_rows(const call *c, const strip_memory *m, const strip *s, int6
             row[j].lse = a->lse[(s->row + i) * a->heads + h];
             row[j].delta = PICK(c->isa, row_dot)(o.data, d_o.data, bf16, d);
             if (!c->pairs)
-                PICK(c->isa, grad_f32)(m->s + (r + j) * c->length, dp[j], n, row[j].lo, row[j].hi,
-                                       row[j].lse, row[j].delta, a->scale, a->cap);
+                PICK(c->isa, grad_f32)
+                (m->s + (r + j) * c->length, dp[j], n, row[j].lo, row[j].hi, row[j].lse,
+                 row[j].delta, a->scale, a->cap);
         }
         if (c->pairs)
             grad_pair(row, dp, n, a->scale, a->cap, m->p2 + r / 2 * c->length,
@@ -461,10 +483,18 @@ static void add_to_path(const call *c, const strip *s, const void *weights, cons
                         float *sums)
 {
     int64_t d = di_round_up(c->a->head_dim, DI_PANEL);
-    di_mm mm = {.m = s->end - s->first, .n = c->a->head_dim, .k = di_units(c->pairs, s->rows),
-                .a = weights, .a_row = 1, .a_k = c->length, .b = x,
-                .b_panel = di_units(c->pairs, c->rows) * DI_PANEL, .b_k = DI_PANEL,
-                .c = sums + s->first * d, .c_row = d, .add = 1};
+    di_mm mm = {.m = s->end - s->first,
+                .n = c->a->head_dim,
+                .k = di_units(c->pairs, s->rows),
+                .a = weights,
+                .a_row = 1,
+                .a_k = c->length,
+                .b = x,
+                .b_panel = di_units(c->pairs, c->rows) * DI_PANEL,
+                .b_k = DI_PANEL,
+                .c = sums + s->first * d,
+                .c_row = d,
+                .add = 1};
 
     di_mm_run(c->isa, c->pairs, &mm);
 }
@@ -472,8 +502,12 @@ static void add_to_path(const call *c, const strip *s, const void *weights, cons
 /* The strip's packed rows x (an operand a) as an operand b. */
 static void turn_strip(const call *c, const strip *s, const uint32_t *x, uint32_t *to)
 {
-    di_pack p = {.x = x, .dtype = c->pairs ? DI_BF16 : DI_F32, .rows = s->rows,
-                 .stride = c->pairs ? 2 * c->units : c->units, .cols = c->a->head_dim, .scale = 1,
+    di_pack p = {.x = x,
+                 .dtype = c->pairs ? DI_BF16 : DI_F32,
+                 .rows = s->rows,
+                 .stride = c->pairs ? 2 * c->units : c->units,
+                 .cols = c->a->head_dim,
+                 .scale = 1,
                  .to = to};
     int64_t k = di_units(c->pairs, s->rows);
 
@@ -522,8 +556,10 @@ static void run_tree(const call *c, const strip_memory *m, int64_t tree, int64_t
             strip at = strip_at(c, &b->segment[s], t);
 
             if (dealt++ % c->parts != part) continue;
-            if (c->backward) backward_strip(c, m, &at, kv);
-            else forward_strip(c, m, &at, kv);
+            if (c->backward)
+                backward_strip(c, m, &at, kv);
+            else
+                forward_strip(c, m, &at, kv);
         }
         next = child(b, s, s + 1, end);
         while (next < 0 && s >= 0) { /* up, to the next branch */

@@ -60,8 +60,10 @@ static void store_plain(const di_mat *x, const float *bias, const di_mat *y, int
 
             if (bias != NULL) v += bias[j];
             if (add) v = get(y, i, j) + v;
-            if (y->dtype == DI_BF16) ((uint16_t *)y->data)[i * y->stride + j] = di_f32_to_bf16(v);
-            else ((float *)y->data)[i * y->stride + j] = v;
+            if (y->dtype == DI_BF16)
+                ((uint16_t *)y->data)[i * y->stride + j] = di_f32_to_bf16(v);
+            else
+                ((float *)y->data)[i * y->stride + j] = v;
         }
     }
 }
@@ -69,10 +71,14 @@ static void store_plain(const di_mat *x, const float *bias, const di_mat *y, int
 void di_store(di_isa isa, const di_mat *x, const float *bias, const di_mat *y, int add)
 {
 #ifdef DI_VECTOR
-    if (isa >= DI_ISA_BF16) store_bf16(x, bias, y, add);
-    else if (isa >= DI_ISA_AVX512) store_avx512(x, bias, y, add);
-    else if (isa >= DI_ISA_AVX2) store_avx2(x, bias, y, add);
-    else store_plain(x, bias, y, add);
+    if (isa >= DI_ISA_BF16)
+        store_bf16(x, bias, y, add);
+    else if (isa >= DI_ISA_AVX512)
+        store_avx512(x, bias, y, add);
+    else if (isa >= DI_ISA_AVX2)
+        store_avx2(x, bias, y, add);
+    else
+        store_plain(x, bias, y, add);
 #else
     (void)isa;
     store_plain(x, bias, y, add);

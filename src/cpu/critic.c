@@ -2,7 +2,8 @@
  * The critic and its penalty, all rows at once: the lines of ref/critic.c as matrices (method.md
  * 2.7 and 2.8), each a product of mm.h.
  *
- *     Z_l = A_l W_l^T + b_l     A_{l+1} = g(Z_l)          V_l = U_l W_l     U_{l-1} = V_l .* g'(Z_{l-1})
+ *     Z_l = A_l W_l^T + b_l     A_{l+1} = g(Z_l)          V_l = U_l W_l     U_{l-1} = V_l .*
+ * g'(Z_{l-1})
  *
  * Rows stand `stride` apart, their width rounded up to a panel, so that any of these matrices can
  * be either operand. The weights change with every iteration and are copied at each call, straight
@@ -70,11 +71,11 @@ typedef struct lines {
     di_device *dev;
     const di_critic *d;
     int64_t rows, stride[MOST + 1];
-    float *w[MOST], *wt[MOST];               /* W_l [out][stride in], W_l^T [in][stride out] */
-    float *a[MOST], *v[MOST], *dv[MOST];     /* [rows][stride l] */
-    float *z, *t;                            /* [rows][widest] */
-    float *g1[MOST], *g2[MOST];              /* [rows][stride l+1], hidden layers */
-    float *u[MOST], *dz[MOST];               /* [rows][stride l+1] */
+    float *w[MOST], *wt[MOST];           /* W_l [out][stride in], W_l^T [in][stride out] */
+    float *a[MOST], *v[MOST], *dv[MOST]; /* [rows][stride l] */
+    float *z, *t;                        /* [rows][widest] */
+    float *g1[MOST], *g2[MOST];          /* [rows][stride l+1], hidden layers */
+    float *u[MOST], *dz[MOST];           /* [rows][stride l+1] */
 } lines;
 
 static float *take(float **next, int64_t *count, int64_t n)
@@ -161,25 +162,50 @@ static void product(const lines *s, di_mm p)
 /* y [rows, out of l] = x [rows, in of l] W_l^T. */
 static void through(const lines *s, int l, const float *x, float *y)
 {
-    product(s, (di_mm){.m = s->rows, .n = s->d->width[l + 1], .k = s->d->width[l], .a = x,
-                       .a_row = s->stride[l], .a_k = 1, .b = s->wt[l], .b_panel = DI_PANEL,
-                       .b_k = s->stride[l + 1], .c = y, .c_row = s->stride[l + 1]});
+    product(s, (di_mm){.m = s->rows,
+                       .n = s->d->width[l + 1],
+                       .k = s->d->width[l],
+                       .a = x,
+                       .a_row = s->stride[l],
+                       .a_k = 1,
+                       .b = s->wt[l],
+                       .b_panel = DI_PANEL,
+                       .b_k = s->stride[l + 1],
+                       .c = y,
+                       .c_row = s->stride[l + 1]});
 }
 
 /* y [rows, in of l] = x [rows, out of l] W_l. */
 static void back_through(const lines *s, int l, const float *x, float *y)
 {
-    product(s, (di_mm){.m = s->rows, .n = s->d->width[l], .k = s->d->width[l + 1], .a = x,
-                       .a_row = s->stride[l + 1], .a_k = 1, .b = s->w[l], .b_panel = DI_PANEL,
-                       .b_k = s->stride[l], .c = y, .c_row = s->stride[l]});
+    product(s, (di_mm){.m = s->rows,
+                       .n = s->d->width[l],
+                       .k = s->d->width[l + 1],
+                       .a = x,
+                       .a_row = s->stride[l + 1],
+                       .a_k = 1,
+                       .b = s->w[l],
+                       .b_panel = DI_PANEL,
+                       .b_k = s->stride[l],
+                       .c = y,
+                       .c_row = s->stride[l]});
 }
 
 /* dW_l += x^T y, x [rows, out of l], y [rows, in of l]. */
 static void add_outer(const lines *s, int l, const float *x, const float *y, di_critic *grad)
 {
-    product(s, (di_mm){.m = s->d->width[l + 1], .n = s->d->width[l], .k = s->rows, .a = x,
-                       .a_row = 1, .a_k = s->stride[l + 1], .b = y, .b_panel = DI_PANEL,
-                       .b_k = s->stride[l], .c = grad->w[l], .c_row = s->d->width[l], .add = 1});
+    product(s, (di_mm){.m = s->d->width[l + 1],
+                       .n = s->d->width[l],
+                       .k = s->rows,
+                       .a = x,
+                       .a_row = 1,
+                       .a_k = s->stride[l + 1],
+                       .b = y,
+                       .b_panel = DI_PANEL,
+                       .b_k = s->stride[l],
+                       .c = grad->w[l],
+                       .c_row = s->d->width[l],
+                       .add = 1});
 }
 
 static void times(const lines *s, const float *a, const float *b, int64_t n, float *y, int add)
@@ -198,9 +224,9 @@ static void forward(const lines *s, float *out)
 
         through(s, l, s->a[l], s->z);
         for (int64_t g = 0; g < s->rows; g++)
-            DI_PICK(s->dev, activate_row)(d->act, s->z + g * stride, d->b[l], d->width[l + 1],
-                                          s->a[l + 1] + g * stride, s->g1[l] + g * stride,
-                                          s->g2[l] + g * stride);
+            DI_PICK(s->dev, activate_row)
+            (d->act, s->z + g * stride, d->b[l], d->width[l + 1], s->a[l + 1] + g * stride,
+             s->g1[l] + g * stride, s->g2[l] + g * stride);
     }
     if (out == NULL) return;
     through(s, last, s->a[last], s->z);

@@ -30,13 +30,12 @@ static void K(finish_row)(float *x, int64_t cols, float scale, int bf16)
 
 #elif defined(DI_VECTOR)
 
-void di_cpu_embed(di_device *dev, const di_weight *table, const int32_t *id, float scale,
-                  di_mat *x)
+void di_cpu_embed(di_device *dev, const di_weight *table, const int32_t *id, float scale, di_mat *x)
 {
     void (*finish)(float *, int64_t, float, int) = DI_PICK(dev, finish_row);
     size_t row_bytes = di_dtype_row_bytes(table->dtype, table->in);
 
-#pragma omp parallel for num_threads(di_threads_for(dev, x->rows *table->in)) schedule(static)
+#pragma omp parallel for num_threads(di_threads_for(dev, x->rows * table->in)) schedule(static)
     for (int64_t n = 0; n < x->rows; n++) {
         int64_t r = table->row_map != NULL ? table->row_map[id[n]] : id[n];
         float *row = (float *)x->data + n * x->stride;

@@ -133,9 +133,9 @@ typedef struct plan {
     struct plan *next;
     int64_t k, n, x_row; /* x_row: elements from row to row of a dense slab of x */
     int bf16;
-    int own;             /* by mm.c; slabs have no primitives */
-    desc w;              /* the layout that the base slab asks for; the others must take it */
-    int n_slabs;         /* descending */
+    int own;     /* by mm.c; slabs have no primitives */
+    desc w;      /* the layout that the base slab asks for; the others must take it */
+    int n_slabs; /* descending */
     slab slab[MAX_SLABS];
 } plan;
 
@@ -148,24 +148,24 @@ typedef struct weight {
 
 typedef struct lane {
     dnnl_stream_t stream;
-    void *x;             /* a slab of x, dense, of the product's type */
-    float *y;            /* a slab of y */
-    void *pad;           /* the primitives' own scratch memory */
+    void *x;   /* a slab of x, dense, of the product's type */
+    float *y;  /* a slab of y */
+    void *pad; /* the primitives' own scratch memory */
 } lane;
 
 struct di_gemm_cache {
     dnnl_engine_t engine;
     plan *plans;
     int threads, amx;
-    lane *lane;          /* [threads] */
+    lane *lane;                         /* [threads] */
     size_t x_bytes, y_bytes, pad_bytes; /* of each lane's blocks */
 };
 
 struct di_gemm {
     int64_t k, n, width; /* columns in chunks of `width`, the last one narrower */
     int n_chunks;
-    const plan **plan;   /* [n_chunks] */
-    weight *w;           /* [n_chunks] */
+    const plan **plan; /* [n_chunks] */
+    weight *w;         /* [n_chunks] */
 };
 
 static dial_status failed(dnnl_status_t code, const char *what, dial_error *err)
@@ -202,8 +202,8 @@ dial_status di_gemm_open(di_device *dev, dial_error *err)
     cpu->gemm = c;
     limit_isa(cpu->isa);
     TRY_DNNL(dnnl_engine_create(&c->engine, dnnl_cpu, 0), "open the processor");
-    c->amx = cpu->isa == DI_ISA_BF16 &&
-             dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
+    c->amx =
+        cpu->isa == DI_ISA_BF16 && dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
     c->threads = dev->threads;
     c->lane = di_new_array(dev->al, (size_t)dev->threads, sizeof *c->lane);
     if (c->lane == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %d threads", dev->threads);
@@ -268,7 +268,8 @@ int di_gemm_has_amx(const di_device *dev)
     return cpu->gemm != NULL && cpu->gemm->amx;
 }
 
-/* ---- plans ------------------------------------------------------------------------------------ */
+/* ---- plans ------------------------------------------------------------------------------------
+ */
 
 /* Grows a block of every lane to `need` bytes. */
 static int grow(const di_device *dev, size_t need, size_t *have, size_t offset)
@@ -375,8 +376,17 @@ static int slab_run(const di_device *dev, const plan *p, const slab *s, int t, v
 #ifdef DI_VECTOR
     if (p->own) {
         int64_t k = di_units(p->bf16, p->k);
-        di_mm mm = {.m = s->rows, .n = p->n, .k = k, .a = x, .a_row = k, .a_k = 1, .b = w->data,
-                    .b_panel = k * DI_PANEL, .b_k = DI_PANEL, .c = y, .c_row = p->n};
+        di_mm mm = {.m = s->rows,
+                    .n = p->n,
+                    .k = k,
+                    .a = x,
+                    .a_row = k,
+                    .a_k = 1,
+                    .b = w->data,
+                    .b_panel = k * DI_PANEL,
+                    .b_k = DI_PANEL,
+                    .c = y,
+                    .c_row = p->n};
 
         di_mm_run(di_cpu_isa(dev), p->bf16, &mm);
         return 1;
@@ -402,8 +412,10 @@ static dnnl_status_t lay_out_own(const di_device *dev, const plan *p, const floa
     pack.stride = n_stride == 1 ? k_stride : n_stride;
     pack.rows = n_stride == 1 ? p->k : p->n;
     pack.cols = n_stride == 1 ? p->n : p->k;
-    if (n_stride == 1) di_pack_down(di_cpu_isa(dev), p->bf16, &pack, 0, k, k);
-    else di_pack_across(di_cpu_isa(dev), p->bf16, &pack);
+    if (n_stride == 1)
+        di_pack_down(di_cpu_isa(dev), p->bf16, &pack, 0, k, k);
+    else
+        di_pack_across(di_cpu_isa(dev), p->bf16, &pack);
     return dnnl_success;
 }
 #endif
@@ -466,8 +478,10 @@ static void plant(float *x, int64_t n, uint32_t seed)
 static void place_row(const plan *p, const float *x, int64_t r, void *slab_x, int64_t at)
 {
     for (int64_t i = 0; i < p->k; i++) {
-        if (p->bf16) ((uint16_t *)slab_x)[at * p->k + i] = di_f32_to_bf16(x[r * p->k + i]);
-        else ((float *)slab_x)[at * p->k + i] = x[r * p->k + i];
+        if (p->bf16)
+            ((uint16_t *)slab_x)[at * p->k + i] = di_f32_to_bf16(x[r * p->k + i]);
+        else
+            ((float *)slab_x)[at * p->k + i] = x[r * p->k + i];
     }
 }
 
@@ -510,8 +524,8 @@ static dial_status compare_slabs(const di_device *dev, plan *p, int *same, dial_
     TRY_DNNL(lay_out(dev, p, plain, p->n, 1, &w), "lay out a weight");
     if (!run_planted(dev, p, &p->slab[0], x, &w, 0, y0) ||
         !run_planted(dev, p, &p->slab[0], x, &w, 1, y))
-        DI_FAIL(err, DIAL_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld",
-                (long long)p->k, (long long)p->n);
+        DI_FAIL(err, DIAL_ERR_DEVICE, "oneDNN failed in a product of %lld x %lld", (long long)p->k,
+                (long long)p->n);
     *same = memcmp(y, y0, ny * sizeof *y) == 0;
     for (int i = 1; i < p->n_slabs; i++) {
         slab keep = p->slab[i];
@@ -548,10 +562,11 @@ static void leave_library(const di_device *dev, plan *p)
         return;
     }
 #endif
-    di_log(dev->env, DIAL_LOG_WARN,
-           "oneDNN: rows of a product of %lld x %lld depend on their place in the batch; scores may "
-           "differ between batches in their last bits",
-           (long long)p->k, (long long)p->n);
+    di_log(
+        dev->env, DIAL_LOG_WARN,
+        "oneDNN: rows of a product of %lld x %lld depend on their place in the batch; scores may "
+        "differ between batches in their last bits",
+        (long long)p->k, (long long)p->n);
 }
 
 static int by_rows_down(const slab *a, const slab *b)
@@ -609,7 +624,8 @@ done:
     return st;
 }
 
-/* ---- prepared matrices ------------------------------------------------------------------------ */
+/* ---- prepared matrices ------------------------------------------------------------------------
+ */
 
 dial_status di_gemm_new(di_device *dev, int64_t k, int64_t n, const float *w, int64_t k_stride,
                         int64_t n_stride, di_gemm **out, dial_error *err)
@@ -752,7 +768,8 @@ void di_gemm_run(di_device *dev, const di_gemm *g, const di_mat *x, const float 
     }
 }
 
-/* ---- the limit -------------------------------------------------------------------------------- */
+/* ---- the limit --------------------------------------------------------------------------------
+ */
 
 static double now(void)
 {
@@ -780,8 +797,10 @@ dial_status di_cpu_gemm_limit(di_device *dev, int64_t n, int64_t in, int64_t out
     for (int64_t i = 0; i < n * in; i++) {
         float v = (float)(i % 251 - 125) / 64;
 
-        if (dev->act == DI_BF16) ((uint16_t *)(void *)x)[i] = di_f32_to_bf16(v);
-        else ((float *)(void *)x)[i] = v;
+        if (dev->act == DI_BF16)
+            ((uint16_t *)(void *)x)[i] = di_f32_to_bf16(v);
+        else
+            ((float *)(void *)x)[i] = v;
     }
     DI_TRY(di_gemm_new(dev, in, out, w, out, 1, &g, err));
     for (int i = 0; i < repeat; i++) {

@@ -72,10 +72,14 @@ static void K(glu_forward)(di_act kind, const di_mat *gu, const di_mat *h, int64
 {
     int bf16 = h->dtype == DI_BF16;
 
-    if (kind == DI_SILU && bf16) K(forward_rows)(0, 1, gu, h, lo, hi);
-    else if (kind == DI_SILU) K(forward_rows)(0, 0, gu, h, lo, hi);
-    else if (bf16) K(forward_rows)(1, 1, gu, h, lo, hi);
-    else K(forward_rows)(1, 0, gu, h, lo, hi);
+    if (kind == DI_SILU && bf16)
+        K(forward_rows)(0, 1, gu, h, lo, hi);
+    else if (kind == DI_SILU)
+        K(forward_rows)(0, 0, gu, h, lo, hi);
+    else if (bf16)
+        K(forward_rows)(1, 1, gu, h, lo, hi);
+    else
+        K(forward_rows)(1, 0, gu, h, lo, hi);
 }
 
 static void K(glu_backward)(di_act kind, const di_mat *gu, const di_mat *dh, const di_mat *dgu,
@@ -83,10 +87,14 @@ static void K(glu_backward)(di_act kind, const di_mat *gu, const di_mat *dh, con
 {
     int bf16 = dh->dtype == DI_BF16;
 
-    if (kind == DI_SILU && bf16) K(backward_rows)(0, 1, gu, dh, dgu, lo, hi);
-    else if (kind == DI_SILU) K(backward_rows)(0, 0, gu, dh, dgu, lo, hi);
-    else if (bf16) K(backward_rows)(1, 1, gu, dh, dgu, lo, hi);
-    else K(backward_rows)(1, 0, gu, dh, dgu, lo, hi);
+    if (kind == DI_SILU && bf16)
+        K(backward_rows)(0, 1, gu, dh, dgu, lo, hi);
+    else if (kind == DI_SILU)
+        K(backward_rows)(0, 0, gu, dh, dgu, lo, hi);
+    else if (bf16)
+        K(backward_rows)(1, 1, gu, dh, dgu, lo, hi);
+    else
+        K(backward_rows)(1, 0, gu, dh, dgu, lo, hi);
 }
 
 #elif defined(DI_VECTOR)

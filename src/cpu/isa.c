@@ -32,12 +32,14 @@ static void on_fault(int sig)
 
 __attribute__((target("avx2,fma"))) static void try_avx2(float *x)
 {
-    _mm256_storeu_ps(x, _mm256_fmadd_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x), _mm256_loadu_ps(x)));
+    _mm256_storeu_ps(x,
+                     _mm256_fmadd_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x), _mm256_loadu_ps(x)));
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static void try_avx512(float *x)
 {
-    _mm512_storeu_ps(x, _mm512_fmadd_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(x), _mm512_loadu_ps(x)));
+    _mm512_storeu_ps(x,
+                     _mm512_fmadd_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(x), _mm512_loadu_ps(x)));
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"))) static void

@@ -1,4 +1,5 @@
-/* Products with frozen weights: the parts are expanded to f32 once, stacked, and given to gemm.c. */
+/* Products with frozen weights: the parts are expanded to f32 once, stacked, and given to gemm.c.
+ */
 #include "cpu/cpu.h"
 
 #ifdef DIAL_DNNL

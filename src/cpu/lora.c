@@ -118,8 +118,14 @@ typedef struct operand {
 
 static operand rows_operand(const call *c, const di_mat *x, int64_t row, int64_t n, uint32_t *to)
 {
-    di_pack p = {.x = x->data, .dtype = x->dtype, .stride = x->stride, .row0 = row, .rows = n,
-                 .cols = x->cols, .scale = 1, .to = to};
+    di_pack p = {.x = x->data,
+                 .dtype = x->dtype,
+                 .stride = x->stride,
+                 .row0 = row,
+                 .rows = n,
+                 .cols = x->cols,
+                 .scale = 1,
+                 .to = to};
 
     if (c->pairs && x->dtype == DI_BF16 && x->stride % 2 == 0 && x->cols % 2 == 0)
         return (operand){(const uint16_t *)x->data + row * x->stride, x->stride / 2};
@@ -134,9 +140,19 @@ static void times(const call *c, operand x, int64_t rows, const uint32_t *b, int
                   const di_mat *y, int64_t row, int add)
 {
     size_t at = (size_t)(row * y->stride) * di_act_bytes(y->dtype);
-    di_mm mm = {.m = rows, .n = y->cols, .k = k, .a = x.data, .a_row = x.row, .a_k = 1, .b = b,
-                .b_panel = k * DI_PANEL, .b_k = DI_PANEL, .c = (char *)y->data + at,
-                .c_row = y->stride, .c_bf16 = y->dtype == DI_BF16, .add = add};
+    di_mm mm = {.m = rows,
+                .n = y->cols,
+                .k = k,
+                .a = x.data,
+                .a_row = x.row,
+                .a_k = 1,
+                .b = b,
+                .b_panel = k * DI_PANEL,
+                .b_k = DI_PANEL,
+                .c = (char *)y->data + at,
+                .c_row = y->stride,
+                .c_bf16 = y->dtype == DI_BF16,
+                .add = add};
 
     di_mm_run(c->isa, c->pairs, &mm);
 }
@@ -145,8 +161,14 @@ static void forward_block(const call *c, const thread_memory *m, int64_t row, in
 {
     const di_lora_args *a = c->a;
     di_mat u = {a->u, DI_F32, c->n, c->r, c->r};
-    di_pack scaled = {.x = a->u, .dtype = DI_F32, .stride = c->r, .row0 = row, .rows = rows,
-                      .cols = c->r, .scale = a->scale, .to = m->u};
+    di_pack scaled = {.x = a->u,
+                      .dtype = DI_F32,
+                      .stride = c->r,
+                      .row0 = row,
+                      .rows = rows,
+                      .cols = c->r,
+                      .scale = a->scale,
+                      .to = m->u};
 
     times(c, rows_operand(c, &a->x, row, rows, m->x), rows, c->first, c->u_in, &u, row, 0);
     di_pack_rows(c->isa, c->pairs, &scaled);
@@ -158,10 +180,21 @@ static void backward_block(const call *c, const thread_memory *m, int64_t row, i
 {
     const di_lora_args *a = c->a;
     di_mat du = {m->du, DI_F32, rows, c->r, c->r};
-    di_pack scaled = {.x = m->du, .dtype = DI_F32, .stride = c->r, .rows = rows, .cols = c->r,
-                      .scale = a->scale, .to = c->du_n};
-    di_pack u = {.x = a->u, .dtype = DI_F32, .stride = c->r, .row0 = row, .rows = rows,
-                 .cols = c->r, .scale = 1, .to = c->u_n_packed};
+    di_pack scaled = {.x = m->du,
+                      .dtype = DI_F32,
+                      .stride = c->r,
+                      .rows = rows,
+                      .cols = c->r,
+                      .scale = a->scale,
+                      .to = c->du_n};
+    di_pack u = {.x = a->u,
+                 .dtype = DI_F32,
+                 .stride = c->r,
+                 .row0 = row,
+                 .rows = rows,
+                 .cols = c->r,
+                 .scale = 1,
+                 .to = c->u_n_packed};
     int64_t k0 = di_units(c->pairs, row), k1 = di_units(c->pairs, row + rows);
 
     times(c, rows_operand(c, &a->dy, row, rows, m->x), rows, c->first, c->u_out, &du, 0, 0);
@@ -182,16 +215,30 @@ static void sum_rows(const call *c, const thread_memory *m, const di_mat *x, int
     memset(m->sums, 0, (size_t)(c->r * PIECE_COLS) * sizeof(float));
     for (int64_t row = 0; row < c->n; row += PIECE_ROWS) {
         int64_t rows = c->n - row < PIECE_ROWS ? c->n - row : PIECE_ROWS;
-        di_pack p = {.x = x->data, .dtype = x->dtype, .stride = x->stride, .row0 = row,
-                     .rows = rows, .col0 = col, .cols = cols, .scale = 1, .to = m->piece};
+        di_pack p = {.x = x->data,
+                     .dtype = x->dtype,
+                     .stride = x->stride,
+                     .row0 = row,
+                     .rows = rows,
+                     .col0 = col,
+                     .cols = cols,
+                     .scale = 1,
+                     .to = m->piece};
 
         di_pack_down(c->isa, c->pairs, &p, 0, di_units(c->pairs, rows), k);
         for (int64_t r = 0; r < c->r; r += DI_PANEL) {
-            di_mm mm = {.m = c->r - r < DI_PANEL ? c->r - r : DI_PANEL, .n = cols,
+            di_mm mm = {.m = c->r - r < DI_PANEL ? c->r - r : DI_PANEL,
+                        .n = cols,
                         .k = di_units(c->pairs, rows),
-                        .a = w + r * c->u_n + di_units(c->pairs, row) * DI_PANEL, .a_row = 1,
-                        .a_k = DI_PANEL, .b = m->piece, .b_panel = k * DI_PANEL, .b_k = DI_PANEL,
-                        .c = m->sums + r * PIECE_COLS, .c_row = PIECE_COLS, .add = 1};
+                        .a = w + r * c->u_n + di_units(c->pairs, row) * DI_PANEL,
+                        .a_row = 1,
+                        .a_k = DI_PANEL,
+                        .b = m->piece,
+                        .b_panel = k * DI_PANEL,
+                        .b_k = DI_PANEL,
+                        .c = m->sums + r * PIECE_COLS,
+                        .c_row = PIECE_COLS,
+                        .add = 1};
 
             di_mm_run(c->isa, c->pairs, &mm);
         }
@@ -248,8 +295,10 @@ void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
             int64_t lo, hi;
 
             panel(i < n_a ? c.r : c.out, i < n_a ? i : i - n_a, &lo, &hi);
-            if (i < n_a) pack_weight(&c, a->a, c.r, c.in, 1, lo, hi, c.first);
-            else pack_weight(&c, a->b, c.out, c.r, 1, lo, hi, c.second);
+            if (i < n_a)
+                pack_weight(&c, a->a, c.r, c.in, 1, lo, hi, c.first);
+            else
+                pack_weight(&c, a->b, c.out, c.r, 1, lo, hi, c.second);
         }
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < blocks; i++)
@@ -262,7 +311,8 @@ void di_cpu_lora_backward(di_device *dev, const di_lora_args *a)
     call c = plan_call(dev, a->x.rows, a->x.cols, a->dy.cols, a->r);
     size_t shared = carve_shared(&c, a->work, 1), own;
     int64_t n_b = panels(c.r), n_a = panels(c.in), blocks = (c.n + BLOCK - 1) / BLOCK;
-    int64_t of_a = (c.in + PIECE_COLS - 1) / PIECE_COLS, of_b = (c.out + PIECE_COLS - 1) / PIECE_COLS;
+    int64_t of_a = (c.in + PIECE_COLS - 1) / PIECE_COLS,
+            of_b = (c.out + PIECE_COLS - 1) / PIECE_COLS;
     thread_memory none;
 
     c.a = a;
@@ -278,8 +328,10 @@ void di_cpu_lora_backward(di_device *dev, const di_lora_args *a)
             int64_t lo, hi;
 
             panel(i < n_b ? c.r : c.in, i < n_b ? i : i - n_b, &lo, &hi);
-            if (i < n_b) pack_weight(&c, a->b, c.out, c.r, 0, lo, hi, c.first);
-            else pack_weight(&c, a->a, c.r, c.in, 0, lo, hi, c.second);
+            if (i < n_b)
+                pack_weight(&c, a->b, c.out, c.r, 0, lo, hi, c.first);
+            else
+                pack_weight(&c, a->a, c.r, c.in, 0, lo, hi, c.second);
         }
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < blocks; i++)

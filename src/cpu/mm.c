@@ -89,8 +89,7 @@ DI_INLINE void K(tile)(const int pairs, const int mr, const int nv, const di_mm 
             for (int v = 0; v < nv; v++) {
                 char *to = c + r * p->c_row * 2;
 
-                if (p->add)
-                    sum[r][v] = v_add(v_get(to, 1, v * DI_VL, left - v * DI_VL), sum[r][v]);
+                if (p->add) sum[r][v] = v_add(v_get(to, 1, v * DI_VL, left - v * DI_VL), sum[r][v]);
                 v_put(to, 1, v * DI_VL, left - v * DI_VL, sum[r][v]);
             }
         }
@@ -155,8 +154,7 @@ DI_INLINE const void *K(source)(const di_pack *p, int64_t r)
 }
 
 /* cols of one row (NULL: zeros) as f32 or bf16, the latter filled up to whole units. */
-DI_INLINE void K(take_row)(const int pairs, const di_pack *p, const void *x, int64_t cols,
-                           void *to)
+DI_INLINE void K(take_row)(const int pairs, const di_pack *p, const void *x, int64_t cols, void *to)
 {
     int from_bf16 = p->dtype == DI_BF16;
 
@@ -232,8 +230,7 @@ static void K(pack_across)(int pairs, const di_pack *p)
                 for (int i = 0; i < DI_PANEL; i += 8)
                     K(turn8)((const float *)&tile[i][u], PIECE, to + u * DI_PANEL + i);
             for (; u < n; u++)
-                for (int i = 0; i < DI_PANEL; i++)
-                    memcpy(to + u * DI_PANEL + i, &tile[i][u], 4);
+                for (int i = 0; i < DI_PANEL; i++) memcpy(to + u * DI_PANEL + i, &tile[i][u], 4);
         }
     }
 }
@@ -307,15 +304,16 @@ static void K(pack_down_f32)(const di_pack *p, int64_t k0, int64_t k1, int64_t t
 #elif defined(DI_VECTOR)
 
 #define PICK(isa, name)                                                                            \
-    ((isa) >= DI_ISA_BF16     ? name##_bf16                                                        \
-     : (isa) >= DI_ISA_AVX512 ? name##_avx512                                                      \
-                              : name##_avx2)
+    ((isa) >= DI_ISA_BF16 ? name##_bf16 : (isa) >= DI_ISA_AVX512 ? name##_avx512 : name##_avx2)
 
 void di_mm_run(di_isa isa, int pairs, const di_mm *p)
 {
-    if (pairs) run_pairs(p);
-    else if (isa >= DI_ISA_AVX512) run_f32_avx512(p);
-    else run_f32_avx2(p);
+    if (pairs)
+        run_pairs(p);
+    else if (isa >= DI_ISA_AVX512)
+        run_f32_avx512(p);
+    else
+        run_f32_avx2(p);
 }
 
 void di_pack_rows(di_isa isa, int pairs, const di_pack *p)
@@ -330,8 +328,10 @@ void di_pack_across(di_isa isa, int pairs, const di_pack *p)
 
 void di_pack_down(di_isa isa, int pairs, const di_pack *p, int64_t k0, int64_t k1, int64_t to_k)
 {
-    if (pairs) pack_down_pairs(p, k0, k1, to_k);
-    else PICK(isa, pack_down_f32)(p, k0, k1, to_k);
+    if (pairs)
+        pack_down_pairs(p, k0, k1, to_k);
+    else
+        PICK(isa, pack_down_f32)(p, k0, k1, to_k);
 }
 
 #endif

@@ -32,9 +32,9 @@ typedef struct di_mm {
     int64_t a_row, a_k;
     const void *b;
     int64_t b_panel, b_k;
-    void *c;             /* f32 or bf16, row-major */
-    int64_t c_row;       /* elements */
-    int c_bf16;          /* bf16: the whole sum at once, rounded once */
+    void *c;       /* f32 or bf16, row-major */
+    int64_t c_row; /* elements */
+    int c_bf16;    /* bf16: the whole sum at once, rounded once */
     int add;
 } di_mm;
 
@@ -51,7 +51,7 @@ typedef struct di_pack {
     di_dtype dtype;
     int64_t stride, row0, rows, col0, cols;
     const int32_t *list;
-    float scale;         /* multiplies f32 sources on their way; 1: none */
+    float scale; /* multiplies f32 sources on their way; 1: none */
     void *to;
 } di_pack;
 

@@ -63,8 +63,10 @@ static void K(norm_forward)(const di_norm_args *a, int64_t lo, int64_t hi)
             char *y = (char *)a->y.data + (n * a->y.stride + g * d) * ys;
             float *rstd = a->rstd != NULL ? a->rstd + n * a->groups + g : NULL;
 
-            if (!x_bf16 && y_bf16) K(forward_group)(a, 0, 1, x, y, rstd, d);
-            else K(forward_group)(a, x_bf16, y_bf16, x, y, rstd, d);
+            if (!x_bf16 && y_bf16)
+                K(forward_group)(a, 0, 1, x, y, rstd, d);
+            else
+                K(forward_group)(a, x_bf16, y_bf16, x, y, rstd, d);
         }
     }
 }

@@ -64,7 +64,7 @@ static void add_path(const di_device *dev, const di_batch *b, int32_t leaf, cons
 
 void di_cpu_pool_forward(di_device *dev, const di_batch *b, const di_mat *x, int mean, di_mat *e)
 {
-#pragma omp parallel for num_threads(di_threads_for(dev, mean ? x->rows *x->cols : 0))             \
+#pragma omp parallel for num_threads(di_threads_for(dev, mean ? x->rows * x->cols : 0))            \
     schedule(dynamic)
     for (int64_t t = 0; t < b->n_texts; t++) {
         float *row = (float *)e->data + t * e->stride;

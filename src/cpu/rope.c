@@ -40,7 +40,7 @@ void di_cpu_rope(di_device *dev, di_mat *x, const int32_t *position, const float
     void (*run)(const di_mat *, const int32_t *, const float *, int64_t, int64_t, int, int64_t,
                 int64_t) = DI_PICK(dev, rope);
 
-#pragma omp parallel num_threads(di_threads_for(dev, x->rows * heads * head_dim))
+#pragma omp parallel num_threads(di_threads_for(dev, x->rows *heads *head_dim))
     {
         int64_t lo, hi;
 

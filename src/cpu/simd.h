@@ -18,7 +18,8 @@
 
 #ifndef DI_CPU_SIMD_H
 #define DI_CPU_SIMD_H
-/* Without UBSan (ASan stays): its checks in unrolled loops over registers cost compilers minutes. */
+/* Without UBSan (ASan stays): its checks in unrolled loops over registers cost compilers minutes.
+ */
 #define DI_INLINE static inline __attribute__((always_inline, no_sanitize("undefined")))
 /* Loops over registers: without unrolling, arrays of vectors live in memory. */
 #define DI_UNROLL _Pragma("GCC unroll 16")
@@ -182,8 +183,8 @@ DI_INLINE vf v_load_bf16(const uint16_t *p)
 }
 DI_INLINE __m128i K(to_bf16)(vf x)
 {
-    __m256i u = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16),
-                                                               _mm256_set1_epi32(1));
+    __m256i u = _mm256_castps_si256(x),
+            odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     __m256i r = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
 
@@ -213,8 +214,8 @@ DI_INLINE void v_storem_bf16(uint16_t *p, int64_t n, vf x)
 }
 DI_INLINE vf v_pow2(vf x, vf n)
 {
-    __m256i e = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)),
-                                  23);
+    __m256i e =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
 
     return _mm256_mul_ps(x, _mm256_castsi256_ps(e));
 }
@@ -274,8 +275,8 @@ DI_INLINE __m256i K(to_bf16)(vf x)
 #if DI_PASS == 4
     return (__m256i)_mm512_cvtneps_pbh(x);
 #else
-    __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16),
-                                                               _mm512_set1_epi32(1));
+    __m512i u = _mm512_castps_si512(x),
+            odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
 
     r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), u,
@@ -329,8 +330,10 @@ DI_INLINE vf v_get(const void *p, int bf16, int64_t i, int64_t left)
 DI_INLINE void v_put(void *p, int bf16, int64_t i, int64_t left, vf x)
 {
     if (left >= DI_VL) {
-        if (bf16) v_store_bf16((uint16_t *)p + i, x);
-        else v_store((float *)p + i, x);
+        if (bf16)
+            v_store_bf16((uint16_t *)p + i, x);
+        else
+            v_store((float *)p + i, x);
     } else if (bf16) {
         v_storem_bf16((uint16_t *)p + i, left, x);
     } else {

@@ -12,8 +12,8 @@ static const double ridge_share = 0.01, cg_tolerance = 1e-10, newton_tolerance =
 typedef struct fit {
     int64_t n, c;
     double ridge;
-    double *x;                       /* [n, C] differences */
-    double *weight;                  /* [n] sigma(m) sigma(-m) / n */
+    double *x;                         /* [n, C] differences */
+    double *weight;                    /* [n] sigma(m) sigma(-m) / n */
     double *w, *g, *step, *r, *p, *hp; /* [C] */
 } fit;
 

@@ -4,8 +4,8 @@
  *     w = argmin (1/n) sum_i softplus(-w . delta_i) + (ridge/2) |w|^2,   delta_i = e_i+ - e_i-
  *
  * by Newton steps whose linear systems are solved by conjugate gradients, so that no matrix is
- * formed. The ridge is 0.01 times the mean of |delta|^2: the same strength whatever the scale of the
- * model's embeddings.
+ * formed. The ridge is 0.01 times the mean of |delta|^2: the same strength whatever the scale of
+ * the model's embeddings.
  */
 #ifndef DI_EVAL_PROBE_H
 #define DI_EVAL_PROBE_H

@@ -17,7 +17,7 @@ struct di_embedder {
     di_batch batch;
     void *batch_memory;
     int64_t width, max_rows;
-    float *e;            /* [max_rows, C]: at most one text a row */
+    float *e; /* [max_rows, C]: at most one text a row */
 };
 
 static double now(void)
@@ -91,8 +91,7 @@ static int64_t common_prefix(const di_seq_view *a, const di_seq_view *b)
 static void order_texts(const di_seq_view *text, const uint64_t *prompt, int64_t n, item *order,
                         di_seq_view *view, int32_t *group)
 {
-    for (int64_t i = 0; i < n; i++)
-        order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    for (int64_t i = 0; i < n; i++) order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
     qsort(order, (size_t)n, sizeof *order, by_prompt_and_length);
     for (int64_t i = 0; i < n; i++) {
         int together;
@@ -149,11 +148,16 @@ dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64
         if (env != NULL && env->progress != NULL) {
             double seconds = now() - started;
 
-            env->progress(env->ctx, &(dial_progress){.what = what, .done = at + count, .total = n,
-                                                     .loss = NAN, .accuracy = NAN, .w1 = NAN,
-                                                     .tokens_per_second = (double)tokens / seconds,
-                                                     .seconds_left = seconds * (double)(n - at - count) /
-                                                                     (double)(at + count)});
+            env->progress(env->ctx,
+                          &(dial_progress){.what = what,
+                                           .done = at + count,
+                                           .total = n,
+                                           .loss = NAN,
+                                           .accuracy = NAN,
+                                           .w1 = NAN,
+                                           .tokens_per_second = (double)tokens / seconds,
+                                           .seconds_left = seconds * (double)(n - at - count) /
+                                                           (double)(at + count)});
         }
     }
 done:

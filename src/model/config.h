@@ -10,24 +10,24 @@
 enum { DI_MAX_LAYERS = 256 };
 
 typedef struct di_config {
-    char arch[16];       /* "llama" "mistral" "qwen2" "qwen3" "gemma" "gemma2" "gemma3" */
-    int64_t vocab;       /* V: rows of the embedding table */
-    int64_t width;       /* C */
-    int64_t mlp;         /* F */
-    int64_t layers;      /* L of the file */
+    char arch[16];  /* "llama" "mistral" "qwen2" "qwen3" "gemma" "gemma2" "gemma3" */
+    int64_t vocab;  /* V: rows of the embedding table */
+    int64_t width;  /* C */
+    int64_t mlp;    /* F */
+    int64_t layers; /* L of the file */
     int64_t heads, kv_heads, head_dim; /* H, K, D */
-    int64_t context;     /* longest text the model was made for */
+    int64_t context;                   /* longest text the model was made for */
     float norm_eps;
     di_act act;
-    int tied;            /* output head = embedding table */
+    int tied; /* output head = embedding table */
     int qkv_bias, o_bias, mlp_bias;
-    int qk_norm;         /* per-head RMSNorm on q and k before RoPE */
-    int post_norms;      /* gemma2, gemma3: norms after attention and after the MLP too */
-    int norm_plus_one;   /* the file stores w of (1 + w): HF Gemma; GGUF stores 1 + w already */
-    float embed_scale;   /* 1, or sqrt(C) for Gemma (rounded to bf16 when computing in bf16) */
-    float attn_scale;    /* 1/sqrt(D) unless the model says otherwise */
-    float attn_cap, logit_cap; /* soft caps; 0: none */
-    int64_t window[DI_MAX_LAYERS];  /* 0: full attention */
+    int qk_norm;       /* per-head RMSNorm on q and k before RoPE */
+    int post_norms;    /* gemma2, gemma3: norms after attention and after the MLP too */
+    int norm_plus_one; /* the file stores w of (1 + w): HF Gemma; GGUF stores 1 + w already */
+    float embed_scale; /* 1, or sqrt(C) for Gemma (rounded to bf16 when computing in bf16) */
+    float attn_scale;  /* 1/sqrt(D) unless the model says otherwise */
+    float attn_cap, logit_cap;         /* soft caps; 0: none */
+    int64_t window[DI_MAX_LAYERS];     /* 0: full attention */
     uint8_t rope_local[DI_MAX_LAYERS]; /* 1: the layer uses freq_local */
     /* RoPE frequencies, D/2 each, scaling applied; angle = position * freq[i] */
     float freq[256], freq_local[256];

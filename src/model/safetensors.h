@@ -11,21 +11,21 @@
 
 typedef struct di_st_tensor {
     const char *name;
-    const char *dtype_name;  /* as stored: "F32", "I64", ... */
-    di_dtype dtype;          /* DI_DTYPE_COUNT: one that dial does not compute with */
+    const char *dtype_name; /* as stored: "F32", "I64", ... */
+    di_dtype dtype;         /* DI_DTYPE_COUNT: one that dial does not compute with */
     int64_t dim[8];
     int n_dims;
-    int64_t count;           /* product of dim */
-    const void *data;        /* into the map; no alignment promised */
+    int64_t count;    /* product of dim */
+    const void *data; /* into the map; no alignment promised */
     size_t bytes;
 } di_st_tensor;
 
 typedef struct di_st {
     const di_alloc *al;
     di_map map;
-    di_st_tensor *tensor;    /* sorted by name */
+    di_st_tensor *tensor; /* sorted by name */
     size_t n;
-    json_t *metadata;        /* str -> str, or NULL */
+    json_t *metadata; /* str -> str, or NULL */
     json_t *header;
 } di_st;
 
@@ -42,7 +42,7 @@ dial_status di_st_read_f32(const di_st *s, const char *where, const char *name, 
 
 typedef struct di_st_entry {
     const char *name;
-    const char *dtype_name;  /* "F32", "I32", "I64", "U64" ... */
+    const char *dtype_name; /* "F32", "I32", "I64", "U64" ... */
     int64_t dim[4];
     int n_dims;
     const void *data;

@@ -30,9 +30,9 @@ typedef enum di_dtype {
 } di_dtype;
 
 const char *di_dtype_name(di_dtype t);
-int64_t di_dtype_block(di_dtype t);        /* elements of a block */
+int64_t di_dtype_block(di_dtype t); /* elements of a block */
 size_t di_dtype_block_bytes(di_dtype t);
-di_dtype di_dtype_from_gguf(uint32_t id);  /* DI_DTYPE_COUNT: not known */
+di_dtype di_dtype_from_gguf(uint32_t id); /* DI_DTYPE_COUNT: not known */
 
 /* Bytes of a row of n elements; n is a multiple of the block. */
 static inline size_t di_dtype_row_bytes(di_dtype t, int64_t n)

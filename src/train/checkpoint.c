@@ -54,8 +54,8 @@ static di_st_entry align_entry(const di_align_tensor *t, const char *name, const
 {
     int64_t n = t->rows * (t->cols > 0 ? t->cols : 1);
 
-    return (di_st_entry){name, "F32", {t->rows, t->cols}, t->cols > 0 ? 2 : 1, data,
-                         (size_t)n * sizeof *data};
+    return (di_st_entry){
+        name, "F32", {t->rows, t->cols}, t->cols > 0 ? 2 : 1, data, (size_t)n * sizeof *data};
 }
 
 static dial_status write_critic(const di_alloc *al, const char *dir, di_trainer *t, dial_error *err)
@@ -69,8 +69,7 @@ static dial_status write_critic(const di_alloc *al, const char *dir, di_trainer 
 
     if (a == NULL) return DIAL_OK;
     n = a->method->tensors(a, tensor, MAX_ALIGN_TENSORS);
-    for (int i = 0; i < n; i++)
-        entry[i] = align_entry(&tensor[i], tensor[i].name, tensor[i].theta);
+    for (int i = 0; i < n; i++) entry[i] = align_entry(&tensor[i], tensor[i].name, tensor[i].theta);
     DI_TRY(join(al, dir, "critic.safetensors", &path, err));
     DI_TRY(di_st_write(al, path, entry, (size_t)n, NULL, err));
 done:
@@ -108,11 +107,14 @@ static dial_status list_moments(const di_alloc *al, di_trainer *t, moments *x, d
             snprintf(x->name[at], sizeof x->name[at], "%c.%s", "mv"[k],
                      c != NULL ? c->name : p->param[i].name);
             x->entry[at] =
-                c != NULL ? align_entry(c, x->name[at], k == 0 ? c->m : c->v)
-                          : (di_st_entry){x->name[at], "F32", {p->param[i].rows, p->param[i].cols},
-                                          2, block[k] + p->param[i].at,
-                                          (size_t)(p->param[i].rows * p->param[i].cols) *
-                                              sizeof(float)};
+                c != NULL
+                    ? align_entry(c, x->name[at], k == 0 ? c->m : c->v)
+                    : (di_st_entry){x->name[at],
+                                    "F32",
+                                    {p->param[i].rows, p->param[i].cols},
+                                    2,
+                                    block[k] + p->param[i].at,
+                                    (size_t)(p->param[i].rows * p->param[i].cols) * sizeof(float)};
         }
 done:
     return st;

@@ -68,8 +68,7 @@ dial_status di_journal_open(di_journal *j, const di_alloc *al, const char *path,
     x.path = di_strdup(al, path);
     if (x.path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     x.f = fopen(path, "abe");
-    if (x.f == NULL)
-        DI_FAIL_AT(err, DIAL_ERR_IO, path, NULL, "cannot append: %s", strerror(errno));
+    if (x.f == NULL) DI_FAIL_AT(err, DIAL_ERR_IO, path, NULL, "cannot append: %s", strerror(errno));
     *j = x;
     x = (di_journal){.al = al};
 done:

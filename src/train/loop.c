@@ -87,9 +87,9 @@ static dial_status save(di_loop *l, int candidate, dial_error *err)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history of the run");
     }
     DI_TRY(di_journal_sync(l->journal, err)); /* lines up to this step, before the checkpoint */
-    extra = json_pack("{s:s, s:f, s:I, s:O, s:O}", "schema", "dial.state/1", "seconds", l->seconds,
-                      "tokens_done", (json_int_t)l->tokens, "history", l->history, "flags",
-                      l->flags);
+    extra =
+        json_pack("{s:s, s:f, s:I, s:O, s:O}", "schema", "dial.state/1", "seconds", l->seconds,
+                  "tokens_done", (json_int_t)l->tokens, "history", l->history, "flags", l->flags);
     if (extra == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a checkpoint");
     DI_TRY(di_checkpoint_write(l->al, l->run, l->trainer, l->base_name, extra, err));
     dir = di_checkpoint_dir(l->al, "", step); /* relative to the run */
@@ -131,8 +131,12 @@ static void tell_progress(const di_loop *l, const di_step_report *r, double star
 
     if (l->env == NULL || l->env->progress == NULL) return;
     l->env->progress(l->env->ctx,
-                     &(dial_progress){.what = "train", .done = r->step, .total = l->steps,
-                                      .loss = r->loss, .accuracy = r->accuracy, .w1 = r->w1,
+                     &(dial_progress){.what = "train",
+                                      .done = r->step,
+                                      .total = l->steps,
+                                      .loss = r->loss,
+                                      .accuracy = r->accuracy,
+                                      .w1 = r->w1,
                                       .tokens_per_second = (double)l->tokens / l->seconds,
                                       .seconds_left = rate * (double)left});
 }

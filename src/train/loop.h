@@ -14,13 +14,13 @@ typedef struct di_loop {
     di_trainer *trainer;
     di_journal *journal;
     const char *run, *base_name;
-    const json_t *flags;        /* kept in state.json, compared on --resume */
-    int64_t steps;              /* the run's end */
-    int64_t save_every;         /* 0: auto (tenths of the run, eighths of the first pass) */
-    int64_t first_pass;         /* steps of the first pass over the source */
-    int64_t eval_every;         /* 0: never inside the loop */
-    int64_t early_stop;         /* saves without a new choice before the run ends; 0: off */
-    double critic_lr;           /* for the journal; NaN without a critic */
+    const json_t *flags; /* kept in state.json, compared on --resume */
+    int64_t steps;       /* the run's end */
+    int64_t save_every;  /* 0: auto (tenths of the run, eighths of the first pass) */
+    int64_t first_pass;  /* steps of the first pass over the source */
+    int64_t eval_every;  /* 0: never inside the loop */
+    int64_t early_stop;  /* saves without a new choice before the run ends; 0: off */
+    double critic_lr;    /* for the journal; NaN without a critic */
 
     /* What a save remembers about the model as it is (validators), as an object. */
     dial_status (*validate)(void *ctx, json_t **out, dial_error *err);
@@ -31,11 +31,11 @@ typedef struct di_loop {
     void *ctx;
 
     /* State, saved and restored with the checkpoints. */
-    json_t *history;            /* array of {"step", ... of validate} */
-    double seconds;             /* inside steps */
-    int64_t tokens;             /* in steps */
+    json_t *history; /* array of {"step", ... of validate} */
+    double seconds;  /* inside steps */
+    int64_t tokens;  /* in steps */
 
-    const char *stopped;        /* out: "finished", "early" or "signal" */
+    const char *stopped; /* out: "finished", "early" or "signal" */
 } di_loop;
 
 /* The steps at which `auto` saves: k/10 of the run, k/8 of the first pass. */

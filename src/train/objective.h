@@ -11,12 +11,12 @@
 #include <stdint.h>
 
 typedef struct di_bt_args {
-    const float *r;       /* [2M] chosen 0..M-1, rejected M..2M-1 */
-    const float *margin;  /* [M]; NULL: 0 */
-    const float *weight;  /* [M] >= 0, sum > 0; NULL: 1 */
-    int64_t m;            /* M >= 1 */
+    const float *r;      /* [2M] chosen 0..M-1, rejected M..2M-1 */
+    const float *margin; /* [M]; NULL: 0 */
+    const float *weight; /* [M] >= 0, sum > 0; NULL: 1 */
+    int64_t m;           /* M >= 1 */
     double smoothing, center;
-    float *dr;            /* [2M] out, "="; NULL: not wanted */
+    float *dr; /* [2M] out, "="; NULL: not wanted */
 } di_bt_args;
 
 typedef struct di_bt_result {

@@ -37,10 +37,17 @@ void di_optimizer_deinit(di_optimizer *o)
 
 static void update(di_optimizer *o, int64_t at, int64_t n, int64_t t, double lr, double scale)
 {
-    o->dev->ops->adam(o->dev, &(di_adam_args){.theta = o->params->theta + at, .g = o->g + at,
-                                              .m = o->m + at, .v = o->v + at, .n = n, .t = t,
-                                              .lr = (float)lr, .beta1 = 0.9f, .beta2 = 0.999f,
-                                              .eps = 1e-8f, .decay = (float)o->decay,
+    o->dev->ops->adam(o->dev, &(di_adam_args){.theta = o->params->theta + at,
+                                              .g = o->g + at,
+                                              .m = o->m + at,
+                                              .v = o->v + at,
+                                              .n = n,
+                                              .t = t,
+                                              .lr = (float)lr,
+                                              .beta1 = 0.9f,
+                                              .beta2 = 0.999f,
+                                              .eps = 1e-8f,
+                                              .decay = (float)o->decay,
                                               .grad_scale = (float)scale});
 }
 

@@ -12,9 +12,9 @@ enum { DI_GROUP_LORA = 1, DI_GROUP_HEAD = 2 };
 typedef struct di_optimizer {
     di_device *dev;
     di_params *params;
-    float *g, *m, *v;      /* [params->size]; g: accumulate gradients here */
-    int64_t t_lora, t_head;/* steps taken by each group */
-    double decay, clip;    /* clip 0: off */
+    float *g, *m, *v;       /* [params->size]; g: accumulate gradients here */
+    int64_t t_lora, t_head; /* steps taken by each group */
+    double decay, clip;     /* clip 0: off */
 } di_optimizer;
 
 dial_status di_optimizer_init(di_optimizer *o, di_device *dev, di_params *params, double decay,

@@ -10,8 +10,8 @@
 
 typedef struct di_sampler {
     const di_alloc *al;
-    int64_t *perm;   /* [n] of the current pass */
-    int64_t n;       /* >= 1 */
+    int64_t *perm; /* [n] of the current pass */
+    int64_t n;     /* >= 1 */
     uint64_t seed;
     di_purpose purpose;
     int64_t pass, at;

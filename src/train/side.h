@@ -12,12 +12,12 @@
 typedef struct di_side {
     const di_examples *examples;
     di_sampler order;
-    int64_t cap;          /* examples of a step */
-    int64_t n, n_texts;   /* picked examples, their texts */
-    int64_t tokens;       /* of the texts as if each ran alone */
-    int64_t *picked;      /* [cap] */
-    di_seq_view *text;    /* [2 cap] */
-    int32_t *group, *row; /* [2 cap] */
+    int64_t cap;            /* examples of a step */
+    int64_t n, n_texts;     /* picked examples, their texts */
+    int64_t tokens;         /* of the texts as if each ran alone */
+    int64_t *picked;        /* [cap] */
+    di_seq_view *text;      /* [2 cap] */
+    int32_t *group, *row;   /* [2 cap] */
     float *margin, *weight; /* [cap] */
 } di_side;
 

@@ -17,8 +17,7 @@ dial_status di_examples_all(const di_alloc *al, di_dataset *const *set, int n_se
     x.ref = di_new_array(al, (size_t)n, sizeof *x.ref);
     if (x.ref == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)n);
     for (int k = 0; k < n_sets; k++)
-        for (int64_t i = 0; i < set[k]->n; i++)
-            x.ref[x.n++] = (di_example_ref){k, (int32_t)i};
+        for (int64_t i = 0; i < set[k]->n; i++) x.ref[x.n++] = (di_example_ref){k, (int32_t)i};
     *out = x;
 done:
     return st;

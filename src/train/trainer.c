@@ -18,16 +18,16 @@ struct di_trainer {
     di_train_settings set;
     int64_t width;
     di_side side[SIDES];
-    int n_sides;                  /* 1: the target takes no part in a step */
-    di_sampler warm[SIDES];       /* order of the critic's warm-up */
+    int n_sides;            /* 1: the target takes no part in a step */
+    di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
-    di_workspace *work[SIDES];    /* one a side if each fits one pass, else one for all parts */
+    di_workspace *work[SIDES]; /* one a side if each fits one pass, else one for all parts */
     di_batch batch[SIDES];
     void *batch_memory[SIDES];
-    int keep;                     /* activations of the first forward serve the backward pass */
-    float *e, *de;                /* [n_s + n_t, C] */
-    float *texts;                 /* [micro_texts, C] in batch order */
-    float *r, *dr;                /* [n_s + n_t] */
+    int keep;      /* activations of the first forward serve the backward pass */
+    float *e, *de; /* [n_s + n_t, C] */
+    float *texts;  /* [micro_texts, C] in batch order */
+    float *r, *dr; /* [n_s + n_t] */
     int64_t step, tokens;
     int bad_steps;
 };
@@ -36,8 +36,10 @@ struct di_trainer {
 static di_workspace_options workspace_of(const di_train_settings *set, int64_t longest,
                                          int64_t texts)
 {
-    return (di_workspace_options){.max_rows = texts * longest, .max_texts = texts,
-                                  .max_length = longest, .train = !set->head_only,
+    return (di_workspace_options){.max_rows = texts * longest,
+                                  .max_texts = texts,
+                                  .max_length = longest,
+                                  .train = !set->head_only,
                                   .grad_checkpoint = set->grad_checkpoint};
 }
 
@@ -247,9 +249,13 @@ static di_bt_result preference(di_trainer *t, int k)
     int64_t row = first_row(t, k), c = t->width;
     const float *w = di_head_at(t->params, t->params->theta);
     float *dw = di_head_at(t->params, t->optimizer.g);
-    di_bt_result bt = di_bt_loss(&(di_bt_args){
-        .r = t->r + row, .margin = t->set.use_margin ? s->margin : NULL, .weight = s->weight,
-        .m = s->n, .smoothing = t->set.smoothing, .center = t->set.center, .dr = t->dr + row});
+    di_bt_result bt = di_bt_loss(&(di_bt_args){.r = t->r + row,
+                                               .margin = t->set.use_margin ? s->margin : NULL,
+                                               .weight = s->weight,
+                                               .m = s->n,
+                                               .smoothing = t->set.smoothing,
+                                               .center = t->set.center,
+                                               .dr = t->dr + row});
 
     for (int64_t i = row; i < row + s->n_texts; i++)
         for (int64_t j = 0; j < c; j++) {
@@ -309,19 +315,35 @@ static di_step_report empty_report(void)
 {
     double x = NAN;
 
-    return (di_step_report){.loss = x, .loss_source = x, .loss_align = x, .loss_aux = x,
-                            .accuracy = x, .margin = x, .reward_chosen_mean = x,
-                            .reward_rejected_mean = x, .reward_min = x, .reward_max = x,
-                            .reward_source_mean = x, .reward_source_std = x,
-                            .reward_target_mean = x, .reward_target_std = x, .grad_norm = x,
-                            .lr = x, .lambda = x, .embed_norm_source = x, .embed_norm_target = x,
-                            .critic_loss = x, .w1 = x, .critic_grad_norm = x, .gp = x};
+    return (di_step_report){.loss = x,
+                            .loss_source = x,
+                            .loss_align = x,
+                            .loss_aux = x,
+                            .accuracy = x,
+                            .margin = x,
+                            .reward_chosen_mean = x,
+                            .reward_rejected_mean = x,
+                            .reward_min = x,
+                            .reward_max = x,
+                            .reward_source_mean = x,
+                            .reward_source_std = x,
+                            .reward_target_mean = x,
+                            .reward_target_std = x,
+                            .grad_norm = x,
+                            .lr = x,
+                            .lambda = x,
+                            .embed_norm_source = x,
+                            .embed_norm_target = x,
+                            .critic_loss = x,
+                            .w1 = x,
+                            .critic_grad_norm = x,
+                            .gp = x};
 }
 
 static void zero_de(di_trainer *t)
 {
-    memset(t->de, 0, (size_t)((first_row(t, TARGET) + t->side[TARGET].n_texts) * t->width) *
-                         sizeof *t->de);
+    memset(t->de, 0,
+           (size_t)((first_row(t, TARGET) + t->side[TARGET].n_texts) * t->width) * sizeof *t->de);
 }
 
 /* alternate: one AdamW step on LoRA for lambda gap alone, then a new forward of the source. */
@@ -367,8 +389,7 @@ static dial_status accumulate(di_trainer *t, double lambda, double factor, di_st
     if (t->align != NULL && !t->set.alternate)
         t->align->method->gradient(t->align, t->e, n_s, n_t, lambda, lambda > 0 ? t->de : NULL, &a);
     DI_TRY(backward_side(t, SOURCE, err));
-    if (t->set.method == DI_METHOD_ORACLE ||
-        (t->align != NULL && !t->set.alternate && lambda > 0))
+    if (t->set.method == DI_METHOD_ORACLE || (t->align != NULL && !t->set.alternate && lambda > 0))
         DI_TRY(backward_side(t, TARGET, err));
     describe(t, rep);
     rep->loss_source = source.loss;
@@ -450,11 +471,14 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
         }
         t->align->method->fit(t->align, t->e, t->side[SOURCE].n_texts, t->side[TARGET].n_texts, &a);
         if (t->dev->env != NULL && t->dev->env->progress != NULL)
-            t->dev->env->progress(t->dev->env->ctx,
-                                  &(dial_progress){.what = "critic warm-up", .done = i + 1,
-                                                   .total = t->set.critic_warmup, .loss = NAN,
-                                                   .accuracy = NAN, .w1 = -a.critic_loss,
-                                                   .tokens_per_second = NAN, .seconds_left = NAN});
+            t->dev->env->progress(t->dev->env->ctx, &(dial_progress){.what = "critic warm-up",
+                                                                     .done = i + 1,
+                                                                     .total = t->set.critic_warmup,
+                                                                     .loss = NAN,
+                                                                     .accuracy = NAN,
+                                                                     .w1 = -a.critic_loss,
+                                                                     .tokens_per_second = NAN,
+                                                                     .seconds_left = NAN});
     }
 done:
     return st;
@@ -482,10 +506,10 @@ di_align *di_trainer_align(di_trainer *t)
 
 json_t *di_trainer_state(const di_trainer *t)
 {
-    json_t *state = json_pack(
-        "{s:I, s:I, s:i, s:I, s:I}", "step", (json_int_t)t->step, "tokens", (json_int_t)t->tokens,
-        "bad_steps", t->bad_steps, "t_lora", (json_int_t)t->optimizer.t_lora, "t_head",
-        (json_int_t)t->optimizer.t_head);
+    json_t *state =
+        json_pack("{s:I, s:I, s:i, s:I, s:I}", "step", (json_int_t)t->step, "tokens",
+                  (json_int_t)t->tokens, "bad_steps", t->bad_steps, "t_lora",
+                  (json_int_t)t->optimizer.t_lora, "t_head", (json_int_t)t->optimizer.t_head);
     static const char *const name[SIDES] = {"source", "target"};
 
     for (int k = 0; k < t->n_sides; k++)

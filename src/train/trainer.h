@@ -4,8 +4,8 @@
  * A step picks M source pairs and, for `dial` and `oracle`, M target examples; each side is packed
  * without padding and goes through the language model once. The critic's iterations see the
  * embeddings of the whole step as constants; then the preference loss and the distance send one
- * gradient dE back through each side. A side whose dE is zero (lambda 0) is left out of the backward
- * pass, so that lambda 0 gives the bits of `src-pref`.
+ * gradient dE back through each side. A side whose dE is zero (lambda 0) is left out of the
+ * backward pass, so that lambda 0 gives the bits of `src-pref`.
  *
  * A side that does not fit one forward pass is split: all embeddings first, then each part again
  * with activations (gradient caching, arXiv 2101.06983). Equal to rounding, at one more forward.
@@ -21,7 +21,12 @@
 #include "train/sampler.h"
 #include "train/schedule.h"
 
-typedef enum di_method { DI_METHOD_BASE, DI_METHOD_SRC_PREF, DI_METHOD_DIAL, DI_METHOD_ORACLE } di_method;
+typedef enum di_method {
+    DI_METHOD_BASE,
+    DI_METHOD_SRC_PREF,
+    DI_METHOD_DIAL,
+    DI_METHOD_ORACLE
+} di_method;
 
 /* A list of examples out of one or more files. */
 typedef struct di_example_ref {
@@ -51,21 +56,21 @@ typedef struct di_train_settings {
     di_method method;
     int64_t steps;
     int64_t batch_source, batch_target; /* examples of one part of a step */
-    int parts;              /* parts whose gradients are summed before the optimizer's step: 1, but 2
-                               under the preset `code` */
-    int alternate;          /* alignment and source loss in turn instead of on the sum */
-    int64_t micro_texts;    /* most texts of one forward pass; even */
+    int parts;           /* parts whose gradients are summed before the optimizer's step: 1, but 2
+                            under the preset `code` */
+    int alternate;       /* alignment and source loss in turn instead of on the sum */
+    int64_t micro_texts; /* most texts of one forward pass; even */
     int grad_checkpoint;
-    int head_only;          /* no LoRA is trained: forward passes alone */
+    int head_only; /* no LoRA is trained: forward passes alone */
     double lambda;
     di_ramp ramp;
     int64_t ramp_over;
     double lr, head_lr, weight_decay, clip;
     di_schedule schedule;
-    int64_t warmup;         /* steps of learning-rate warm-up */
+    int64_t warmup; /* steps of learning-rate warm-up */
     double smoothing, center;
     int use_margin;
-    int64_t critic_warmup;  /* critic-only steps before step 1 */
+    int64_t critic_warmup; /* critic-only steps before step 1 */
     uint64_t seed;
 } di_train_settings;
 
@@ -77,7 +82,7 @@ typedef struct di_step_report {
     double reward_source_mean, reward_source_std, reward_target_mean, reward_target_std;
     double grad_norm, lr, lambda, embed_norm_source, embed_norm_target;
     double critic_loss, w1, critic_grad_norm, gp;
-    int skipped;            /* a number was not finite: nothing was updated */
+    int skipped; /* a number was not finite: nothing was updated */
 } di_step_report;
 
 typedef struct di_trainer di_trainer;

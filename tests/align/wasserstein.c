@@ -19,8 +19,15 @@ typedef struct game {
 static void open_game(game *g, const char *backend, di_critic_act act, int h, double gp, int iters,
                       double decay)
 {
-    di_wasserstein_options o = {.width = C, .max_rows = 2 * ROWS, .hidden = {h, h / 2}, .n_hidden = 2,
-                                .act = act, .gp = gp, .iters = iters, .lr = 1e-3, .decay = decay,
+    di_wasserstein_options o = {.width = C,
+                                .max_rows = 2 * ROWS,
+                                .hidden = {h, h / 2},
+                                .n_hidden = 2,
+                                .act = act,
+                                .gp = gp,
+                                .iters = iters,
+                                .lr = 1e-3,
+                                .decay = decay,
                                 .seed = 3};
     dial_error err;
 
@@ -153,8 +160,16 @@ static void state_continues(const char *backend)
 }
 
 #define ON_EACH(name)                                                                              \
-    static void name##_ref(void **state) { (void)state; name("ref"); }                             \
-    static void name##_cpu(void **state) { (void)state; name("cpu"); }
+    static void name##_ref(void **state)                                                           \
+    {                                                                                              \
+        (void)state;                                                                               \
+        name("ref");                                                                               \
+    }                                                                                              \
+    static void name##_cpu(void **state)                                                           \
+    {                                                                                              \
+        (void)state;                                                                               \
+        name("cpu");                                                                               \
+    }
 
 ON_EACH(disjoint_supports)
 ON_EACH(linear_optimum)
@@ -164,10 +179,14 @@ ON_EACH(state_continues)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(disjoint_supports_ref),        cmocka_unit_test(disjoint_supports_cpu),
-        cmocka_unit_test(linear_optimum_ref),           cmocka_unit_test(linear_optimum_cpu),
-        cmocka_unit_test(equal_and_exchanged_sets_ref), cmocka_unit_test(equal_and_exchanged_sets_cpu),
-        cmocka_unit_test(state_continues_ref),          cmocka_unit_test(state_continues_cpu),
+        cmocka_unit_test(disjoint_supports_ref),
+        cmocka_unit_test(disjoint_supports_cpu),
+        cmocka_unit_test(linear_optimum_ref),
+        cmocka_unit_test(linear_optimum_cpu),
+        cmocka_unit_test(equal_and_exchanged_sets_ref),
+        cmocka_unit_test(equal_and_exchanged_sets_cpu),
+        cmocka_unit_test(state_continues_ref),
+        cmocka_unit_test(state_continues_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,14 @@ static void *counted(void *ctx, void *ptr, size_t old_size, size_t new_size)
     return p;
 }
 
-static void *json_new(size_t n) { return counted(NULL, NULL, 0, n > 0 ? n : 1); }
-static void json_free(void *p) { counted(NULL, p, 0, 0); }
+static void *json_new(size_t n)
+{
+    return counted(NULL, NULL, 0, n > 0 ? n : 1);
+}
+static void json_free(void *p)
+{
+    counted(NULL, p, 0, 0);
+}
 
 static const dial_allocator allocator = {counted, NULL};
 static const dial_env env = {.allocator = &allocator};
@@ -176,9 +182,21 @@ static void fail_each(dial_status (*job)(dial_error *err), const char *name)
     printf("%s: %ld of %ld allocations failed in turn\n", name, tried, all);
 }
 
-static void in_training(void **state) { (void)state; fail_each(train_again, "train"); }
-static void in_scoring(void **state) { (void)state; fail_each(score, "score"); }
-static void in_evaluation(void **state) { (void)state; fail_each(evaluate, "eval"); }
+static void in_training(void **state)
+{
+    (void)state;
+    fail_each(train_again, "train");
+}
+static void in_scoring(void **state)
+{
+    (void)state;
+    fail_each(score, "score");
+}
+static void in_evaluation(void **state)
+{
+    (void)state;
+    fail_each(evaluate, "eval");
+}
 
 static int set_up(void **state)
 {

@@ -81,8 +81,10 @@ static void shuffle_is_a_permutation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(known_answers),       cmocka_unit_test(a_saved_position_continues),
-        cmocka_unit_test(streams_differ),      cmocka_unit_test(moments),
+        cmocka_unit_test(known_answers),
+        cmocka_unit_test(a_saved_position_continues),
+        cmocka_unit_test(streams_differ),
+        cmocka_unit_test(moments),
         cmocka_unit_test(shuffle_is_a_permutation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

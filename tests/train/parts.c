@@ -25,8 +25,13 @@ static void bradley_terry_gradient(void **state)
     enum { M = 5 };
     float r[2 * M] = {2, -1, 0.5f, 30, -40, 1, 0.25f, 0.5f, -30, 40}, dr[2 * M];
     float margin[M] = {0, 0.5f, 0, 1, 0}, weight[M] = {1, 2, 0.5f, 1, 1};
-    di_bt_args a = {.r = r, .margin = margin, .weight = weight, .m = M, .smoothing = 0.1,
-                    .center = 0.03, .dr = dr};
+    di_bt_args a = {.r = r,
+                    .margin = margin,
+                    .weight = weight,
+                    .m = M,
+                    .smoothing = 0.1,
+                    .center = 0.03,
+                    .dr = dr};
     (void)state;
     di_bt_loss(&a);
     a.dr = NULL;
@@ -113,12 +118,13 @@ static void make_rows(rows *r, int n, int prompts, int texts)
     memset(r, 0, sizeof *r);
     for (int i = 0; i < n; i++) {
         for (int t = 0; t < 2; t++) {
-            r->seq[2 * i + t] = (di_seq){.n = 1, .prompt_hash = (uint64_t)(i % prompts),
+            r->seq[2 * i + t] = (di_seq){.n = 1,
+                                         .prompt_hash = (uint64_t)(i % prompts),
                                          .hash = (uint64_t)(1000 + (t ? i % texts : 5000 + i))};
             r->text_of[2 * i + t] = 2 * i + t;
         }
-        r->example[i] = (di_example){.kind = DI_ROW_PAIR, .first = 2 * i, .n_texts = 2,
-                                     .group = i % 2 ? "odd" : "even"};
+        r->example[i] = (di_example){
+            .kind = DI_ROW_PAIR, .first = 2 * i, .n_texts = 2, .group = i % 2 ? "odd" : "even"};
     }
     r->d = (di_dataset){.example = r->example, .n = n, .text_of = r->text_of, .seq = r->seq};
     r->list = &r->d;

@@ -86,9 +86,8 @@ static void lay_out_texts(twin *t)
             for (int side = 0; side < 2; side++) {
                 int text = step * TEXTS + k * 2 * M + side * M + j;
 
-                t->seq[k][2 * at + side] =
-                    (di_seq){.id = t->ids + t->offsets[text],
-                             .n = t->offsets[text + 1] - t->offsets[text]};
+                t->seq[k][2 * at + side] = (di_seq){.id = t->ids + t->offsets[text],
+                                                    .n = t->offsets[text + 1] - t->offsets[text]};
                 t->text_of[k][2 * at + side] = 2 * at + side;
             }
             t->example[k][at] =
@@ -96,8 +95,11 @@ static void lay_out_texts(twin *t)
             t->ref[k][i] = (di_example_ref){0, i};
         }
         di_sampler_deinit(&s);
-        t->set[k] = (di_dataset){.example = t->example[k], .n = STEPS * M,
-                                 .text_of = t->text_of[k], .seq = t->seq[k], .n_seq = 2 * STEPS * M};
+        t->set[k] = (di_dataset){.example = t->example[k],
+                                 .n = STEPS * M,
+                                 .text_of = t->text_of[k],
+                                 .seq = t->seq[k],
+                                 .n_seq = 2 * STEPS * M};
         t->list[k] = &t->set[k];
         t->side[k] = (di_examples){&t->list[k], t->ref[k], STEPS * M};
     }
@@ -157,10 +159,16 @@ static void open_twin(twin *t, const char *backend, const char *name)
     char path[512];
     dial_error err;
     di_decoder_options d = {.pooling = DI_POOL_LAST, .train = 1};
-    di_lora_options lora = {.r = 4, .alpha = 8, .end_layer = 3,
-                            .targets = 1u << DI_Q_PROJ | 1u << DI_V_PROJ};
-    di_wasserstein_options c = {.width = 32, .max_rows = TEXTS, .hidden = {16, 8}, .n_hidden = 2,
-                                .gp = 1, .iters = ITERS, .lr = 1e-3, .decay = 1e-3,
+    di_lora_options lora = {
+        .r = 4, .alpha = 8, .end_layer = 3, .targets = 1u << DI_Q_PROJ | 1u << DI_V_PROJ};
+    di_wasserstein_options c = {.width = 32,
+                                .max_rows = TEXTS,
+                                .hidden = {16, 8},
+                                .n_hidden = 2,
+                                .gp = 1,
+                                .iters = ITERS,
+                                .lr = 1e-3,
+                                .decay = 1e-3,
                                 .act = strcmp(name, "linear") == 0 ? DI_CRITIC_LINEAR
                                                                    : DI_CRITIC_GELU};
 
@@ -173,9 +181,9 @@ static void open_twin(twin *t, const char *backend, const char *name)
                              &t->source, &err),
               err);
     assert_ok(di_decoder_new(&t->dev, t->source, &d, &t->decoder, &err), err);
-    assert_ok(di_params_init(&t->params, di_alloc_default(), di_source_config(t->source), &lora,
-                             &err),
-              err);
+    assert_ok(
+        di_params_init(&t->params, di_alloc_default(), di_source_config(t->source), &lora, &err),
+        err);
     read_params(t, "init.", NULL);
     di_decoder_set_lora(t->decoder, &t->params);
     assert_ok(di_wasserstein_new(&t->dev, &c, &t->align, &err), err);
@@ -229,10 +237,18 @@ static void follow(const char *backend, const char *name, int64_t micro_texts)
     di_trainer *trainer = NULL;
     di_workspace *w = NULL;
     di_workspace_options o = {.max_rows = 256, .max_texts = TEXTS, .max_length = 64};
-    di_train_settings set = {.method = DI_METHOD_DIAL, .steps = STEPS, .batch_source = M,
-                             .batch_target = M, .parts = 1, .micro_texts = micro_texts,
-                             .alternate = strcmp(name, "alternate") == 0, .lambda = 0.5,
-                             .lr = 1e-2, .head_lr = 1e-2, .weight_decay = 0.01, .clip = 1};
+    di_train_settings set = {.method = DI_METHOD_DIAL,
+                             .steps = STEPS,
+                             .batch_source = M,
+                             .batch_target = M,
+                             .parts = 1,
+                             .micro_texts = micro_texts,
+                             .alternate = strcmp(name, "alternate") == 0,
+                             .lambda = 0.5,
+                             .lr = 1e-2,
+                             .head_lr = 1e-2,
+                             .weight_decay = 0.01,
+                             .clip = 1};
     di_step_report r;
     dial_error err;
     double worst = 0;
@@ -261,15 +277,47 @@ static void follow(const char *backend, const char *name, int64_t micro_texts)
     free(t);
 }
 
-static void joint_ref(void **state) { (void)state; follow("ref", "joint", 8); }
-static void alternate_ref(void **state) { (void)state; follow("ref", "alternate", 8); }
-static void linear_ref(void **state) { (void)state; follow("ref", "linear", 8); }
-static void joint_cpu(void **state) { (void)state; follow("cpu", "joint", 8); }
-static void alternate_cpu(void **state) { (void)state; follow("cpu", "alternate", 8); }
-static void linear_cpu(void **state) { (void)state; follow("cpu", "linear", 8); }
+static void joint_ref(void **state)
+{
+    (void)state;
+    follow("ref", "joint", 8);
+}
+static void alternate_ref(void **state)
+{
+    (void)state;
+    follow("ref", "alternate", 8);
+}
+static void linear_ref(void **state)
+{
+    (void)state;
+    follow("ref", "linear", 8);
+}
+static void joint_cpu(void **state)
+{
+    (void)state;
+    follow("cpu", "joint", 8);
+}
+static void alternate_cpu(void **state)
+{
+    (void)state;
+    follow("cpu", "alternate", 8);
+}
+static void linear_cpu(void **state)
+{
+    (void)state;
+    follow("cpu", "linear", 8);
+}
 /* two texts a pass: the step goes through gradient caching and must come to the same */
-static void joint_in_parts(void **state) { (void)state; follow("cpu", "joint", 2); }
-static void alternate_in_parts(void **state) { (void)state; follow("cpu", "alternate", 2); }
+static void joint_in_parts(void **state)
+{
+    (void)state;
+    follow("cpu", "joint", 2);
+}
+static void alternate_in_parts(void **state)
+{
+    (void)state;
+    follow("cpu", "alternate", 2);
+}
 
 int main(void)
 {
