@@ -1,10 +1,8 @@
 /*
- * What makes two domains one. An alignment method looks at the embeddings of a step, fits what it
- * has to fit (a critic) on them as constants, and adds its gradient to dE; the trainer knows
- * nothing else about it. Every method is a table of this form in a file of its own.
- *
- * Rows: e [n_s + n_t, C] f32, source rows first. For pairs a side's rows are
- * [first texts 0..M-1; second texts 0..M-1].
+ * What makes two domains one. An alignment method looks at rows of both domains, fits what it has
+ * to fit (a critic) on them as constants, and adds the gradient of its distance to dx. Every method
+ * is a table of this form in a file of its own, and knows nothing of where its rows come from:
+ * align/alignment.h makes them out of a step's embeddings, or of their pair differences.
  */
 #ifndef DI_ALIGN_ALIGN_H
 #define DI_ALIGN_ALIGN_H
@@ -14,9 +12,21 @@
 
 typedef struct di_align di_align;
 
+/*
+ * What a method sees of a step: n_s source rows, then n_t target rows, each of C floats in host
+ * memory. On symmetric pair differences (method.md 8.1) a side with M pairs has 2M rows,
+ * [delta_0 .. delta_{M-1}; -delta_0 .. -delta_{M-1}], and every row its margin.
+ */
+typedef struct di_align_rows {
+    const float *x;      /* [n_s + n_t, C] */
+    int64_t n_s, n_t;    /* >= 1 each */
+    const float *margin; /* [n_s + n_t] w.delta in units of the reward; source: chosen - rejected.
+                            NULL where rows are embeddings */
+} di_align_rows;
+
 typedef struct di_align_stats {
     double loss;             /* what the encoder minimises, without lambda */
-    double w1;               /* E_S d - E_T d; >= 0 for a fitted critic */
+    double w1;               /* E_S d - E_T d; >= 0 for a fitted critic; NaN: no critic */
     double critic_loss;      /* of the last critic iteration, before its update */
     double gp;               /* gradient penalty of the last critic iteration, without its weight */
     double critic_grad_norm; /* of the last critic iteration */
@@ -31,12 +41,19 @@ typedef struct di_align_tensor {
 
 typedef struct di_align_method {
     const char *name;
-    /* Fits on constant embeddings (critic iterations); fills all of stats but loss and w1. */
-    void (*fit)(di_align *a, const float *e, int64_t n_s, int64_t n_t, di_align_stats *stats);
-    /* de += lambda * dL/de; fills stats->loss and stats->w1. de NULL: the values alone. */
-    void (*gradient)(di_align *a, const float *e, int64_t n_s, int64_t n_t, double lambda,
-                     float *de, di_align_stats *stats);
-    /* State: tensors, and counters as a JSON object. */
+    int pairs; /* 1: wants pair differences and their margins */
+    /*
+     * Fits on constant rows (critic iterations); fills all of stats but loss and w1. NULL: nothing
+     * to fit.
+     */
+    void (*fit)(di_align *a, const di_align_rows *rows, di_align_stats *stats);
+    /*
+     * dx [n_s + n_t, C] += lambda * dL/dx, and dmargin [n_s + n_t] (NULL where rows->margin is)
+     * += lambda * dL/dmargin; fills stats->loss and stats->w1. dx NULL: the values alone.
+     */
+    void (*gradient)(di_align *a, const di_align_rows *rows, double lambda, float *dx,
+                     float *dmargin, di_align_stats *stats);
+    /* State: tensors, and counters as a JSON object. All three NULL: the method keeps no state. */
     int (*tensors)(di_align *a, di_align_tensor *out, int cap);
     json_t *(*save)(const di_align *a);
     dial_status (*load)(di_align *a, const json_t *state, const char *where, dial_error *err);
@@ -60,6 +77,7 @@ typedef struct di_wasserstein_options {
     double lr, decay; /* Adam with coupled decay */
     int gap_clamp;    /* the encoder minimises max(0, gap) */
     uint64_t seed;
+    uint32_t stream; /* numbers the critics of a run: own weights, own draws */
 } di_wasserstein_options;
 
 /* Wasserstein critic with gradient penalty (arXiv 2501.00911; method.md 2.3 to 2.9). */

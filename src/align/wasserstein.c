@@ -46,13 +46,13 @@ static void draw_at_random(void *ctx, float *alpha, int64_t *perm, int64_t n2, i
 }
 
 /* Xp = [interpolates; source rows; target rows], N2 rows each (method.md 2.4). */
-static void penalty_points(wasserstein *w, const float *e, int64_t n_s, int64_t n_t)
+static void penalty_points(wasserstein *w, const di_align_rows *r)
 {
-    int64_t n2 = n_s + n_t, c = w->opt.width;
+    int64_t n2 = r->n_s + r->n_t, c = w->opt.width;
 
     for (int64_t i = 0; i < n2; i++) {
-        const float *s = e + (i % n_s) * c;
-        const float *t = e + (n_s + w->perm[i % n_t]) * c;
+        const float *s = r->x + (i % r->n_s) * c;
+        const float *t = r->x + (r->n_s + w->perm[i % r->n_t]) * c;
         float *p = w->xp + i * c;
 
         for (int64_t k = 0; k < c; k++) p[k] = s[k] + w->alpha[i] * (t[k] - s[k]);
@@ -67,30 +67,30 @@ static di_mat rows_of(const float *data, int64_t rows, int64_t cols)
 }
 
 /* E_S d(e) - E_T d(e), in f64. */
-static double gap_of(wasserstein *w, const float *e, int64_t n_s, int64_t n_t)
+static double gap_of(wasserstein *w, const di_align_rows *r)
 {
-    di_mat x = rows_of(e, n_s + n_t, w->opt.width);
+    di_mat x = rows_of(r->x, r->n_s + r->n_t, w->opt.width);
     double s = 0, t = 0;
 
     w->dev->ops->critic_forward(w->dev, &w->d, &x, w->out, w->work);
-    for (int64_t i = 0; i < n_s; i++) s += (double)w->out[i];
-    for (int64_t j = 0; j < n_t; j++) t += (double)w->out[n_s + j];
-    return s / (double)n_s - t / (double)n_t;
+    for (int64_t i = 0; i < r->n_s; i++) s += (double)w->out[i];
+    for (int64_t j = 0; j < r->n_t; j++) t += (double)w->out[r->n_s + j];
+    return s / (double)r->n_s - t / (double)r->n_t;
 }
 
 /* One critic iteration: gradients of L_critic, one Adam step. */
-static void iterate(wasserstein *w, const float *e, int64_t n_s, int64_t n_t, di_align_stats *stats)
+static void iterate(wasserstein *w, const di_align_rows *r, di_align_stats *stats)
 {
     const di_backend *ops = w->dev->ops;
-    int64_t n2 = n_s + n_t, c = w->opt.width;
-    di_mat x = rows_of(e, n2, c), xp = rows_of(w->xp, 3 * n2, c);
+    int64_t n2 = r->n_s + r->n_t, c = w->opt.width;
+    di_mat x = rows_of(r->x, n2, c), xp = rows_of(w->xp, 3 * n2, c);
     double gap;
 
-    w->draw(w->draw_ctx, w->alpha, w->perm, n2, n_t);
-    penalty_points(w, e, n_s, n_t);
-    gap = gap_of(w, e, n_s, n_t);
-    for (int64_t i = 0; i < n_s; i++) w->dout[i] = -1.0f / (float)n_s;
-    for (int64_t j = 0; j < n_t; j++) w->dout[n_s + j] = 1.0f / (float)n_t;
+    w->draw(w->draw_ctx, w->alpha, w->perm, n2, r->n_t);
+    penalty_points(w, r);
+    gap = gap_of(w, r);
+    for (int64_t i = 0; i < r->n_s; i++) w->dout[i] = -1.0f / (float)r->n_s;
+    for (int64_t j = 0; j < r->n_t; j++) w->dout[r->n_s + j] = 1.0f / (float)r->n_t;
     memset(w->g, 0, (size_t)w->size * sizeof *w->g);
     ops->critic_backward(w->dev, &w->d, &x, w->dout, &w->grad, w->work);
     stats->gp = ops->critic_penalty(w->dev, &w->d, &xp, w->opt.gp_kind, (float)w->opt.gp, &w->grad,
@@ -112,29 +112,30 @@ static void iterate(wasserstein *w, const float *e, int64_t n_s, int64_t n_t, di
                                       .coupled = 1});
 }
 
-static void fit(di_align *a, const float *e, int64_t n_s, int64_t n_t, di_align_stats *stats)
+static void fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
 {
     wasserstein *w = (wasserstein *)a;
 
-    for (int k = 0; k < w->opt.iters; k++) iterate(w, e, n_s, n_t, stats);
+    for (int k = 0; k < w->opt.iters; k++) iterate(w, rows, stats);
 }
 
-/* dE_S = lambda/n_s Q_S, dE_T = -lambda/n_t Q_T with Q the input gradient of d (method.md 2.9). */
-static void gradient(di_align *a, const float *e, int64_t n_s, int64_t n_t, double lambda,
-                     float *de, di_align_stats *stats)
+/* dX_S = lambda/n_s Q_S, dX_T = -lambda/n_t Q_T with Q the input gradient of d (method.md 2.9). */
+static void gradient(di_align *a, const di_align_rows *rows, double lambda, float *dx,
+                     float *dmargin, di_align_stats *stats)
 {
     wasserstein *w = (wasserstein *)a;
-    int64_t n = n_s + n_t, c = w->opt.width;
-    di_mat x = rows_of(e, n, c), q = rows_of(w->q, n, c);
+    int64_t n_s = rows->n_s, n_t = rows->n_t, n = n_s + n_t, c = w->opt.width;
+    di_mat x = rows_of(rows->x, n, c), q = rows_of(w->q, n, c);
 
-    stats->w1 = gap_of(w, e, n_s, n_t);
+    (void)dmargin; /* the distance does not look at rewards */
+    stats->w1 = gap_of(w, rows);
     stats->loss = w->opt.gap_clamp && stats->w1 < 0 ? 0 : stats->w1;
-    if (de == NULL || (w->opt.gap_clamp && stats->w1 < 0)) return;
+    if (dx == NULL || (w->opt.gap_clamp && stats->w1 < 0)) return;
     w->dev->ops->critic_input_grad(w->dev, &w->d, &x, &q, w->work);
     for (int64_t i = 0; i < n; i++) {
         float k = (float)(i < n_s ? lambda / (double)n_s : -lambda / (double)n_t);
 
-        for (int64_t j = 0; j < c; j++) de[i * c + j] += k * w->q[i * c + j];
+        for (int64_t j = 0; j < c; j++) dx[i * c + j] += k * w->q[i * c + j];
     }
 }
 
@@ -192,7 +193,13 @@ static void free_all(di_align *a)
     di_free(dev->al, w);
 }
 
-static const di_align_method method = {"wasserstein", fit, gradient, tensors, save, load, free_all};
+static const di_align_method method = {.name = "wasserstein",
+                                       .fit = fit,
+                                       .gradient = gradient,
+                                       .tensors = tensors,
+                                       .save = save,
+                                       .load = load,
+                                       .free = free_all};
 
 /* Layer views into a flat block, and its size. */
 static int64_t lay_out(const di_wasserstein_options *opt, float *block, di_critic *d)
@@ -218,7 +225,8 @@ static void randomize(wasserstein *w)
     for (int l = 0; l < w->d.n_layers; l++) {
         int64_t in = w->d.width[l], n = w->d.width[l + 1] * (in + 1); /* b_l follows W_l */
         double bound = 1.0 / sqrt((double)in);
-        di_rng r = di_rng_make(w->opt.seed, DI_RNG_CRITIC_INIT, (uint32_t)l);
+        di_rng r = di_rng_make(w->opt.seed, DI_RNG_CRITIC_INIT,
+                               w->opt.stream * DI_CRITIC_MAX_LAYERS + (uint32_t)l);
 
         for (int64_t i = 0; i < n; i++)
             w->d.w[l][i] = (float)(bound * (2.0 * di_rng_uniform(&r) - 1.0));
@@ -257,8 +265,8 @@ dial_status di_wasserstein_new(di_device *dev, const di_wasserstein_options *opt
     lay_out(opt, w->g, &w->grad);
     memset(w->m, 0, (size_t)w->size * f);
     memset(w->v, 0, (size_t)w->size * f);
-    w->alpha_rng = di_rng_make(opt->seed, DI_RNG_GP_ALPHA, 0);
-    w->pairing_rng = di_rng_make(opt->seed, DI_RNG_GP_PAIRING, 0);
+    w->alpha_rng = di_rng_make(opt->seed, DI_RNG_GP_ALPHA, opt->stream);
+    w->pairing_rng = di_rng_make(opt->seed, DI_RNG_GP_PAIRING, opt->stream);
     w->draw = draw_at_random;
     w->draw_ctx = w;
     randomize(w);

@@ -346,15 +346,21 @@ static void zero_de(di_trainer *t)
            (size_t)((first_row(t, TARGET) + t->side[TARGET].n_texts) * t->width) * sizeof *t->de);
 }
 
+/* What the alignment method sees of the step. */
+static di_align_rows align_rows(const di_trainer *t)
+{
+    return (di_align_rows){t->e, t->side[SOURCE].n_texts, t->side[TARGET].n_texts, NULL};
+}
+
 /* alternate: one AdamW step on LoRA for lambda gap alone, then a new forward of the source. */
 static dial_status align_alone(di_trainer *t, double lambda, double factor, di_align_stats *a,
                                dial_error *err)
 {
     dial_status st = DIAL_OK;
+    di_align_rows rows = align_rows(t);
 
     zero_de(t);
-    t->align->method->gradient(t->align, t->e, t->side[SOURCE].n_texts, t->side[TARGET].n_texts,
-                               lambda, lambda > 0 ? t->de : NULL, a);
+    t->align->method->gradient(t->align, &rows, lambda, lambda > 0 ? t->de : NULL, NULL, a);
     if (lambda <= 0) return DIAL_OK;
     DI_TRY(backward_side(t, SOURCE, err));
     DI_TRY(backward_side(t, TARGET, err));
@@ -371,23 +377,22 @@ static dial_status accumulate(di_trainer *t, double lambda, double factor, di_st
     dial_status st = DIAL_OK;
     di_align_stats a = {0};
     di_bt_result source, target = {0};
-    int64_t n_s, n_t;
+    di_align_rows rows;
 
     for (int k = 0; k < t->n_sides; k++) {
         di_side_pick(&t->side[k], &t->side[k].order);
         rep->tokens += t->side[k].tokens;
     }
     for (int k = 0; k < t->n_sides; k++) DI_TRY(forward_side(t, k, err));
-    n_s = t->side[SOURCE].n_texts;
-    n_t = t->side[TARGET].n_texts;
-    if (t->align != NULL) t->align->method->fit(t->align, t->e, n_s, n_t, &a);
+    rows = align_rows(t);
+    if (t->align != NULL) t->align->method->fit(t->align, &rows, &a);
     if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
     zero_de(t);
     for (int k = 0; k < t->n_sides; k++) rewards_of(t, k);
     source = preference(t, SOURCE);
     if (t->set.method == DI_METHOD_ORACLE) target = preference(t, TARGET);
     if (t->align != NULL && !t->set.alternate)
-        t->align->method->gradient(t->align, t->e, n_s, n_t, lambda, lambda > 0 ? t->de : NULL, &a);
+        t->align->method->gradient(t->align, &rows, lambda, lambda > 0 ? t->de : NULL, NULL, &a);
     DI_TRY(backward_side(t, SOURCE, err));
     if (t->set.method == DI_METHOD_ORACLE || (t->align != NULL && !t->set.alternate && lambda > 0))
         DI_TRY(backward_side(t, TARGET, err));
@@ -460,6 +465,7 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_align_stats a;
+    di_align_rows rows;
 
     if (t->align == NULL) return DIAL_OK;
     for (int64_t i = 0; i < t->set.critic_warmup; i++) {
@@ -469,7 +475,8 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
             di_side_pick(&t->side[k], &t->warm[k]);
             DI_TRY(forward_side(t, k, err));
         }
-        t->align->method->fit(t->align, t->e, t->side[SOURCE].n_texts, t->side[TARGET].n_texts, &a);
+        rows = align_rows(t);
+        t->align->method->fit(t->align, &rows, &a);
         if (t->dev->env != NULL && t->dev->env->progress != NULL)
             t->dev->env->progress(t->dev->env->ctx, &(dial_progress){.what = "critic warm-up",
                                                                      .done = i + 1,

@@ -46,9 +46,10 @@ static di_align_stats play(game *g)
 {
     di_align_stats s = {0};
 
-    g->align->method->fit(g->align, g->e, ROWS, ROWS, &s);
+    g->align->method->fit(g->align, &(di_align_rows){g->e, ROWS, ROWS, NULL}, &s);
     memset(g->de, 0, sizeof g->de);
-    g->align->method->gradient(g->align, g->e, ROWS, ROWS, 1, g->de, &s);
+    g->align->method->gradient(g->align, &(di_align_rows){g->e, ROWS, ROWS, NULL}, 1, g->de, NULL,
+                               &s);
     return s;
 }
 
@@ -113,8 +114,9 @@ static void equal_and_exchanged_sets(const char *backend)
     for (int i = 0; i < ROWS * C; i++) g.e[i] = (float)di_rng_normal(&r);
     memcpy(swapped, g.e + ROWS * C, sizeof swapped / 2);
     memcpy(swapped + ROWS * C, g.e, sizeof swapped / 2);
-    g.align->method->gradient(g.align, g.e, ROWS, ROWS, 1, NULL, &s);
-    g.align->method->gradient(g.align, swapped, ROWS, ROWS, 1, NULL, &t);
+    g.align->method->gradient(g.align, &(di_align_rows){g.e, ROWS, ROWS, NULL}, 1, NULL, NULL, &s);
+    g.align->method->gradient(g.align, &(di_align_rows){swapped, ROWS, ROWS, NULL}, 1, NULL, NULL,
+                              &t);
     assert_true(fabs(s.w1 + t.w1) < 1e-6 && fabs(s.w1) > 1e-3);
     close_game(&g);
 }
