@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "train/pass.h"
 
 static int is(const char *a, const char *b)
 {
@@ -236,7 +237,7 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
         if (s->micro_texts > most) s->micro_texts = most;
     }
     for (;;) {
-        int64_t need = (int64_t)di_trainer_bytes(job->decoder, s, &job->source, &job->target);
+        int64_t need = (int64_t)di_pass_bytes(job->decoder, s, &job->source, &job->target);
 
         if (need <= room) break;
         if (is(o->grad_checkpoint, "auto") && !s->grad_checkpoint)
@@ -294,9 +295,8 @@ static double step_tokens(const di_train_job *job)
     double tokens = 0;
     const di_examples *side[2] = {&job->source, &job->target};
     int64_t batch[2] = {job->set.batch_source, job->set.batch_target};
-    int sides = job->set.method == DI_METHOD_DIAL || job->set.method == DI_METHOD_ORACLE ? 2 : 1;
 
-    for (int k = 0; k < sides; k++) {
+    for (int k = 0; k < di_pass_sides(&job->set); k++) {
         double sum = 0;
 
         for (int64_t i = 0; i < side[k]->n; i++)
@@ -314,7 +314,7 @@ dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_er
     int64_t weights = (int64_t)di_decoder_weight_bytes(job->decoder);
     int64_t trainable = job->params.size * 4, optimizer = 3 * job->params.size * 4;
     int64_t activations =
-        (int64_t)di_trainer_bytes(job->decoder, &job->set, &job->source, &job->target);
+        (int64_t)di_pass_bytes(job->decoder, &job->set, &job->source, &job->target);
     int64_t total = weights + trainable + optimizer + activations, available = memory_available();
     int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
     int64_t block = c->width * (2 * hd + 2 * kd + 3 * c->mlp);

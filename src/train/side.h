@@ -4,6 +4,8 @@
 
 #include "train/trainer.h"
 
+enum { DI_SOURCE, DI_TARGET, DI_SIDES };
+
 /*
  * Batch order keeps the texts of an example together, so that they can share their prompt:
  * x0.first, x0.second, x1.first, ... Rows of E are [firsts; seconds]: row[i] is where the embedding

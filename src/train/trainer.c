@@ -5,14 +5,13 @@
 
 #include "base/error.h"
 #include "model/head.h"
-#include "train/side.h"
+#include "train/pass.h"
 
-enum { SOURCE, TARGET, SIDES };
+enum { SOURCE = DI_SOURCE, TARGET = DI_TARGET, SIDES = DI_SIDES };
 enum { MAX_BAD_STEPS = 3 };
 
 struct di_trainer {
     di_device *dev;
-    di_decoder *decoder;
     di_params *params;
     di_align *align;
     di_train_settings set;
@@ -21,82 +20,12 @@ struct di_trainer {
     int n_sides;            /* 1: the target takes no part in a step */
     di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
-    di_workspace *work[SIDES]; /* one a side if each fits one pass, else one for all parts */
-    di_batch batch[SIDES];
-    void *batch_memory[SIDES];
-    int keep;      /* activations of the first forward serve the backward pass */
+    di_pass *pass;
     float *e, *de; /* [n_s + n_t, C] */
-    float *texts;  /* [micro_texts, C] in batch order */
     float *r, *dr; /* [n_s + n_t] */
     int64_t step, tokens;
     int bad_steps;
 };
-
-/* Rows and texts of one forward pass; the longest text bounds both. */
-static di_workspace_options workspace_of(const di_train_settings *set, int64_t longest,
-                                         int64_t texts)
-{
-    return (di_workspace_options){.max_rows = texts * longest,
-                                  .max_texts = texts,
-                                  .max_length = longest,
-                                  .train = !set->head_only,
-                                  .grad_checkpoint = set->grad_checkpoint};
-}
-
-/* Sides of a step, texts of each and whether both fit one pass. */
-typedef struct shape {
-    int n_sides, keep;
-    int64_t texts[SIDES], longest[SIDES], pass_texts[SIDES];
-} shape;
-
-static shape shape_of(const di_train_settings *set, const di_examples *source,
-                      const di_examples *target)
-{
-    shape s = {.n_sides = set->method == DI_METHOD_DIAL || set->method == DI_METHOD_ORACLE ? 2 : 1};
-
-    s.keep = 1;
-    for (int k = 0; k < s.n_sides; k++) {
-        s.texts[k] = 2 * (k == SOURCE ? set->batch_source : set->batch_target);
-        s.longest[k] = di_examples_longest(k == SOURCE ? source : target);
-        s.pass_texts[k] = s.texts[k] < set->micro_texts ? s.texts[k] : set->micro_texts;
-        s.keep = s.keep && s.pass_texts[k] == s.texts[k];
-    }
-    if (!s.keep && s.n_sides == 2) { /* one workspace serves the parts of both */
-        s.longest[0] = s.longest[0] > s.longest[1] ? s.longest[0] : s.longest[1];
-        s.pass_texts[0] = s.pass_texts[0] > s.pass_texts[1] ? s.pass_texts[0] : s.pass_texts[1];
-    }
-    return s;
-}
-
-size_t di_trainer_bytes(const di_decoder *decoder, const di_train_settings *set,
-                        const di_examples *source, const di_examples *target)
-{
-    shape s = shape_of(set, source, target);
-    size_t n = 0;
-
-    for (int k = 0; k < (s.keep ? s.n_sides : 1); k++) {
-        di_workspace_options o = workspace_of(set, s.longest[k], s.pass_texts[k]);
-
-        n += di_workspace_bytes(decoder, &o) + di_batch_bytes(o.max_rows, o.max_texts);
-    }
-    return n;
-}
-
-static dial_status new_passes(di_trainer *t, const shape *s, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-
-    for (int k = 0; k < (s->keep ? s->n_sides : 1); k++) {
-        di_workspace_options o = workspace_of(&t->set, s->longest[k], s->pass_texts[k]);
-
-        DI_TRY(di_workspace_new(t->decoder, &o, &t->work[k], err));
-        t->batch_memory[k] = di_new(t->dev->al, di_batch_bytes(o.max_rows, o.max_texts));
-        if (t->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
-        di_batch_init(&t->batch[k], t->batch_memory[k], o.max_rows, o.max_texts);
-    }
-done:
-    return st;
-}
 
 dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *params, di_align *align,
                            const di_train_settings *set, const di_examples *source,
@@ -104,35 +33,32 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
 {
     dial_status st = DIAL_OK;
     di_trainer *t = di_zalloc(dev->al, sizeof *t);
-    shape s = shape_of(set, source, target);
-    size_t rows, f = sizeof(float);
+    size_t rows = 0, f = sizeof(float);
 
     if (t == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the trainer");
     t->dev = dev;
-    t->decoder = decoder;
     t->params = params;
     t->align = align;
     t->set = *set;
     t->width = params->width;
-    t->n_sides = s.n_sides;
-    t->keep = s.keep;
+    t->n_sides = di_pass_sides(set);
     for (int k = 0; k < t->n_sides; k++) {
         const di_examples *x = k == SOURCE ? source : target;
+        int64_t n = k == SOURCE ? set->batch_source : set->batch_target;
 
-        DI_TRY(di_side_init(&t->side[k], dev->al, x, s.texts[k] / 2, set->seed,
+        rows += 2 * (size_t)n;
+        DI_TRY(di_side_init(&t->side[k], dev->al, x, n, set->seed,
                             k == SOURCE ? DI_RNG_SOURCE_ORDER : DI_RNG_TARGET_ORDER, err));
         DI_TRY(di_sampler_init(&t->warm[k], dev->al, x->n, set->seed + (uint64_t)k,
                                DI_RNG_WARMUP_ORDER, err));
     }
     DI_TRY(di_optimizer_init(&t->optimizer, dev, params, set->weight_decay, set->clip, err));
-    DI_TRY(new_passes(t, &s, err));
-    rows = (size_t)(s.texts[SOURCE] + s.texts[TARGET]);
+    DI_TRY(di_pass_new(dev, decoder, set, source, target, &t->pass, err));
     t->e = dev->ops->buffer_new(dev, rows * (size_t)t->width * f);
     t->de = dev->ops->buffer_new(dev, rows * (size_t)t->width * f);
-    t->texts = dev->ops->buffer_new(dev, rows * (size_t)t->width * f);
     t->r = di_new_array(dev->al, rows, f);
     t->dr = di_new_array(dev->al, rows, f);
-    if (!t->e || !t->de || !t->texts || !t->r || !t->dr)
+    if (!t->e || !t->de || !t->r || !t->dr)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu embeddings", rows);
     *out = t;
     t = NULL;
@@ -150,31 +76,14 @@ void di_trainer_free(di_trainer *t)
     for (int k = 0; k < SIDES; k++) {
         di_side_deinit(&t->side[k], dev->al);
         di_sampler_deinit(&t->warm[k]);
-        di_workspace_free(t->work[k]);
-        di_free(dev->al, t->batch_memory[k]);
     }
+    di_pass_free(t->pass);
     di_optimizer_deinit(&t->optimizer);
     dev->ops->buffer_free(dev, t->e);
     dev->ops->buffer_free(dev, t->de);
-    dev->ops->buffer_free(dev, t->texts);
     di_free(dev->al, t->r);
     di_free(dev->al, t->dr);
     di_free(dev->al, t);
-}
-
-/* Texts [at, at + n) of side k through the language model, embeddings into t->texts. */
-static dial_status forward_part(di_trainer *t, int k, int64_t at, int64_t n, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_side *s = &t->side[k];
-    int w = t->keep ? k : 0;
-
-    if (di_batch_pack(&t->batch[w], s->text + at, s->group + at, n) < 0)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "a batch of %lld texts exceeds the planned workspace",
-                (long long)n);
-    DI_TRY(di_decoder_forward(t->decoder, t->work[w], &t->batch[w], t->texts, err));
-done:
-    return st;
 }
 
 /* First row of side k in e. */
@@ -183,49 +92,16 @@ static int64_t first_row(const di_trainer *t, int k)
     return k == SOURCE ? 0 : t->side[SOURCE].n_texts;
 }
 
-static int64_t part_size(const di_trainer *t, int k, int64_t at)
-{
-    int64_t left = t->side[k].n_texts - at;
-
-    return left < t->set.micro_texts ? left : t->set.micro_texts;
-}
-
 static dial_status forward_side(di_trainer *t, int k, dial_error *err)
 {
-    dial_status st = DIAL_OK;
-    size_t c = (size_t)t->width;
-
-    for (int64_t at = 0, n; at < t->side[k].n_texts; at += n) {
-        n = part_size(t, k, at);
-        DI_TRY(forward_part(t, k, at, n, err));
-        for (int64_t i = 0; i < n; i++)
-            memcpy(t->e + (size_t)(first_row(t, k) + t->side[k].row[at + i]) * c,
-                   t->texts + (size_t)i * c, c * sizeof(float));
-    }
-done:
-    return st;
+    return di_pass_forward(t->pass, k, &t->side[k], t->e + first_row(t, k) * t->width, err);
 }
 
 /* Adds the LoRA gradient of side k from t->de. */
 static dial_status backward_side(di_trainer *t, int k, dial_error *err)
 {
-    dial_status st = DIAL_OK;
-    size_t c = (size_t)t->width;
-    int w = t->keep ? k : 0;
-
-    if (t->set.head_only) return DIAL_OK;
-    for (int64_t at = 0, n; at < t->side[k].n_texts; at += n) {
-        n = part_size(t, k, at);
-        if (!t->keep) DI_TRY(forward_part(t, k, at, n, err));
-        for (int64_t i = 0; i < n; i++)
-            memcpy(t->texts + (size_t)i * c,
-                   t->de + (size_t)(first_row(t, k) + t->side[k].row[at + i]) * c,
-                   c * sizeof(float));
-        DI_TRY(di_decoder_backward(t->decoder, t->work[w], &t->batch[w], t->texts, t->optimizer.g,
-                                   err));
-    }
-done:
-    return st;
+    return di_pass_backward(t->pass, k, &t->side[k], t->de + first_row(t, k) * t->width,
+                            t->optimizer.g, err);
 }
 
 static void rewards_of(di_trainer *t, int k)

@@ -96,10 +96,6 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
                            const di_examples *target, di_trainer **out, dial_error *err);
 void di_trainer_free(di_trainer *t);
 
-/* Bytes of activations and workspace that di_trainer_new takes from the device. */
-size_t di_trainer_bytes(const di_decoder *decoder, const di_train_settings *settings,
-                        const di_examples *source, const di_examples *target);
-
 /* The critic-only steps before step 1, on batches of a stream of their own. Stops when asked. */
 dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err);
 

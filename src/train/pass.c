@@ -1,0 +1,173 @@
+#include "train/pass.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+struct di_pass {
+    di_device *dev;
+    di_decoder *decoder;
+    di_train_settings set;
+    int64_t width;
+    di_workspace *work[DI_SIDES]; /* one a side if each fits one pass, else one for all parts */
+    di_batch batch[DI_SIDES];
+    void *batch_memory[DI_SIDES];
+    int keep;     /* activations of the first forward serve the backward pass */
+    float *texts; /* [most texts of a pass, C] in batch order */
+};
+
+int di_pass_sides(const di_train_settings *set)
+{
+    return set->method == DI_METHOD_DIAL || set->method == DI_METHOD_ORACLE ? 2 : 1;
+}
+
+/* Rows and texts of one forward pass; the longest text bounds both. */
+static di_workspace_options workspace_of(const di_train_settings *set, int64_t longest,
+                                         int64_t texts)
+{
+    return (di_workspace_options){.max_rows = texts * longest,
+                                  .max_texts = texts,
+                                  .max_length = longest,
+                                  .train = !set->head_only,
+                                  .grad_checkpoint = set->grad_checkpoint};
+}
+
+/* Sides of a step, the longest text and the most texts of a pass, and whether both fit one pass. */
+typedef struct shape {
+    int n_sides, keep;
+    int64_t longest[DI_SIDES], pass_texts[DI_SIDES];
+} shape;
+
+static shape shape_of(const di_train_settings *set, const di_examples *source,
+                      const di_examples *target)
+{
+    shape s = {.n_sides = di_pass_sides(set), .keep = 1};
+
+    for (int k = 0; k < s.n_sides; k++) {
+        int64_t texts = 2 * (k == DI_SOURCE ? set->batch_source : set->batch_target);
+
+        s.longest[k] = di_examples_longest(k == DI_SOURCE ? source : target);
+        s.pass_texts[k] = texts < set->micro_texts ? texts : set->micro_texts;
+        s.keep = s.keep && s.pass_texts[k] == texts;
+    }
+    if (!s.keep && s.n_sides == 2) { /* one workspace serves the parts of both */
+        s.longest[0] = s.longest[0] > s.longest[1] ? s.longest[0] : s.longest[1];
+        s.pass_texts[0] = s.pass_texts[0] > s.pass_texts[1] ? s.pass_texts[0] : s.pass_texts[1];
+    }
+    return s;
+}
+
+size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
+                     const di_examples *source, const di_examples *target)
+{
+    shape s = shape_of(set, source, target);
+    size_t n = 0;
+
+    for (int k = 0; k < (s.keep ? s.n_sides : 1); k++) {
+        di_workspace_options o = workspace_of(set, s.longest[k], s.pass_texts[k]);
+
+        n += di_workspace_bytes(decoder, &o) + di_batch_bytes(o.max_rows, o.max_texts);
+    }
+    return n;
+}
+
+dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
+                        const di_examples *source, const di_examples *target, di_pass **out,
+                        dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_pass *p = di_zalloc(dev->al, sizeof *p);
+    shape s = shape_of(set, source, target);
+    int64_t most = 0;
+
+    if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the passes of a step");
+    p->dev = dev;
+    p->decoder = decoder;
+    p->set = *set;
+    p->width = di_decoder_config(decoder)->width;
+    p->keep = s.keep;
+    for (int k = 0; k < (s.keep ? s.n_sides : 1); k++) {
+        di_workspace_options o = workspace_of(set, s.longest[k], s.pass_texts[k]);
+
+        DI_TRY(di_workspace_new(decoder, &o, &p->work[k], err));
+        p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o.max_rows, o.max_texts));
+        if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
+        di_batch_init(&p->batch[k], p->batch_memory[k], o.max_rows, o.max_texts);
+        if (o.max_texts > most) most = o.max_texts;
+    }
+    p->texts = dev->ops->buffer_new(dev, (size_t)(most * p->width) * sizeof *p->texts);
+    if (p->texts == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)most);
+    *out = p;
+    p = NULL;
+done:
+    di_pass_free(p);
+    return st;
+}
+
+void di_pass_free(di_pass *p)
+{
+    if (p == NULL) return;
+    for (int k = 0; k < DI_SIDES; k++) {
+        di_workspace_free(p->work[k]);
+        di_free(p->dev->al, p->batch_memory[k]);
+    }
+    p->dev->ops->buffer_free(p->dev, p->texts);
+    di_free(p->dev->al, p);
+}
+
+/* Texts [at, at + n) of side k through the language model, embeddings into p->texts. */
+static dial_status forward_part(di_pass *p, int k, const di_side *s, int64_t at, int64_t n,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int w = p->keep ? k : 0;
+
+    if (di_batch_pack(&p->batch[w], s->text + at, s->group + at, n) < 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "a batch of %lld texts exceeds the planned workspace",
+                (long long)n);
+    DI_TRY(di_decoder_forward(p->decoder, p->work[w], &p->batch[w], p->texts, err));
+done:
+    return st;
+}
+
+static int64_t part_size(const di_pass *p, const di_side *s, int64_t at)
+{
+    int64_t left = s->n_texts - at;
+
+    return left < p->set.micro_texts ? left : p->set.micro_texts;
+}
+
+dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t c = (size_t)p->width;
+
+    for (int64_t at = 0, n; at < s->n_texts; at += n) {
+        n = part_size(p, s, at);
+        DI_TRY(forward_part(p, k, s, at, n, err));
+        for (int64_t i = 0; i < n; i++)
+            memcpy(e + (size_t)s->row[at + i] * c, p->texts + (size_t)i * c, c * sizeof *e);
+    }
+done:
+    return st;
+}
+
+dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
+                             dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t c = (size_t)p->width;
+    int w = p->keep ? k : 0;
+
+    if (p->set.head_only) return DIAL_OK;
+    for (int64_t at = 0, n; at < s->n_texts; at += n) {
+        n = part_size(p, s, at);
+        if (!p->keep) DI_TRY(forward_part(p, k, s, at, n, err));
+        for (int64_t i = 0; i < n; i++)
+            memcpy(p->texts + (size_t)i * c, de + (size_t)s->row[at + i] * c, c * sizeof *de);
+        DI_TRY(di_decoder_backward(p->decoder, p->work[w], &p->batch[w], p->texts, grad, err));
+    }
+done:
+    return st;
+}

@@ -1,0 +1,37 @@
+/*
+ * The texts of a side through the language model, forward and backward: what a step asks of the
+ * decoder. A side that fits one pass keeps its activations for the backward pass; one that does not
+ * goes through in parts, and each part again with activations when its gradient is known (gradient
+ * caching, arXiv 2101.06983). Equal to rounding, at one more forward.
+ */
+#ifndef DI_TRAIN_PASS_H
+#define DI_TRAIN_PASS_H
+
+#include "train/side.h"
+
+/* Sides of a step: 2 (source, target) or, where the target takes no part, 1. */
+int di_pass_sides(const di_train_settings *set);
+
+typedef struct di_pass di_pass;
+
+/* decoder is borrowed. target is not read if the settings have one side. */
+dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
+                        const di_examples *source, const di_examples *target, di_pass **out,
+                        dial_error *err);
+void di_pass_free(di_pass *p);
+
+/* Bytes of activations and workspace that di_pass_new takes from the device. */
+size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
+                     const di_examples *source, const di_examples *target);
+
+/* Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=". */
+dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err);
+
+/*
+ * grad (laid out like the decoder's LoRA) += gradient of the loss with dL/de = de [n_texts, C], for
+ * what the last di_pass_forward of side k saw. Without LoRA nothing happens.
+ */
+dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
+                             dial_error *err);
+
+#endif
