@@ -1,0 +1,201 @@
+#include "eval/spectrum.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "eval/logistic.h"
+
+/* A Householder vector for each row from the last; d: diagonal, e[1..]: what stands beside it. */
+static void tridiagonalise(double *a, int64_t n, double *d, double *e)
+{
+    for (int64_t i = n - 1; i > 0; i--) {
+        double *v = a + i * n, scale = 0, h = 0, f, g, k = 0;
+
+        for (int64_t j = 0; j < i; j++) scale += fabs(v[j]);
+        e[i] = v[i - 1];
+        d[i] = a[i * n + i];
+        if (i == 1 || scale == 0) continue;
+        for (int64_t j = 0; j < i; j++) v[j] /= scale;
+        h = di_dot(v, v, i);
+        f = v[i - 1];
+        g = f > 0 ? -sqrt(h) : sqrt(h);
+        e[i] = scale * g;
+        h -= f * g;
+        v[i - 1] = f - g;
+        /* p = A v / h, then A -= v q^T + q v^T with q = p - (v.p / 2h) v; p stands in e[0..i) */
+#pragma omp parallel for schedule(static) if (i > 256)
+        for (int64_t r = 0; r < i; r++) {
+            double sum = 0;
+
+            for (int64_t j = 0; j <= r; j++) sum += a[r * n + j] * v[j];
+            for (int64_t j = r + 1; j < i; j++) sum += a[j * n + r] * v[j];
+            e[r] = sum / h;
+        }
+        k = di_dot(v, e, i) / (2 * h);
+        for (int64_t r = 0; r < i; r++) e[r] -= k * v[r];
+        for (int64_t r = 0; r < i; r++) {
+            double *row = a + r * n, vr = v[r], qr = e[r];
+
+#pragma omp simd
+            for (int64_t j = 0; j <= r; j++) row[j] -= vr * e[j] + qr * v[j];
+        }
+    }
+    d[0] = a[0];
+}
+
+/* Implicit QL on diagonal d and off-diagonal e[1..n-1]. */
+static int ql(double *d, double *e, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++) e[i - 1] = e[i];
+    e[n - 1] = 0;
+    for (int64_t l = 0; l < n; l++)
+        for (int sweep = 0;; sweep++) {
+            int64_t m = l, i;
+            double g, r, s = 1, c = 1, p = 0;
+
+            while (m < n - 1 && fabs(e[m]) > 1e-16 * (fabs(d[m]) + fabs(d[m + 1]))) m++;
+            if (m == l) break;
+            if (sweep == 50) return -1;
+            g = (d[l + 1] - d[l]) / (2 * e[l]);
+            r = hypot(g, 1);
+            g = d[m] - d[l] + e[l] / (g + (g >= 0 ? r : -r));
+            for (i = m - 1; i >= l; i--) {
+                double f = s * e[i], b = c * e[i];
+
+                e[i + 1] = r = hypot(f, g);
+                if (r == 0) { /* the matrix falls apart here */
+                    d[i + 1] -= p;
+                    e[m] = 0;
+                    break;
+                }
+                s = f / r;
+                c = g / r;
+                g = d[i + 1] - p;
+                r = (d[i] - g) * s + 2 * c * b;
+                p = s * r;
+                d[i + 1] = g + p;
+                g = c * r - b;
+            }
+            if (r == 0 && i >= l) continue;
+            d[l] -= p;
+            e[l] = g;
+            e[m] = 0;
+        }
+    return 0;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+int di_symmetric_eigenvalues(double *a, int64_t n, double *d, double *e)
+{
+    tridiagonalise(a, n, d, e);
+    if (ql(d, e, n) != 0) return -1;
+    qsort(d, (size_t)n, sizeof *d, ascending);
+    return 0;
+}
+
+/* X X^T or X^T X, whichever is smaller: m = min(n, c). */
+static void gram(const float *x, int64_t n, int64_t c, int64_t m, double *g)
+{
+    memset(g, 0, (size_t)(m * m) * sizeof *g);
+    if (n <= c) {
+#pragma omp parallel for schedule(dynamic, 8)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j <= i; j++) {
+                const float *a = x + i * c, *b = x + j * c;
+                double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+                for (int64_t k = 0; k < c; k++) sum += (double)a[k] * (double)b[k];
+                g[i * m + j] = g[j * m + i] = sum;
+            }
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 8)
+    for (int64_t a = 0; a < c; a++) {
+        for (int64_t i = 0; i < n; i++) {
+            const float *row = x + i * c;
+            double k = (double)row[a];
+
+#pragma omp simd
+            for (int64_t b = 0; b <= a; b++) g[a * m + b] += k * (double)row[b];
+        }
+    }
+    for (int64_t a = 0; a < c; a++)
+        for (int64_t b = 0; b < a; b++) g[b * m + a] = g[a * m + b];
+}
+
+dial_status di_rank_me(const di_alloc *al, const float *x, int64_t n, int64_t c, double *out,
+                       dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t m = n < c ? n : c;
+    double *g = di_new_array(al, (size_t)(m * m + 2 * m), sizeof *g), *d, sum = 0, entropy = 0;
+
+    if (g == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the effective rank");
+    d = g + m * m;
+    for (int64_t i = 0; i < n * c; i++)
+        if (!isfinite(x[i]))
+            DI_FAIL(err, DIAL_ERR_NUMERIC, "row %lld holds a value that is not finite",
+                    (long long)(i / c));
+    gram(x, n, c, m, g);
+    if (di_symmetric_eigenvalues(g, m, d, d + m) != 0)
+        DI_FAIL(err, DIAL_ERR_NUMERIC, "the singular values of %lld rows did not converge",
+                (long long)n);
+    for (int64_t k = 0; k < m; k++) sum += d[k] = sqrt(fmax(d[k], 0));
+    for (int64_t k = 0; k < m; k++) {
+        double p = (sum > 0 ? d[k] / sum : 0) + 1e-7;
+
+        entropy -= p * log(p);
+    }
+    *out = exp(entropy);
+done:
+    di_free(al, g);
+    return st;
+}
+
+dial_status di_neighbourhood_density(const di_alloc *al, const float *x, int64_t n, int64_t c,
+                                     double *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    double *unit = di_new_array(al, (size_t)(n * c + n), sizeof *unit), *entropy = NULL;
+    const double temperature = 0.05;
+
+    if (unit == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the neighbourhood density");
+    entropy = unit + n * c;
+    for (int64_t i = 0; i < n; i++) {
+        double norm = 0;
+
+        for (int64_t j = 0; j < c; j++) norm += (double)x[i * c + j] * (double)x[i * c + j];
+        for (int64_t j = 0; j < c; j++)
+            unit[i * c + j] = norm > 0 ? (double)x[i * c + j] / sqrt(norm) : 0;
+    }
+    /* with z = cos/T - 1/T <= 0 no exponential overflows: H = log sum e^z - sum z e^z / sum e^z */
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0, weighted = 0;
+
+        for (int64_t j = 0; j < n; j++) {
+            double z, w;
+
+            if (j == i) continue;
+            z = (di_dot(unit + i * c, unit + j * c, c) - 1) / temperature;
+            w = exp(z);
+            sum += w;
+            weighted += z * w;
+        }
+        entropy[i] = log(sum) - weighted / sum;
+    }
+    *out = 0;
+    for (int64_t i = 0; i < n; i++) *out += entropy[i] / (double)n;
+done:
+    di_free(al, unit);
+    return st;
+}
