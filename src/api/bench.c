@@ -10,13 +10,13 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "api/bench_parts.h"
 #include "api/session.h"
 #include "base/error.h"
-#include "cpu/gemm.h"
 #include "train/split.h"
 #include "train/trainer.h"
 
-enum { PAIR_TOKENS = 170, PAIR_PROMPT = 24, WARM_STEPS = 2, MAX_REPEAT = 1000 };
+enum { PAIR_TOKENS = 170, PAIR_PROMPT = 24, WARM_STEPS = 2, PART_STEPS = 3, MAX_REPEAT = 1000 };
 
 typedef struct bench_job {
     const dial_bench_options *opt;
@@ -62,10 +62,50 @@ static double block_flops(const di_config *c, int64_t n)
     return sum * (double)n;
 }
 
-/* 10^9 operations a second of prepacked products; NaN without a library for them. */
+/*
+ * 10^9 operations a second of y [rows, out] = x [rows, in] W^T, prepacked, x in act and y f32: the
+ * best of `repeat` runs. NaN: no memory.
+ */
+static double product_rate(bench_job *j, int64_t rows, int64_t in, int64_t out, int repeat)
+{
+    di_device *dev = &j->s.dev;
+    size_t n_w = (size_t)(in * out), n_x = (size_t)(rows * in), bytes = di_act_bytes(dev->act);
+    float *w = di_new_array(j->al, n_w, sizeof *w);
+    void *x = dev->ops->buffer_new(dev, n_x * bytes);
+    void *y = dev->ops->buffer_new(dev, (size_t)(rows * out) * sizeof(float));
+    double best = NAN;
+    di_packed *packed = NULL;
+
+    if (w == NULL || x == NULL || y == NULL) goto done;
+    for (size_t i = 0; i < n_w; i++) w[i] = (float)(i % 509) / 256 - 1;
+    for (size_t i = 0; i < n_x; i++) {
+        float v = (float)(i % 251) / 128 - 1;
+        uint16_t half = di_f32_to_bf16(v);
+
+        memcpy((char *)x + i * bytes, dev->act == DI_BF16 ? (void *)&half : &v, bytes);
+    }
+    if (dev->ops->linear_pack(dev, &(di_weight){.data = w, .dtype = DI_F32, .out = out, .in = in},
+                              1, NULL, DI_FORWARD, &packed, NULL) != DIAL_OK)
+        goto done;
+    for (int i = 0; i < repeat; i++) {
+        di_mat from = {x, dev->act, rows, in, in}, to = {y, DI_F32, rows, out, out};
+        double started = now(), rate;
+
+        dev->ops->linear_forward(dev, packed, &from, &to, 0);
+        rate = 2e-9 * (double)n_x * (double)out / (now() - started);
+        if (!(rate <= best)) best = rate;
+    }
+done:
+    dev->ops->linear_free(dev, packed);
+    di_free(j->al, w);
+    dev->ops->buffer_free(dev, x);
+    dev->ops->buffer_free(dev, y);
+    return best;
+}
+
+/* The same for a whole block; NaN in plain C, where it would take minutes. */
 static double limit_of(bench_job *j, int64_t rows)
 {
-#ifdef DIAL_DNNL
     const di_config *c = di_source_config(j->s.source);
     int64_t shape[4][2];
     int n = block_shapes(c, shape);
@@ -73,32 +113,34 @@ static double limit_of(bench_job *j, int64_t rows)
 
     if (strcmp(j->s.dev.ops->name, "cpu") != 0) return NAN;
     for (int i = 0; i < n; i++) {
-        double rate, work = (double)(shape[i][0] * shape[i][1]);
+        double work = (double)(shape[i][0] * shape[i][1]);
 
-        if (di_cpu_gemm_limit(&j->s.dev, rows, shape[i][1], shape[i][0], 10, &rate, NULL) !=
-            DIAL_OK)
-            return NAN;
         flops += work;
-        seconds += work / rate;
+        seconds += work / product_rate(j, rows, shape[i][1], shape[i][0], 10);
     }
     return flops / seconds;
-#else
-    (void)j;
-    (void)rows;
-    return NAN;
-#endif
 }
 
-static void add_case(bench_job *j, const char *name, int64_t tokens, double pairs, double *seconds,
-                     int n, double flops, double limit)
+/* The measured work: products run for the limit come afterwards and do not count. */
+static json_int_t peak_memory(void)
 {
     struct rusage use;
+
+    getrusage(RUSAGE_SELF, &use);
+    return (json_int_t)use.ru_maxrss * 1024;
+}
+
+/* rows: of the products that the limit is measured with; 0: `limit` is known. */
+static void add_case(bench_job *j, const char *name, int64_t tokens, double pairs, double *seconds,
+                     int n, double flops, int64_t rows, double limit)
+{
+    json_int_t peak = peak_memory();
     double best, median;
 
     qsort(seconds, (size_t)n, sizeof *seconds, by_value);
     best = seconds[0];
     median = n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
-    getrusage(RUSAGE_SELF, &use);
+    if (rows > 0) limit = limit_of(j, rows);
     json_array_append_new(
         j->cases,
         json_pack("{s:s, s:s, s:I, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:n, s:o, s:I}", "name", name,
@@ -108,7 +150,7 @@ static void add_case(bench_job *j, const char *name, int64_t tokens, double pair
                   di_json_stat(pairs > 0 ? pairs / median : NAN), "gflops",
                   di_json_stat(flops / median * 1e-9), "limit_gflops", di_json_stat(limit),
                   "gb_per_second", "peak_fraction", di_json_stat(flops / median * 1e-9 / limit),
-                  "peak_memory_bytes", (json_int_t)use.ru_maxrss * 1024));
+                  "peak_memory_bytes", peak));
 }
 
 /* n texts of `length` ids each, drawn from the seed; texts 2i and 2i+1 share their first ones. */
@@ -172,7 +214,7 @@ static dial_status bench_forward(bench_job *j, dial_error *err)
         snprintf(name, sizeof name, "forward, %lld texts of %lld tokens", (long long)n,
                  (long long)length);
         add_case(j, name, n * length, 0, seconds, repeats(j),
-                 block_flops(c, j->s.layers) * (double)(n * length), limit_of(j, n * length));
+                 block_flops(c, j->s.layers) * (double)(n * length), n * length, NAN);
         di_free(j->al, e);
         di_free(j->al, ids);
         di_free(j->al, text);
@@ -272,7 +314,7 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     const dial_bench_options *o = j->opt;
     di_lora_options lora;
     di_train_settings set = {.method = DI_METHOD_DIAL,
-                             .steps = MAX_REPEAT + WARM_STEPS,
+                             .steps = MAX_REPEAT + WARM_STEPS + PART_STEPS,
                              .batch_source = o->batch_source,
                              .batch_target = o->batch_target,
                              .parts = 1,
@@ -318,21 +360,31 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     int64_t top;
     double seconds[MAX_REPEAT], flops;
     di_step_report r;
+    di_parts parts;
+    double started;
     char name[96];
 
     DI_TRY(open_train(j, &t, err));
     for (int i = -WARM_STEPS; i < repeats(j); i++) {
-        double started = now();
-
+        started = now();
         DI_TRY(di_trainer_step(t.trainer, &r, err));
         if (i >= 0) seconds[i] = now() - started;
     }
+    di_parts_start(&parts, &j->s.dev);
+    started = now();
+    for (int i = 0; i < PART_STEPS && st == DIAL_OK; i++) st = di_trainer_step(t.trainer, &r, err);
+    di_parts_stop(&parts, &j->s.dev);
+    if (st != DIAL_OK) goto done;
+    for (int i = 0; i < DI_PART_COUNT; i++) parts.seconds[i] /= PART_STEPS;
+    started = (now() - started) / PART_STEPS;
     top = t.params.lora.end_layer - t.params.lora.first_layer;
     flops = (block_flops(c, j->s.layers) + block_flops(c, top)) * (double)rows;
     snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld",
              (long long)j->opt->batch_source, (long long)j->opt->batch_target,
              (long long)j->opt->lora_r);
-    add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, limit_of(j, rows / 2));
+    add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, rows / 2, NAN);
+    json_object_set_new(json_array_get(j->cases, json_array_size(j->cases) - 1), "parts",
+                        di_parts_json(&parts, started));
 done:
     di_trainer_free(t.trainer);
     if (t.align != NULL) t.align->method->free(t.align);
@@ -363,7 +415,7 @@ static dial_status bench_tokenize(bench_job *j, dial_error *err)
         DI_TRY(di_tokenizer_encode(j->s.tok, text.data, text.size, &list, err));
         if (i >= 0) seconds[i] = now() - started;
     }
-    add_case(j, "tokenize, 1 MiB of English", (int64_t)list.n, 0, seconds, repeats(j), NAN, NAN);
+    add_case(j, "tokenize, 1 MiB of English", (int64_t)list.n, 0, seconds, repeats(j), NAN, 0, NAN);
 done:
     di_token_list_deinit(&list);
     di_buf_deinit(&text);
@@ -379,16 +431,13 @@ static dial_status bench_kernels(bench_job *j)
     int n = block_shapes(c, shape);
 
     for (int i = 0; i < n; i++) {
-        double rate = NAN, seconds;
+        double rate = product_rate(j, 1024, shape[i][1], shape[i][0], repeats(j)), seconds;
         char name[96];
-#ifdef DIAL_DNNL
-        if (strcmp(j->s.dev.ops->name, "cpu") == 0)
-            di_cpu_gemm_limit(&j->s.dev, 1024, shape[i][1], shape[i][0], repeats(j), &rate, NULL);
-#endif
+
         seconds = 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]) / rate * 1e-9;
         snprintf(name, sizeof name, "%s, 1024 x %lld x %lld", names[i], (long long)shape[i][1],
                  (long long)shape[i][0]);
-        add_case(j, name, 1024, 0, &seconds, 1, 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]),
+        add_case(j, name, 1024, 0, &seconds, 1, 2.0 * 1024 * (double)(shape[i][0] * shape[i][1]), 0,
                  rate);
     }
     return DIAL_OK;

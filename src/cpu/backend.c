@@ -9,12 +9,16 @@
 
 #include "base/error.h"
 #include "cpu/gemm.h"
+#include "cpu/panels.h"
 
 static void close_device(di_device *dev)
 {
     if (dev->priv == NULL) return;
 #ifdef DIAL_DNNL
     di_gemm_close(dev);
+#endif
+#ifdef DI_VECTOR
+    di_panels_close(dev);
 #endif
     di_free(dev->al, dev->priv);
     dev->priv = NULL;

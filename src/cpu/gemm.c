@@ -30,7 +30,6 @@
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "cpu/mm.h"
@@ -766,58 +765,6 @@ void di_gemm_run(di_device *dev, const di_gemm *g, const di_mat *x, const float 
             }
         }
     }
-}
-
-/* ---- the limit --------------------------------------------------------------------------------
- */
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-dial_status di_cpu_gemm_limit(di_device *dev, int64_t n, int64_t in, int64_t out, int repeat,
-                              double *gflops, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_gemm *g = NULL;
-    size_t x_bytes = (size_t)(n * in) * di_act_bytes(dev->act);
-    float *w = di_new_array(dev->al, (size_t)(in * out), sizeof *w);
-    float *y = di_new_array(dev->al, (size_t)(n * out), sizeof *y);
-    char *x = di_zalloc(dev->al, x_bytes);
-    double best = 0;
-
-    if (w == NULL || x == NULL || y == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)n,
-                (long long)in, (long long)out);
-    plant(w, in * out, 3);
-    for (int64_t i = 0; i < n * in; i++) {
-        float v = (float)(i % 251 - 125) / 64;
-
-        if (dev->act == DI_BF16)
-            ((uint16_t *)(void *)x)[i] = di_f32_to_bf16(v);
-        else
-            ((float *)(void *)x)[i] = v;
-    }
-    DI_TRY(di_gemm_new(dev, in, out, w, out, 1, &g, err));
-    for (int i = 0; i < repeat; i++) {
-        double start = now(), rate;
-
-        di_gemm_run(dev, g, &(di_mat){x, dev->act, n, in, in}, NULL,
-                    &(di_mat){y, DI_F32, n, out, out}, 0);
-        rate = 2e-9 * (double)n * (double)in * (double)out / (now() - start);
-        if (rate > best) best = rate;
-    }
-    *gflops = best;
-done:
-    di_gemm_free(dev, g);
-    di_free(dev->al, w);
-    di_free(dev->al, x);
-    di_free(dev->al, y);
-    return st;
 }
 
 #endif

@@ -33,12 +33,5 @@ size_t di_gemm_bytes(const di_gemm *g);
 void di_gemm_run(di_device *dev, const di_gemm *g, const di_mat *x, const float *bias, di_mat *y,
                  int add);
 
-/*
- * The machine's limit for `dial bench`: best of `repeat` runs of y [n, out] = x [n, in] w with
- * dense x in act and y f32, in 10^9 floating point operations (2 n in out) a second.
- */
-dial_status di_cpu_gemm_limit(di_device *dev, int64_t n, int64_t in, int64_t out, int repeat,
-                              double *gflops, dial_error *err);
-
 #endif
 #endif

@@ -25,11 +25,13 @@ di_isa di_isa_detect(const dial_env *env);
 const char *di_isa_text(di_isa isa);
 
 struct di_gemm_cache;
+struct di_panel_memory;
 
 /* dev->priv. A device serves one caller at a time; its threads are its own. */
 typedef struct di_cpu {
     di_isa isa;
-    struct di_gemm_cache *gemm; /* what gemm.c keeps; NULL without oneDNN */
+    struct di_gemm_cache *gemm;     /* what gemm.c keeps; NULL without oneDNN */
+    struct di_panel_memory *panels; /* what panels.c keeps; NULL: nothing is packed so yet */
 } di_cpu;
 
 static inline di_isa di_cpu_isa(const di_device *dev)

@@ -19,6 +19,8 @@ static const linear_case cases[] = {
     { 33,  576, {200},         DI_F32,  0, 0, 1, 0, 0, "into the f32 stream; pack rounds to act"},
     { 64,   64, { 64},         DI_BF16, 0, 0, 1, 0, 1, "whole tiles"},
     {  2, 4096, { 40},         DI_BF16, 1, 0, 0, 0, 1, "a long sum"},
+    { 14, 4500, { 37},         DI_F32,  1, 1, 1, 0, 1, "a sum that is cut, rounded and added"},
+    {  5,   40, {4203},        DI_BF16, 0, 0, 1, 0, 1, "the same the other way, odd"},
     { 17,   96, { 33, 40},     DI_Q8_0, 1, 0, 1, 1, 1, "quantised, two parts, added"},
     {300,   64, { 48},         DI_BF16, 0, 1, 0, 0, 1, "more rows than a slab"},
     {  0,   64, { 48},         DI_BF16, 1, 0, 0, 0, 1, "no rows: nothing written"},
