@@ -84,8 +84,8 @@ DIAL_API dial_status dial_option_set(const dial_option *row, void *options, cons
                                      dial_error *err);
 
 /*
- * Settings of a preset of `dial train` ("default", "paper", "code"; interfaces 1.5), set in
- * options. Call it after dial_options_default and before single flags, which are stronger.
+ * Settings of a preset of `dial train` ("default", "paper", "code", "native"; interfaces 1.5), set
+ * in options. Call it after dial_options_default and before single flags, which are stronger.
  */
 DIAL_API dial_status dial_preset_apply(const char *preset, dial_train_options *options,
                                        dial_error *err);
@@ -125,6 +125,8 @@ struct dial_train_options {
     const char *critic_widths, *critic;
     double gp;
     const char *gp_kind;
+    const char *align_on, *embed_norm;
+    double align_share;
     const char *update, *layer, *pooling;
     int64_t lora_r;
     double lora_alpha;

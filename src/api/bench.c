@@ -283,7 +283,7 @@ typedef struct train_bench {
     di_params params;
     int has_params;
     di_decoder *decoder;
-    di_align *align;
+    di_alignment *align;
     di_trainer *trainer;
 } train_bench;
 
@@ -313,6 +313,7 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_bench_options *o = j->opt;
     di_lora_options lora;
+    di_align *method;
     di_train_settings set = {.method = DI_METHOD_DIAL,
                              .steps = MAX_REPEAT + WARM_STEPS + PART_STEPS,
                              .batch_source = o->batch_source,
@@ -343,7 +344,10 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     di_params_randomize(&t->params, 0);
     DI_TRY(di_decoder_new(&j->s.dev, j->s.source, &d, &t->decoder, err));
     di_decoder_set_lora(t->decoder, &t->params);
-    DI_TRY(di_wasserstein_new(&j->s.dev, &critic, &t->align, err));
+    DI_TRY(di_wasserstein_new(&j->s.dev, &critic, &method, err));
+    DI_TRY(di_alignment_new(
+        &j->s.dev, &(di_alignment_options){.width = critic.width, .max_rows = critic.max_rows},
+        method, NULL, &t->align, err));
     DI_TRY(di_trainer_new(&j->s.dev, t->decoder, &t->params, t->align, &set, &t->source.examples,
                           &t->target.examples, &t->trainer, err));
 done:
@@ -387,7 +391,7 @@ static dial_status bench_train(bench_job *j, dial_error *err)
                         di_parts_json(&parts, started));
 done:
     di_trainer_free(t.trainer);
-    if (t.align != NULL) t.align->method->free(t.align);
+    di_alignment_free(t.align);
     di_decoder_free(t.decoder);
     if (t.has_params) di_params_deinit(&t.params);
     free_fake(j->al, &t.source);

@@ -40,7 +40,7 @@
 #define END {NULL, DIAL_OPT_TEXT, 0, NULL, NULL, NULL}
 const dial_option dial_train_table[] = {
     {"base",            DIAL_OPT_TEXT, offsetof(T, base),            NULL,      NULL, "base model: Hugging Face folder, .gguf file or a run"},
-    {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code", "settings of dial, of the paper, of the released code"},
+    {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code|native", "settings of dial, of the paper, of the released code; the one recipe for all settings"},
     {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|oracle", "what is trained"},
     {"source",          DIAL_OPT_LIST, offsetof(T, source),          NULL,      NULL, "labelled rows"},
     {"target",          DIAL_OPT_LIST, offsetof(T, target),          NULL,      NULL, "rows of the other domain; labels in them are dropped (oracle reads them)"},
@@ -63,6 +63,9 @@ const dial_option dial_train_table[] = {
     {"gp",              DIAL_OPT_REAL, offsetof(T, gp),              "1",       NULL, "weight of the gradient penalty"},
     {"gp-kind",         DIAL_OPT_TEXT, offsetof(T, gp_kind),         "two_sided", "two_sided|one_sided|zero_centred", "form of the gradient penalty"},
     {"gap-clamp",       DIAL_OPT_BOOL, offsetof(T, gap_clamp),       "no",      NULL, "the encoder minimises max(0, gap)"},
+    {"align-on",        DIAL_OPT_TEXT, offsetof(T, align_on),        "embedding", "embedding|delta", "what is aligned: embeddings, or symmetric pair differences"},
+    {"align-share",     DIAL_OPT_REAL, offsetof(T, align_share),     "0",       NULL, "beside pair differences: weight of single embeddings, as a share of lambda"},
+    {"embed-norm",      DIAL_OPT_TEXT, offsetof(T, embed_norm),      "none",    "none|ema|coord|layernorm", "scale in which embeddings are aligned"},
     {"update",          DIAL_OPT_TEXT, offsetof(T, update),          "joint",   "joint|alternate", "one step on the sum, or alignment and source loss in turn"},
     {"layer",           DIAL_OPT_TEXT, offsetof(T, layer),           "last",    NULL, "blocks that head and alignment read: last, N or P%"},
     {"pooling",         DIAL_OPT_TEXT, offsetof(T, pooling),         "last",    "last|mean", "embedding of a text: last token, or mean over tokens"},
@@ -213,6 +216,17 @@ static const preset_row preset_rows[] = {
     {"code",  "critic-warmup", "0"},
     {"code",  "clip",          "0"},
     {"code",  "epochs",        "20"},
+    {"native", "align-on",      "delta"},
+    {"native", "align-share",   "0.1"},
+    {"native", "embed-norm",    "coord"},
+    {"native", "gp",            "10"},
+    {"native", "gp-kind",       "one_sided"},
+    {"native", "critic-iters",  "5"},
+    {"native", "critic-lr",     "1e-3"},
+    {"native", "critic-warmup", "0"},
+    {"native", "lambda",        "1"},
+    {"native", "lambda-ramp",   "linear:33%"},
+    {"native", "center",        "0.01"},
 };
 /* clang-format on */
 

@@ -103,12 +103,15 @@ static json_t *method_json(const di_train_job *job)
 {
     const dial_train_options *o = job->opt;
 
-    return json_pack("{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s}", "name",
-                     o->method, "preset", o->preset, "lambda", o->lambda, "lambda_ramp",
+    return json_pack("{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s, s:s, s:f, "
+                     "s:s}",
+                     "name", o->method, "preset", o->preset, "lambda", o->lambda, "lambda_ramp",
                      o->lambda_ramp, "update", o->update, "critic", o->critic, "critic_widths",
                      o->critic_widths, "critic_iters", (json_int_t)o->critic_iters, "critic_lr",
                      o->critic_lr, "critic_wd", o->critic_wd, "critic_warmup",
-                     (json_int_t)o->critic_warmup, "gp", o->gp, "gp_kind", o->gp_kind);
+                     (json_int_t)o->critic_warmup, "gp", o->gp, "gp_kind", o->gp_kind, "align_on",
+                     job->align_options.on_delta ? "delta" : "embedding", "align_share",
+                     job->align_options.share, "embed_norm", o->embed_norm);
 }
 
 static json_t *optim_json(const di_train_job *job)

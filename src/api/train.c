@@ -222,6 +222,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     }
     DI_TRY(di_journal_write(&job->journal, start_event(job), err));
     DI_TRY(probe_head(job, err));
+    DI_TRY(di_job_fit_scale(job, err));
     DI_TRY(di_job_write_maps(job, 0, err));
     DI_TRY(di_trainer_warm_critic(job->trainer, err));
 done:
@@ -371,7 +372,7 @@ static void job_close(di_train_job *job)
     di_journal_close(&job->journal);
     json_decref(job->loop.history);
     di_trainer_free(job->trainer);
-    if (job->align != NULL) job->align->method->free(job->align);
+    di_alignment_free(job->align);
     di_embedder_free(job->embedder);
     di_decoder_free(job->decoder);
     if (job->has_params) di_params_deinit(&job->params);
@@ -443,8 +444,7 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     dial_status st = DIAL_OK;
     const di_examples *target = job->has_target ? &job->target : NULL;
 
-    if (job->set.method == DI_METHOD_DIAL)
-        DI_TRY(di_wasserstein_new(&job->base.dev, &job->critic, &job->align, err));
+    DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           &job->source, target, &job->trainer, err));
     DI_TRY(di_embedder_new(&job->base.dev, job->decoder, job->opt->common.batch_tokens,

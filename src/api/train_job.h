@@ -3,6 +3,7 @@
  *   plan      flags -> numbers, checked            (train_plan.c)
  *   data      files -> examples, held-out rows     (train_data.c)
  *   train.c   model, trainer, loop, selection
+ *   align     what is aligned and how             (train_align.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
  *   run       dial.json, model card, copied files  (run_folder.c)
  */
@@ -31,6 +32,7 @@ typedef struct di_train_job {
     di_session base; /* the base model; its decoder is not used */
     di_train_settings set;
     di_lora_options lora;
+    di_alignment_options align_options;
     di_wasserstein_options critic;
     int64_t save_every, first_pass;
     di_select_rule rule;
@@ -44,7 +46,7 @@ typedef struct di_train_job {
     int has_params;
     di_decoder *decoder;
     di_embedder *embedder;
-    di_align *align;
+    di_alignment *align;
     di_trainer *trainer;
     di_journal journal;
     di_loop loop;
@@ -52,6 +54,15 @@ typedef struct di_train_job {
     int64_t selected_step;
     json_t *warnings; /* [{"code", "message"}] */
 } di_train_job;
+
+/* train_plan.c; ERR_USAGE naming the flag unless x > 0 (or = 0 where zero is fine). */
+dial_status di_check_positive(const char *flag, double x, int zero_is_fine, dial_error *err);
+
+/* train_align.c: flags -> options, checked; then, with the data at hand, job->align; then, on the
+ * frozen model, its scale. Nothing where the method does not align. */
+dial_status di_plan_alignment(di_train_job *job, dial_error *err);
+dial_status di_job_new_alignment(di_train_job *job, dial_error *err);
+dial_status di_job_fit_scale(di_train_job *job, dial_error *err);
 
 /* train_plan.c: everything that needs no data. Needs job->base open. */
 dial_status di_plan_settings(di_train_job *job, dial_error *err);

@@ -15,7 +15,7 @@ static int is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-static dial_status positive(const char *flag, double x, int zero_is_fine, dial_error *err)
+dial_status di_check_positive(const char *flag, double x, int zero_is_fine, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
@@ -82,51 +82,11 @@ static dial_status plan_lora(di_train_job *job, dial_error *err)
     di_lora_options lora = {
         .r = o->lora_r, .alpha = (float)o->lora_alpha, .end_layer = job->base.layers};
 
-    DI_TRY(positive("lora-r", (double)o->lora_r, 1, err));
-    DI_TRY(positive("lora-alpha", o->lora_alpha, 0, err));
+    DI_TRY(di_check_positive("lora-r", (double)o->lora_r, 1, err));
+    DI_TRY(di_check_positive("lora-alpha", o->lora_alpha, 0, err));
     DI_TRY(parse_targets(o->lora_targets, &lora.targets, err));
     DI_TRY(parse_lora_layers(o->lora_layers, job->base.layers, &lora.first_layer, err));
     job->lora = lora;
-done:
-    return st;
-}
-
-static dial_status plan_critic(di_train_job *job, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    const dial_train_options *o = job->opt;
-    di_wasserstein_options c = {.width = di_source_config(job->base.source)->width,
-                                .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
-                                .gp = o->gp,
-                                .iters = (int)o->critic_iters,
-                                .lr = o->critic_lr,
-                                .decay = o->critic_wd,
-                                .gap_clamp = o->gap_clamp,
-                                .seed = job->set.seed};
-    char *end;
-
-    c.act = is(o->critic, "gelu")   ? DI_CRITIC_GELU
-            : is(o->critic, "relu") ? DI_CRITIC_RELU
-            : is(o->critic, "tanh") ? DI_CRITIC_TANH
-                                    : DI_CRITIC_LINEAR;
-    c.gp_kind = is(o->gp_kind, "two_sided")   ? DI_GP_TWO_SIDED
-                : is(o->gp_kind, "one_sided") ? DI_GP_ONE_SIDED
-                                              : DI_GP_ZERO_CENTRED;
-    DI_TRY(positive("critic-iters", (double)o->critic_iters, 0, err));
-    DI_TRY(positive("critic-lr", o->critic_lr, 0, err));
-    DI_TRY(positive("critic-warmup", (double)o->critic_warmup, 1, err));
-    DI_TRY(positive("gp", o->gp, 1, err));
-    for (const char *at = o->critic_widths; *at != '\0'; at = *end == ',' ? end + 1 : end) {
-        long long width = strtoll(at, &end, 10);
-
-        if (end == at || (*end != ',' && *end != '\0') || width < 1 ||
-            c.n_hidden == DI_CRITIC_MAX_LAYERS - 1)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--critic-widths", "write 256,128",
-                       "expected 1 to %d widths, found '%s'", DI_CRITIC_MAX_LAYERS - 1,
-                       o->critic_widths);
-        c.hidden[c.n_hidden++] = width;
-    }
-    job->critic = c;
 done:
     return st;
 }
@@ -184,19 +144,19 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                                               : DI_CONSTANT;
     job->rule = (di_select_rule)rule;
     s->head_only = s->method == DI_METHOD_BASE || o->lora_r == 0;
-    DI_TRY(positive("batch-source", (double)s->batch_source, 0, err));
-    DI_TRY(positive("batch-target", (double)s->batch_target, 0, err));
-    DI_TRY(positive("lambda", o->lambda, 1, err));
-    DI_TRY(positive("lr", o->lr, 0, err));
-    DI_TRY(positive("weight-decay", o->weight_decay, 1, err));
-    DI_TRY(positive("clip", o->clip, 1, err));
-    DI_TRY(positive("center", o->center, 1, err));
-    DI_TRY(positive("label-smoothing", o->label_smoothing, 1, err));
+    DI_TRY(di_check_positive("batch-source", (double)s->batch_source, 0, err));
+    DI_TRY(di_check_positive("batch-target", (double)s->batch_target, 0, err));
+    DI_TRY(di_check_positive("lambda", o->lambda, 1, err));
+    DI_TRY(di_check_positive("lr", o->lr, 0, err));
+    DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
+    DI_TRY(di_check_positive("clip", o->clip, 1, err));
+    DI_TRY(di_check_positive("center", o->center, 1, err));
+    DI_TRY(di_check_positive("label-smoothing", o->label_smoothing, 1, err));
     if (o->label_smoothing > 0.5)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
                    "expected at most 0.5, found %g", o->label_smoothing);
     DI_TRY(plan_lora(job, err));
-    DI_TRY(plan_critic(job, err));
+    DI_TRY(di_plan_alignment(job, err));
 done:
     return st;
 }

@@ -49,96 +49,94 @@ done:
     return st;
 }
 
-/* Entries of one family of tensors of the critic: theta, m or v. */
-static di_st_entry align_entry(const di_align_tensor *t, const char *name, const float *data)
-{
-    int64_t n = t->rows * (t->cols > 0 ? t->cols : 1);
-
-    return (di_st_entry){
-        name, "F32", {t->rows, t->cols}, t->cols > 0 ? 2 : 1, data, (size_t)n * sizeof *data};
-}
-
-static dial_status write_critic(const di_alloc *al, const char *dir, di_trainer *t, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_align *a = di_trainer_align(t);
-    di_align_tensor tensor[MAX_ALIGN_TENSORS];
-    di_st_entry entry[MAX_ALIGN_TENSORS];
-    char *path = NULL;
-    int n;
-
-    if (a == NULL) return DIAL_OK;
-    n = a->method->tensors(a, tensor, MAX_ALIGN_TENSORS);
-    for (int i = 0; i < n; i++) entry[i] = align_entry(&tensor[i], tensor[i].name, tensor[i].theta);
-    DI_TRY(join(al, dir, "critic.safetensors", &path, err));
-    DI_TRY(di_st_write(al, path, entry, (size_t)n, NULL, err));
-done:
-    di_free(al, path);
-    return st;
-}
-
-/* m.NAME and v.NAME for every trainable tensor, the critic's included. */
-typedef struct moments {
+/*
+ * The tensors of a checkpoint beside the adapter. critic.safetensors: what the alignment trains.
+ * optimizer.safetensors: m.NAME and v.NAME of every trainable tensor, and the alignment's
+ * statistics (tensors without moments) under their own names.
+ */
+typedef struct state_tensors {
     di_align_tensor align[MAX_ALIGN_TENSORS];
-    int n_align, n;
-    di_st_entry *entry; /* [2 n] */
-    char (*name)[160];  /* [2 n] */
-} moments;
+    di_st_entry critic[MAX_ALIGN_TENSORS];
+    size_t n_critic;
+    di_st_entry *entry; /* [n] of optimizer.safetensors */
+    char (*name)[160];  /* [n] */
+    size_t n;
+} state_tensors;
 
-static dial_status list_moments(const di_alloc *al, di_trainer *t, moments *x, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_params *p = di_trainer_params(t);
-    di_optimizer *o = di_trainer_optimizer(t);
-    di_align *a = di_trainer_align(t);
-    float *block[2] = {o->m, o->v};
-
-    x->n_align = a != NULL ? a->method->tensors(a, x->align, MAX_ALIGN_TENSORS) : 0;
-    x->n = p->n + x->n_align;
-    x->entry = di_new_array(al, 2 * (size_t)x->n, sizeof *x->entry);
-    x->name = di_new_array(al, 2 * (size_t)x->n, sizeof *x->name);
-    if (x->entry == NULL || x->name == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the optimizer's table");
-    for (int k = 0; k < 2; k++)
-        for (int i = 0; i < x->n; i++) {
-            int at = k * x->n + i;
-            const di_align_tensor *c = i >= p->n ? &x->align[i - p->n] : NULL;
-
-            snprintf(x->name[at], sizeof x->name[at], "%c.%s", "mv"[k],
-                     c != NULL ? c->name : p->param[i].name);
-            x->entry[at] =
-                c != NULL
-                    ? align_entry(c, x->name[at], k == 0 ? c->m : c->v)
-                    : (di_st_entry){x->name[at],
-                                    "F32",
-                                    {p->param[i].rows, p->param[i].cols},
-                                    2,
-                                    block[k] + p->param[i].at,
-                                    (size_t)(p->param[i].rows * p->param[i].cols) * sizeof(float)};
-        }
-done:
-    return st;
-}
-
-static void free_moments(const di_alloc *al, moments *x)
+static void free_tensors(const di_alloc *al, state_tensors *x)
 {
     di_free(al, x->entry);
     di_free(al, x->name);
 }
 
-static dial_status write_moments(const di_alloc *al, const char *dir, di_trainer *t,
+/* cols 0: a vector. */
+static di_st_entry entry_of(const char *name, int64_t rows, int64_t cols, const float *data)
+{
+    size_t bytes = (size_t)(rows * (cols > 0 ? cols : 1)) * sizeof *data;
+
+    return (di_st_entry){name, "F32", {rows, cols}, cols > 0 ? 2 : 1, data, bytes};
+}
+
+static void add(state_tensors *x, const char *prefix, const char *name, int64_t rows, int64_t cols,
+                const float *data)
+{
+    snprintf(x->name[x->n], sizeof x->name[x->n], "%s%s", prefix, name);
+    x->entry[x->n] = entry_of(x->name[x->n], rows, cols, data);
+    x->n++;
+}
+
+static dial_status list_tensors(const di_alloc *al, di_trainer *t, state_tensors *x,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_params *p = di_trainer_params(t);
+    const di_optimizer *o = di_trainer_optimizer(t);
+    di_alignment *a = di_trainer_alignment(t);
+    int n_align = a != NULL ? di_alignment_tensors(a, x->align, MAX_ALIGN_TENSORS) : 0;
+    size_t most = 2 * (size_t)(p->n + n_align);
+
+    x->entry = di_new_array(al, most, sizeof *x->entry);
+    x->name = di_new_array(al, most, sizeof *x->name);
+    if (x->entry == NULL || x->name == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the optimizer's table");
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < p->n; i++)
+            add(x, k == 0 ? "m." : "v.", p->param[i].name, p->param[i].rows, p->param[i].cols,
+                (k == 0 ? o->m : o->v) + p->param[i].at);
+        for (int i = 0; i < n_align; i++) {
+            const di_align_tensor *c = &x->align[i];
+
+            if (c->m != NULL)
+                add(x, k == 0 ? "m." : "v.", c->name, c->rows, c->cols, k == 0 ? c->m : c->v);
+            else if (k == 0)
+                add(x, "", c->name, c->rows, c->cols, c->theta);
+        }
+    }
+    for (int i = 0; i < n_align; i++) {
+        const di_align_tensor *c = &x->align[i];
+
+        if (c->m != NULL) x->critic[x->n_critic++] = entry_of(c->name, c->rows, c->cols, c->theta);
+    }
+done:
+    return st;
+}
+
+static dial_status write_tensors(const di_alloc *al, const char *dir, di_trainer *t,
                                  dial_error *err)
 {
     dial_status st = DIAL_OK;
-    moments x = {.n = 0};
-    char *path = NULL;
+    state_tensors x = {.n = 0};
+    char *critic = NULL, *optimizer = NULL;
 
-    DI_TRY(list_moments(al, t, &x, err));
-    DI_TRY(join(al, dir, "optimizer.safetensors", &path, err));
-    DI_TRY(di_st_write(al, path, x.entry, 2 * (size_t)x.n, NULL, err));
+    DI_TRY(list_tensors(al, t, &x, err));
+    DI_TRY(join(al, dir, "critic.safetensors", &critic, err));
+    DI_TRY(join(al, dir, "optimizer.safetensors", &optimizer, err));
+    if (x.n_critic > 0) DI_TRY(di_st_write(al, critic, x.critic, x.n_critic, NULL, err));
+    DI_TRY(di_st_write(al, optimizer, x.entry, x.n, NULL, err));
 done:
-    free_moments(al, &x);
-    di_free(al, path);
+    free_tensors(al, &x);
+    di_free(al, critic);
+    di_free(al, optimizer);
     return st;
 }
 
@@ -160,8 +158,7 @@ dial_status di_checkpoint_write(const di_alloc *al, const char *run, di_trainer 
     DI_TRY(di_remove_tree(tmp, err));
     DI_TRY(di_make_dirs(tmp, err));
     DI_TRY(di_adapter_save(di_trainer_params(t), tmp, base_name, err));
-    DI_TRY(write_critic(al, tmp, t, err));
-    DI_TRY(write_moments(al, tmp, t, err));
+    DI_TRY(write_tensors(al, tmp, t, err));
     DI_TRY(write_json(al, tmp, "state.json", state, err));
     DI_TRY(di_remove_tree(dir, err)); /* the same step again, after a resume */
     DI_TRY(di_rename(tmp, dir, err));
@@ -229,26 +226,23 @@ dial_status di_checkpoint_read(const di_alloc *al, const char *dir, di_trainer *
                                dial_error *err)
 {
     dial_status st = DIAL_OK;
-    moments x = {.n = 0};
-    di_st_entry critic[MAX_ALIGN_TENSORS];
+    state_tensors x = {.n = 0};
     char *path = NULL;
     json_t *v = NULL;
 
     DI_TRY(join(al, dir, "state.json", &path, err));
     DI_TRY(di_json_read(al, path, &v, err));
     DI_TRY(di_adapter_load(al, dir, di_trainer_params(t), err));
-    DI_TRY(list_moments(al, t, &x, err));
-    DI_TRY(read_entries(al, dir, "optimizer.safetensors", x.entry, 2 * (size_t)x.n, err));
-    for (int i = 0; i < x.n_align; i++)
-        critic[i] = align_entry(&x.align[i], x.align[i].name, x.align[i].theta);
-    if (x.n_align > 0)
-        DI_TRY(read_entries(al, dir, "critic.safetensors", critic, (size_t)x.n_align, err));
+    DI_TRY(list_tensors(al, t, &x, err));
+    DI_TRY(read_entries(al, dir, "optimizer.safetensors", x.entry, x.n, err));
+    if (x.n_critic > 0)
+        DI_TRY(read_entries(al, dir, "critic.safetensors", x.critic, x.n_critic, err));
     DI_TRY(di_trainer_restore(t, v, path, err));
     *state = v;
     v = NULL;
 done:
     json_decref(v);
-    free_moments(al, &x);
+    free_tensors(al, &x);
     di_free(al, path);
     return st;
 }

@@ -16,7 +16,8 @@ dial_status di_side_init(di_side *s, const di_alloc *al, const di_examples *exam
     s->row = di_new_array(al, 2 * n, sizeof *s->row);
     s->margin = di_new_array(al, n, sizeof *s->margin);
     s->weight = di_new_array(al, n, sizeof *s->weight);
-    if (!s->picked || !s->text || !s->group || !s->row || !s->margin || !s->weight)
+    s->second = di_new_array(al, n, sizeof *s->second);
+    if (!s->picked || !s->text || !s->group || !s->row || !s->margin || !s->weight || !s->second)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch of %lld examples", (long long)cap);
 done:
     if (st != DIAL_OK) di_side_deinit(s, al);
@@ -25,7 +26,7 @@ done:
 
 void di_side_deinit(di_side *s, const di_alloc *al)
 {
-    void *own[] = {s->picked, s->text, s->group, s->row, s->margin, s->weight};
+    void *own[] = {s->picked, s->text, s->group, s->row, s->margin, s->weight, s->second};
 
     di_sampler_deinit(&s->order);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
@@ -46,12 +47,14 @@ void di_side_pick(di_side *s, di_sampler *order)
         x = di_example_at(s->examples, s->picked[i]);
         s->margin[i] = x->margin;
         s->weight[i] = x->weight;
+        s->second[i] = -1;
         for (int t = 0; t < x->n_texts && t < 2; t++) {
             const di_seq *seq = di_example_seq(s->examples, s->picked[i], t);
 
             s->text[s->n_texts] = (di_seq_view){seq->id, seq->n};
             s->group[s->n_texts] = (int32_t)i;
             s->row[s->n_texts] = (int32_t)(t == 0 ? i : s->n + seconds++);
+            if (t == 1) s->second[i] = s->row[s->n_texts];
             s->n_texts++;
             s->tokens += seq->n;
         }

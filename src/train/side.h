@@ -20,6 +20,7 @@ typedef struct di_side {
     int64_t *picked;        /* [cap] */
     di_seq_view *text;      /* [2 cap] */
     int32_t *group, *row;   /* [2 cap] */
+    int32_t *second;        /* [cap] row of the second text of an example; -1: a single text */
     float *margin, *weight; /* [cap] */
 } di_side;
 

@@ -13,7 +13,7 @@ enum { MAX_BAD_STEPS = 3 };
 struct di_trainer {
     di_device *dev;
     di_params *params;
-    di_align *align;
+    di_alignment *align;
     di_train_settings set;
     int64_t width;
     di_side side[SIDES];
@@ -27,9 +27,10 @@ struct di_trainer {
     int bad_steps;
 };
 
-dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *params, di_align *align,
-                           const di_train_settings *set, const di_examples *source,
-                           const di_examples *target, di_trainer **out, dial_error *err)
+dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *params,
+                           di_alignment *align, const di_train_settings *set,
+                           const di_examples *source, const di_examples *target, di_trainer **out,
+                           dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_trainer *t = di_zalloc(dev->al, sizeof *t);
@@ -116,29 +117,35 @@ static void rewards_of(di_trainer *t, int k)
 }
 
 /*
- * Bradley-Terry on side k: fills dr of its rows, dE = dr w^T (+=) and dw += E^T dr.
- * Smoothing, centring and margins act on the source and, for the oracle, alike on the target.
+ * Bradley-Terry on side k: dr of its rows, "=". Smoothing, centring and margins act on the source
+ * and, for the oracle, alike on the target.
  */
 static di_bt_result preference(di_trainer *t, int k)
 {
     di_side *s = &t->side[k];
-    int64_t row = first_row(t, k), c = t->width;
+    int64_t row = first_row(t, k);
+
+    return di_bt_loss(&(di_bt_args){.r = t->r + row,
+                                    .margin = t->set.use_margin ? s->margin : NULL,
+                                    .weight = s->weight,
+                                    .m = s->n,
+                                    .smoothing = t->set.smoothing,
+                                    .center = t->set.center,
+                                    .dr = t->dr + row});
+}
+
+/* r = w.e backwards for the rows of side k: dE += dr w^T, dw += E^T dr. */
+static void reward_back(di_trainer *t, int k)
+{
+    int64_t first = first_row(t, k), c = t->width;
     const float *w = di_head_at(t->params, t->params->theta);
     float *dw = di_head_at(t->params, t->optimizer.g);
-    di_bt_result bt = di_bt_loss(&(di_bt_args){.r = t->r + row,
-                                               .margin = t->set.use_margin ? s->margin : NULL,
-                                               .weight = s->weight,
-                                               .m = s->n,
-                                               .smoothing = t->set.smoothing,
-                                               .center = t->set.center,
-                                               .dr = t->dr + row});
 
-    for (int64_t i = row; i < row + s->n_texts; i++)
-        for (int64_t j = 0; j < c; j++) {
+    for (int64_t i = first; i < first + t->side[k].n_texts; i++)
+        for (int64_t j = 0; j < c && t->dr[i] != 0; j++) {
             t->de[i * c + j] += t->dr[i] * w[j];
             dw[j] += t->dr[i] * t->e[i * c + j];
         }
-    return bt;
 }
 
 static void mean_std(const float *x, int64_t n, double *mean, double *std)
@@ -216,16 +223,22 @@ static di_step_report empty_report(void)
                             .gp = x};
 }
 
-static void zero_de(di_trainer *t)
+static void zero_gradients(di_trainer *t)
 {
-    memset(t->de, 0,
-           (size_t)((first_row(t, TARGET) + t->side[TARGET].n_texts) * t->width) * sizeof *t->de);
+    size_t rows = (size_t)(first_row(t, TARGET) + t->side[TARGET].n_texts);
+
+    memset(t->de, 0, rows * (size_t)t->width * sizeof *t->de);
+    memset(t->dr, 0, rows * sizeof *t->dr);
 }
 
-/* What the alignment method sees of the step. */
-static di_align_rows align_rows(const di_trainer *t)
+/* What the alignment sees of the step. */
+static di_align_step align_step(const di_trainer *t)
 {
-    return (di_align_rows){t->e, t->side[SOURCE].n_texts, t->side[TARGET].n_texts, NULL};
+    di_align_side side[SIDES];
+
+    for (int k = 0; k < SIDES; k++)
+        side[k] = (di_align_side){t->side[k].n_texts, t->side[k].n, t->side[k].second};
+    return (di_align_step){t->e, t->r, side[SOURCE], side[TARGET]};
 }
 
 /* alternate: one AdamW step on LoRA for lambda gap alone, then a new forward of the source. */
@@ -233,15 +246,17 @@ static dial_status align_alone(di_trainer *t, double lambda, double factor, di_a
                                dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_align_rows rows = align_rows(t);
+    di_align_step step = align_step(t);
 
-    zero_de(t);
-    t->align->method->gradient(t->align, &rows, lambda, lambda > 0 ? t->de : NULL, NULL, a);
+    zero_gradients(t);
+    di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->de : NULL, t->dr, a);
     if (lambda <= 0) return DIAL_OK;
+    for (int k = 0; k < t->n_sides; k++) reward_back(t, k);
     DI_TRY(backward_side(t, SOURCE, err));
     DI_TRY(backward_side(t, TARGET, err));
     di_optimizer_step(&t->optimizer, DI_GROUP_LORA, t->set.lr * factor, 0);
     DI_TRY(forward_side(t, SOURCE, err));
+    rewards_of(t, SOURCE);
 done:
     return st;
 }
@@ -253,22 +268,23 @@ static dial_status accumulate(di_trainer *t, double lambda, double factor, di_st
     dial_status st = DIAL_OK;
     di_align_stats a = {0};
     di_bt_result source, target = {0};
-    di_align_rows rows;
+    di_align_step step;
 
     for (int k = 0; k < t->n_sides; k++) {
         di_side_pick(&t->side[k], &t->side[k].order);
         rep->tokens += t->side[k].tokens;
     }
     for (int k = 0; k < t->n_sides; k++) DI_TRY(forward_side(t, k, err));
-    rows = align_rows(t);
-    if (t->align != NULL) t->align->method->fit(t->align, &rows, &a);
-    if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
-    zero_de(t);
     for (int k = 0; k < t->n_sides; k++) rewards_of(t, k);
+    step = align_step(t);
+    if (t->align != NULL) di_alignment_fit(t->align, &step, &a);
+    if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
+    zero_gradients(t);
     source = preference(t, SOURCE);
     if (t->set.method == DI_METHOD_ORACLE) target = preference(t, TARGET);
     if (t->align != NULL && !t->set.alternate)
-        t->align->method->gradient(t->align, &rows, lambda, lambda > 0 ? t->de : NULL, NULL, &a);
+        di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->de : NULL, t->dr, &a);
+    for (int k = 0; k < t->n_sides; k++) reward_back(t, k);
     DI_TRY(backward_side(t, SOURCE, err));
     if (t->set.method == DI_METHOD_ORACLE || (t->align != NULL && !t->set.alternate && lambda > 0))
         DI_TRY(backward_side(t, TARGET, err));
@@ -341,7 +357,7 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_align_stats a;
-    di_align_rows rows;
+    di_align_step step;
 
     if (t->align == NULL) return DIAL_OK;
     for (int64_t i = 0; i < t->set.critic_warmup; i++) {
@@ -350,9 +366,10 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
         for (int k = 0; k < t->n_sides; k++) {
             di_side_pick(&t->side[k], &t->warm[k]);
             DI_TRY(forward_side(t, k, err));
+            rewards_of(t, k);
         }
-        rows = align_rows(t);
-        t->align->method->fit(t->align, &rows, &a);
+        step = align_step(t);
+        di_alignment_fit(t->align, &step, &a);
         if (t->dev->env != NULL && t->dev->env->progress != NULL)
             t->dev->env->progress(t->dev->env->ctx, &(dial_progress){.what = "critic warm-up",
                                                                      .done = i + 1,
@@ -382,7 +399,7 @@ di_optimizer *di_trainer_optimizer(di_trainer *t)
     return &t->optimizer;
 }
 
-di_align *di_trainer_align(di_trainer *t)
+di_alignment *di_trainer_alignment(di_trainer *t)
 {
     return t->align;
 }
@@ -399,7 +416,7 @@ json_t *di_trainer_state(const di_trainer *t)
         json_object_set_new(state, name[k],
                             json_pack("{s:I, s:I}", "pass", (json_int_t)t->side[k].order.pass, "at",
                                       (json_int_t)t->side[k].order.at));
-    if (t->align != NULL) json_object_set_new(state, "align", t->align->method->save(t->align));
+    if (t->align != NULL) json_object_set_new(state, "align", di_alignment_save(t->align));
     return state;
 }
 
@@ -424,7 +441,7 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
         di_sampler_seek(&t->side[k].order, pass, at);
     }
     if (t->align != NULL)
-        DI_TRY(t->align->method->load(t->align, json_object_get(v, "align"), where, err));
+        DI_TRY(di_alignment_load(t->align, json_object_get(v, "align"), where, err));
     t->step = step;
     t->tokens = tokens;
     t->bad_steps = bad;

@@ -13,7 +13,7 @@
 #ifndef DI_TRAIN_TRAINER_H
 #define DI_TRAIN_TRAINER_H
 
-#include "align/align.h"
+#include "align/alignment.h"
 #include "data/dataset.h"
 #include "model/decoder.h"
 #include "train/objective.h"
@@ -91,9 +91,10 @@ typedef struct di_trainer di_trainer;
  * source and target (NULL for src-pref) stay with the caller, as do decoder and params; params
  * must be the decoder's LoRA. align: NULL unless the method aligns; borrowed.
  */
-dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *params, di_align *align,
-                           const di_train_settings *settings, const di_examples *source,
-                           const di_examples *target, di_trainer **out, dial_error *err);
+dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *params,
+                           di_alignment *align, const di_train_settings *settings,
+                           const di_examples *source, const di_examples *target, di_trainer **out,
+                           dial_error *err);
 void di_trainer_free(di_trainer *t);
 
 /* The critic-only steps before step 1, on batches of a stream of their own. Stops when asked. */
@@ -110,6 +111,6 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
                                dial_error *err);
 di_params *di_trainer_params(di_trainer *t);
 di_optimizer *di_trainer_optimizer(di_trainer *t);
-di_align *di_trainer_align(di_trainer *t);
+di_alignment *di_trainer_alignment(di_trainer *t);
 
 #endif

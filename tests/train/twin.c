@@ -23,7 +23,8 @@ typedef struct twin {
     di_source *source;
     di_decoder *decoder;
     di_params params;
-    di_align *align;
+    di_align *method;
+    di_alignment *align;
     int32_t ids[1024], offsets[STEPS * TEXTS + 1];
     /* the texts as two data sets whose shuffled order is that of the fixture */
     di_seq seq[2][2 * STEPS * M];
@@ -108,7 +109,7 @@ static void lay_out_texts(twin *t)
 static void read_critic(twin *t, const char *prefix, double *worst)
 {
     di_align_tensor tensor[16];
-    int n = t->align->method->tensors(t->align, tensor, 16);
+    int n = t->method->method->tensors(t->method, tensor, 16);
     char name[96];
     dial_error err;
 
@@ -186,15 +187,18 @@ static void open_twin(twin *t, const char *backend, const char *name)
         err);
     read_params(t, "init.", NULL);
     di_decoder_set_lora(t->decoder, &t->params);
-    assert_ok(di_wasserstein_new(&t->dev, &c, &t->align, &err), err);
+    assert_ok(di_wasserstein_new(&t->dev, &c, &t->method, &err), err);
     read_critic(t, "init.", NULL);
-    di_wasserstein_set_draw(t->align, draw, t);
+    di_wasserstein_set_draw(t->method, draw, t);
+    assert_ok(di_alignment_new(&t->dev, &(di_alignment_options){.width = 32, .max_rows = TEXTS},
+                               t->method, NULL, &t->align, &err),
+              err);
     lay_out_texts(t);
 }
 
 static void close_twin(twin *t)
 {
-    t->align->method->free(t->align);
+    di_alignment_free(t->align);
     di_params_deinit(&t->params);
     di_decoder_free(t->decoder);
     di_source_close(t->source);

@@ -1,0 +1,272 @@
+#include "align/alignment.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { SCALE_ROWS = 1024, MAX_PARTS = 2 };
+
+/* One method and the rows that it gets. */
+typedef struct part {
+    di_align *method;
+    int on_delta;
+    double weight; /* of its loss in the sum */
+} part;
+
+struct di_alignment {
+    di_device *dev;
+    di_alignment_options opt;
+    di_scale scale;
+    part part[MAX_PARTS];
+    int n_parts;
+    float *z, *dz;           /* [max_rows, C] scaled embeddings */
+    float *x, *dx;           /* [max_rows, C] pair differences: 2M rows of 2M texts */
+    float *margin, *dmargin; /* [max_rows] */
+};
+
+dial_status di_alignment_new(di_device *dev, const di_alignment_options *opt, di_align *main,
+                             di_align *beside, di_alignment **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_alignment *a = di_zalloc(dev->al, sizeof *a);
+    size_t rows = (size_t)opt->max_rows, block = rows * (size_t)opt->width;
+
+    if (a == NULL) {
+        main->method->free(main);
+        if (beside != NULL) beside->method->free(beside);
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the alignment");
+    }
+    a->dev = dev;
+    a->opt = *opt;
+    a->part[a->n_parts++] = (part){main, opt->on_delta, 1};
+    if (beside != NULL) a->part[a->n_parts++] = (part){beside, 0, opt->share};
+    DI_TRY(di_scale_init(&a->scale, dev->al, opt->scale, opt->width, err));
+    a->z = di_new_array(dev->al, block, sizeof *a->z);
+    a->dz = di_new_array(dev->al, block, sizeof *a->dz);
+    a->x = di_new_array(dev->al, block, sizeof *a->x);
+    a->dx = di_new_array(dev->al, block, sizeof *a->dx);
+    a->margin = di_new_array(dev->al, rows, sizeof *a->margin);
+    a->dmargin = di_new_array(dev->al, rows, sizeof *a->dmargin);
+    if (!a->z || !a->dz || !a->x || !a->dx || !a->margin || !a->dmargin)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to align %zu rows", rows);
+    *out = a;
+    a = NULL;
+done:
+    di_alignment_free(a);
+    return st;
+}
+
+void di_alignment_free(di_alignment *a)
+{
+    void *own[6];
+    const di_alloc *al;
+
+    if (a == NULL) return;
+    al = a->dev->al;
+    memcpy(own, (void *[]){a->z, a->dz, a->x, a->dx, a->margin, a->dmargin}, sizeof own);
+    for (int k = 0; k < a->n_parts; k++) a->part[k].method->method->free(a->part[k].method);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
+    di_scale_deinit(&a->scale, al);
+    di_free(al, a);
+}
+
+int64_t di_alignment_scale_rows(const di_alignment *a)
+{
+    return a->opt.scale == DI_SCALE_COORD ? SCALE_ROWS : 0;
+}
+
+void di_alignment_fit_scale(di_alignment *a, const float *e, int64_t n)
+{
+    di_scale_fit(&a->scale, e, n);
+}
+
+static int64_t pairs_of(const di_align_side *side)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < side->examples; i++) n += side->second[i] >= 0;
+    return n;
+}
+
+/*
+ * Differences of one side: delta_i at row i and -delta_i at row M + i of x, margins likewise. z and
+ * r are the side's own rows. Returns 2M.
+ */
+static int64_t differences(const di_align_side *side, const float *z, const float *r, int64_t c,
+                           float *x, float *margin)
+{
+    int64_t m = pairs_of(side), at = 0;
+
+    for (int64_t i = 0; i < side->examples; i++) {
+        int64_t j = side->second[i];
+
+        if (j < 0) continue;
+        margin[at] = r[i] - r[j];
+        margin[m + at] = r[j] - r[i];
+        for (int64_t k = 0; k < c; k++) {
+            float delta = z[i * c + k] - z[j * c + k];
+
+            x[at * c + k] = delta;
+            x[(m + at) * c + k] = -delta;
+        }
+        at++;
+    }
+    return 2 * m;
+}
+
+/* The transpose of `differences`: dz and dr of the side += . */
+static void differences_back(const di_align_side *side, const float *dx, const float *dmargin,
+                             int64_t c, float *dz, float *dr)
+{
+    int64_t m = pairs_of(side), at = 0;
+
+    for (int64_t i = 0; i < side->examples; i++) {
+        int64_t j = side->second[i];
+        float dm;
+
+        if (j < 0) continue;
+        dm = dmargin[at] - dmargin[m + at];
+        dr[i] += dm;
+        dr[j] -= dm;
+        for (int64_t k = 0; k < c; k++) {
+            float d = dx[at * c + k] - dx[(m + at) * c + k];
+
+            dz[i * c + k] += d;
+            dz[j * c + k] -= d;
+        }
+        at++;
+    }
+}
+
+/* Rows of part p, from a->z. n_s or n_t 0: this step has nothing for it. */
+static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step *step)
+{
+    int64_t c = a->opt.width, n_s = step->source.rows;
+    di_align_rows rows = {a->z, n_s, step->target.rows, NULL};
+
+    if (!p->on_delta) return rows;
+    rows.x = a->x;
+    rows.margin = a->margin;
+    rows.n_s = differences(&step->source, a->z, step->r, c, a->x, a->margin);
+    rows.n_t = differences(&step->target, a->z + n_s * c, step->r + n_s, c, a->x + rows.n_s * c,
+                           a->margin + rows.n_s);
+    return rows;
+}
+
+void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats *stats)
+{
+    int64_t n = step->source.rows + step->target.rows;
+
+    di_scale_observe(&a->scale, step->e, n);
+    di_scale_apply(&a->scale, step->e, n, a->z);
+    for (int k = 0; k < a->n_parts; k++) {
+        di_align_rows rows = rows_of(a, &a->part[k], step);
+        di_align_stats own = {.w1 = NAN, .critic_loss = NAN, .gp = NAN, .critic_grad_norm = NAN};
+        di_align *method = a->part[k].method;
+
+        if (method->method->fit != NULL && rows.n_s > 0 && rows.n_t > 0)
+            method->method->fit(method, &rows, &own);
+        if (k == 0) *stats = own;
+    }
+}
+
+/* Adds what part p gives to dz and dr; returns its loss. */
+static double part_gradient(di_alignment *a, const part *p, const di_align_step *step,
+                            double lambda, int wanted, float *dr, di_align_stats *stats)
+{
+    di_align_rows rows = rows_of(a, p, step);
+    int64_t c = a->opt.width, n = rows.n_s + rows.n_t, n_s = step->source.rows;
+    float *dx = p->on_delta ? a->dx : a->dz;
+
+    if (rows.n_s == 0 || rows.n_t == 0) return 0;
+    if (wanted && p->on_delta) {
+        memset(a->dx, 0, (size_t)(n * c) * sizeof *a->dx);
+        memset(a->dmargin, 0, (size_t)n * sizeof *a->dmargin);
+    }
+    p->method->method->gradient(p->method, &rows, lambda * p->weight, wanted ? dx : NULL,
+                                wanted && p->on_delta ? a->dmargin : NULL, stats);
+    if (wanted && p->on_delta) {
+        differences_back(&step->source, a->dx, a->dmargin, c, a->dz, dr);
+        differences_back(&step->target, a->dx + rows.n_s * c, a->dmargin + rows.n_s, c,
+                         a->dz + n_s * c, dr + n_s);
+    }
+    return p->weight * stats->loss;
+}
+
+void di_alignment_gradient(di_alignment *a, const di_align_step *step, double lambda, float *de,
+                           float *dr, di_align_stats *stats)
+{
+    int64_t n = step->source.rows + step->target.rows;
+    double loss = 0;
+
+    di_scale_apply(&a->scale, step->e, n, a->z);
+    memset(a->dz, 0, (size_t)(n * a->opt.width) * sizeof *a->dz);
+    for (int k = 0; k < a->n_parts; k++) {
+        di_align_stats own = *stats;
+
+        loss += part_gradient(a, &a->part[k], step, lambda, de != NULL, dr, &own);
+        if (k == 0) *stats = own;
+    }
+    stats->loss = loss;
+    if (de != NULL) di_scale_pull_back(&a->scale, step->e, n, a->dz, de);
+}
+
+int di_alignment_tensors(di_alignment *a, di_align_tensor *out, int cap)
+{
+    int n = 0;
+
+    for (int k = 0; k < a->n_parts; k++) {
+        di_align *m = a->part[k].method;
+        int own = m->method->tensors != NULL ? m->method->tensors(m, out + n, cap - n) : 0;
+
+        for (int i = n; i < n + own && k > 0; i++) { /* critic.x of the second is critic_e.x */
+            char *dot = strchr(out[i].name, '.');
+            char rest[sizeof out[i].name];
+
+            snprintf(rest, sizeof rest, "%s", dot != NULL ? dot : "");
+            if (dot != NULL)
+                snprintf(dot, sizeof out[i].name - (size_t)(dot - out[i].name), "_e%.50s", rest);
+        }
+        n += own;
+    }
+    if (a->opt.scale == DI_SCALE_COORD && n + 2 <= cap) {
+        out[n++] = (di_align_tensor){"scale.mean", a->scale.mu, NULL, NULL, a->opt.width, 0};
+        out[n++] = (di_align_tensor){"scale.sd", a->scale.sd, NULL, NULL, a->opt.width, 0};
+    }
+    if (a->opt.scale == DI_SCALE_EMA && n + 1 <= cap)
+        out[n++] = (di_align_tensor){"scale.square", &a->scale.s2, NULL, NULL, 1, 0};
+    return n;
+}
+
+json_t *di_alignment_save(const di_alignment *a)
+{
+    json_t *list = json_array();
+
+    for (int k = 0; k < a->n_parts && list != NULL; k++) {
+        const di_align *m = a->part[k].method;
+
+        json_array_append_new(list, m->method->save != NULL ? m->method->save(m) : json_object());
+    }
+    return list;
+}
+
+dial_status di_alignment_load(di_alignment *a, const json_t *state, const char *where,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (json_array_size(state) != (size_t)a->n_parts)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume from an earlier checkpoint",
+                   "expected the state of %d alignment methods, found %zu", a->n_parts,
+                   json_array_size(state));
+    for (int k = 0; k < a->n_parts; k++) {
+        di_align *m = a->part[k].method;
+
+        if (m->method->load != NULL)
+            DI_TRY(m->method->load(m, json_array_get(state, (size_t)k), where, err));
+    }
+done:
+    return st;
+}
