@@ -1,0 +1,238 @@
+/* What the trainer hands over and what comes back: scales, pair differences, the share, the state.
+ */
+#include "test.h"
+
+#include <math.h>
+
+#include "align/alignment.h"
+#include "base/rng.h"
+#include "model/device.h"
+
+enum { C = 6, PAIRS = 3, SINGLES = 1, N_S = 2 * PAIRS, N_T = 2 * PAIRS + SINGLES, N = N_S + N_T };
+
+/* Firsts and singles come first, then the seconds of the pairs; the single is example 1. */
+static const int32_t second_s[PAIRS] = {3, 4, 5};
+static const int32_t second_t[PAIRS + SINGLES] = {4, -1, 5, 6};
+
+typedef struct scene {
+    di_device dev;
+    di_alignment *a;
+    float e[N * C], de[N * C], r[N], dr[N];
+    di_align_step step;
+} scene;
+
+static const di_wasserstein_options critic_options = {.width = C,
+                                                      .max_rows = N,
+                                                      .hidden = {8, 4},
+                                                      .n_hidden = 2,
+                                                      .act = DI_CRITIC_GELU,
+                                                      .gp_kind = DI_GP_ONE_SIDED,
+                                                      .gp = 10,
+                                                      .iters = 20,
+                                                      .lr = 1e-2,
+                                                      .seed = 3};
+
+static void open_scene(scene *x, const di_alignment_options *opt)
+{
+    di_wasserstein_options second = critic_options;
+    di_align *main = NULL, *beside = NULL;
+    di_rng rng = di_rng_make(7, DI_RNG_WEIGHTS, 0);
+    dial_error err;
+
+    memset(x, 0, sizeof *x);
+    second.stream = 1;
+    assert_ok(di_device_open(di_alloc_default(), NULL, "ref", "f32", 1, &x->dev, &err), err);
+    assert_ok(di_wasserstein_new(&x->dev, &critic_options, &main, &err), err);
+    if (opt->share > 0) assert_ok(di_wasserstein_new(&x->dev, &second, &beside, &err), err);
+    assert_ok(di_alignment_new(&x->dev, opt, main, beside, &x->a, &err), err);
+    for (int i = 0; i < N * C; i++) /* the domains differ in place and in width */
+        x->e[i] = (float)(di_rng_normal(&rng) * (i < N_S * C ? 1 : 2) + (i % C == 0 ? 3 : 0));
+    for (int i = 0; i < N; i++) x->r[i] = (float)di_rng_normal(&rng);
+    x->step = (di_align_step){x->e, x->r, {N_S, PAIRS, second_s}, {N_T, PAIRS + SINGLES, second_t}};
+}
+
+static void close_scene(scene *x)
+{
+    di_alignment_free(x->a);
+    di_device_close(&x->dev);
+}
+
+static double value(scene *x)
+{
+    di_align_stats s = {0};
+
+    di_alignment_gradient(x->a, &x->step, 1, NULL, NULL, &s);
+    return s.loss;
+}
+
+/*
+ * de against central differences of the loss, whatever the rows are made of. The loss is computed
+ * in f32 (relative rounding 6e-8 of values up to about 10) and differenced over 2h = 0.04: noise of
+ * 6e-8 * 10 * sqrt(2) / 0.04 = 2e-5, and a truncation of h^2 / 6 times a third derivative of order
+ * 1 after scaling: 7e-5. The limit is relative to the largest gradient (about 0.1): 3e-3.
+ */
+static void check_gradient(const di_alignment_options *opt)
+{
+    scene x;
+    di_align_stats s = {0};
+    double worst = 0, largest = 0;
+    const double h = 0.02;
+
+    open_scene(&x, opt);
+    di_alignment_fit_scale(x.a, x.e, N_S);
+    di_alignment_fit(x.a, &x.step, &s);
+    di_alignment_gradient(x.a, &x.step, 1, x.de, x.dr, &s);
+    for (int i = 0; i < N * C; i++) {
+        float old = x.e[i];
+        double up, down;
+
+        x.e[i] = (float)((double)old + h);
+        up = value(&x);
+        x.e[i] = (float)((double)old - h);
+        down = value(&x);
+        x.e[i] = old;
+        worst = fmax(worst, fabs((up - down) / (2 * h) - (double)x.de[i]));
+        largest = fmax(largest, fabs((double)x.de[i]));
+    }
+    assert_true(largest > 1e-3);
+    if (worst > 3e-3 * largest)
+        fail_msg("worst difference %g of largest gradient %g", worst, largest);
+    close_scene(&x);
+}
+
+static void gradients(void **state)
+{
+    (void)state;
+    for (int scale = DI_SCALE_NONE; scale <= DI_SCALE_LAYERNORM; scale++)
+        for (int delta = 0; delta < 2; delta++)
+            check_gradient(&(di_alignment_options){.width = C,
+                                                   .max_rows = N,
+                                                   .on_delta = delta,
+                                                   .share = delta ? 0.5 : 0,
+                                                   .scale = (di_scale_kind)scale});
+}
+
+/* Swapping the texts of every pair swaps their gradients and changes nothing else. */
+static void order_of_a_pair_is_free(void **state)
+{
+    di_alignment_options o = {.width = C, .max_rows = N, .on_delta = 1, .scale = DI_SCALE_COORD};
+    scene x, y;
+    di_align_stats s = {0}, t = {0};
+
+    (void)state;
+    open_scene(&x, &o);
+    open_scene(&y, &o);
+    di_alignment_fit_scale(x.a, x.e, N_S);
+    di_alignment_fit_scale(y.a, x.e, N_S);
+    di_alignment_fit(x.a, &x.step, &s); /* the same critic in both: fitted on the same rows */
+    di_alignment_fit(y.a, &x.step, &t);
+    memcpy(y.e, x.e, sizeof y.e);
+    for (int i = 0; i < PAIRS; i++) {
+        memcpy(y.e + i * C, x.e + second_s[i] * C, C * sizeof(float));
+        memcpy(y.e + second_s[i] * C, x.e + i * C, C * sizeof(float));
+    }
+    di_alignment_gradient(x.a, &x.step, 1, x.de, x.dr, &s);
+    di_alignment_gradient(y.a, &y.step, 1, y.de, y.dr, &t);
+    assert_true(fabs(s.loss - t.loss) < 1e-12);
+    for (int i = 0; i < PAIRS; i++)
+        for (int k = 0; k < C; k++)
+            assert_true(fabsf(x.de[i * C + k] - y.de[second_s[i] * C + k]) < 1e-9f);
+    close_scene(&x);
+    close_scene(&y);
+}
+
+/* A constant added to every target embedding is invisible to pair differences. */
+static void offset_cancels_in_differences(void **state)
+{
+    di_alignment_options o = {.width = C, .max_rows = N, .on_delta = 1, .scale = DI_SCALE_COORD};
+    scene x;
+    double before;
+
+    (void)state;
+    open_scene(&x, &o);
+    di_alignment_fit_scale(x.a, x.e, N_S);
+    before = value(&x);
+    for (int i = N_S * C; i < N * C; i++) x.e[i] += 64; /* a power of two: nearly no rounding */
+    assert_true(fabs(value(&x) - before) < 1e-5);
+    close_scene(&x);
+}
+
+/* A share of single embeddings adds share times their loss; a single text reaches only that. */
+static void share_adds_up(void **state)
+{
+    di_alignment_options both = {.width = C, .max_rows = N, .on_delta = 1, .share = 0.25};
+    di_alignment_options delta = {.width = C, .max_rows = N, .on_delta = 1};
+    scene x, y;
+    di_align_stats s = {0}, t = {0};
+    int moved = 0;
+
+    (void)state;
+    open_scene(&x, &both);
+    open_scene(&y, &delta);
+    di_alignment_gradient(x.a, &x.step, 2, x.de, x.dr, &s);
+    di_alignment_gradient(y.a, &y.step, 2, y.de, y.dr, &t);
+    assert_true(s.loss != t.loss);
+    for (int k = 0; k < C; k++) {
+        assert_true(y.de[(N_S + 1) * C + k] == 0); /* example 1 of the target is the single */
+        moved += x.de[(N_S + 1) * C + k] != 0;
+    }
+    assert_true(moved > 0);
+    close_scene(&x);
+    close_scene(&y);
+}
+
+/* Tensors and counters carry a fit on as if it had not stopped; names tell the two critics apart.
+ */
+static void state_carries_on(void **state)
+{
+    di_alignment_options o = {
+        .width = C, .max_rows = N, .on_delta = 1, .share = 0.1, .scale = DI_SCALE_EMA};
+    di_align_tensor from[32], to[32];
+    scene x, y;
+    di_align_stats s = {0}, t = {0};
+    json_t *saved;
+    dial_error err;
+    int n, second = 0;
+
+    (void)state;
+    open_scene(&x, &o);
+    open_scene(&y, &o);
+    di_alignment_fit(x.a, &x.step, &s);
+    saved = di_alignment_save(x.a);
+    n = di_alignment_tensors(x.a, from, 32);
+    assert_int_equal(di_alignment_tensors(y.a, to, 32), n);
+    for (int i = 0; i < n; i++) {
+        size_t bytes =
+            (size_t)(from[i].rows * (from[i].cols > 0 ? from[i].cols : 1)) * sizeof(float);
+
+        assert_string_equal(from[i].name, to[i].name);
+        memcpy(to[i].theta, from[i].theta, bytes);
+        if (from[i].m != NULL) memcpy(to[i].m, from[i].m, bytes);
+        if (from[i].v != NULL) memcpy(to[i].v, from[i].v, bytes);
+        second += strncmp(from[i].name, "critic_e.layers.", 16) == 0;
+    }
+    assert_int_equal(second, 6);
+    assert_ok(di_alignment_load(y.a, saved, "state", &err), err);
+    di_alignment_fit(x.a, &x.step, &s);
+    di_alignment_fit(y.a, &y.step, &t);
+    assert_memory_equal(&s.critic_loss, &t.critic_loss, sizeof s.critic_loss);
+    assert_true(value(&x) == value(&y));
+    assert_int_equal(di_alignment_load(y.a, json_array_get(saved, 0), "state.json", &err),
+                     DIAL_ERR_INPUT);
+    json_decref(saved);
+    close_scene(&x);
+    close_scene(&y);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients),
+        cmocka_unit_test(order_of_a_pair_is_free),
+        cmocka_unit_test(offset_cancels_in_differences),
+        cmocka_unit_test(share_adds_up),
+        cmocka_unit_test(state_carries_on),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
