@@ -68,57 +68,76 @@ static float K(softmax_row)(float *s, int64_t n, int64_t lo, int64_t hi, float s
     return max + logf(*sum);
 }
 
-/* sum of x .* y over d elements */
-static float K(row_dot)(const void *x, const void *y, int bf16, int64_t d)
-{
-    vf s = v_zero();
-
-    for (int64_t i = 0; i < d; i += DI_VL)
-        s = v_fma(v_get(x, bf16, i, d - i), v_get(y, bf16, i, d - i), s);
-    return v_sum(s);
-}
-
 static void K(scale_row)(float *x, int64_t d, float by)
 {
     for (int64_t i = 0; i < d; i += DI_VL)
         v_put(x, 0, i, d - i, v_mul(v_get(x, 0, i, d - i), v_set(by)));
 }
 
-/* What one row of scores needs in backward. */
-typedef struct K(grad_row) {
-    const float *s; /* raw scores */
-    const float *dp;
-    int64_t lo, hi;
+#ifndef DI_GRAD_ROW
+#define DI_GRAD_ROW
+/* One row of scores in backward. */
+typedef struct grad_row {
+    float *s; /* raw scores; row_delta leaves p there if there is no cap */
+    float *dp;
+    int64_t lo, hi; /* keys that the row sees */
     float lse, delta;
-} K(grad_row);
+} grad_row;
+#endif
 
-DI_INLINE void K(grad)(const K(grad_row) * r, int64_t i, float scale, float cap, vf *p, vf *ds)
+/* delta = sum of p .* dp over the keys; dp outside of them becomes 0, as p is there. */
+static void K(row_delta)(grad_row *r, int64_t n, float scale, float cap)
 {
-    vf t, s = K(score)(v_load(r->s + i), scale, cap, &t);
+    vf sum = v_zero(), t;
 
-    *p = v_exp(v_sub(s, v_set(r->lse)));
+    for (int64_t i = 0; i < n; i += DI_VL) {
+        vf s = K(score)(v_load(r->s + i), scale, cap, &t), dp = v_load(r->dp + i);
+        vf p = v_exp(v_sub(s, v_set(r->lse)));
+
+        if (r->lo > i || i + DI_VL > r->hi) {
+            vm seen = v_range(i, r->lo, r->hi);
+
+            p = v_pick(seen, p, v_zero());
+            dp = v_pick(seen, dp, v_zero());
+            v_store(r->dp + i, dp);
+        }
+        if (cap <= 0) v_store(r->s + i, p);
+        sum = v_fma(p, dp, sum);
+    }
+    r->delta = v_sum(sum);
+}
+
+/* After row_delta. With a cap its slope is wanted, so p is made again. */
+DI_INLINE void K(grad)(const grad_row *r, int64_t i, float scale, float cap, vf *p, vf *ds)
+{
+    vf t = v_zero(), s = v_load(r->s + i);
+
+    *p = s;
+    if (cap > 0) {
+        s = K(score)(s, scale, cap, &t);
+        *p = v_exp(v_sub(s, v_set(r->lse)));
+    }
     *ds = v_mul(v_mul(*p, v_sub(v_load(r->dp + i), v_set(r->delta))), v_set(scale));
-    if (cap > 0) *ds = v_mul(*ds, v_fnma(t, t, v_set(1)));
-    if (r->lo > i || i + DI_VL > r->hi) {
-        vm seen = v_range(i, r->lo, r->hi);
+    if (cap > 0) {
+        *ds = v_mul(*ds, v_fnma(t, t, v_set(1)));
+        if (r->lo > i || i + DI_VL > r->hi) {
+            vm seen = v_range(i, r->lo, r->hi);
 
-        *p = v_pick(seen, *p, v_zero());
-        *ds = v_pick(seen, *ds, v_zero());
+            *p = v_pick(seen, *p, v_zero());
+            *ds = v_pick(seen, *ds, v_zero());
+        }
     }
 }
 
 /* One row in f32: s becomes p, dp becomes ds. */
-static void K(grad_f32)(float *s, float *dp, int64_t n, int64_t lo, int64_t hi, float lse,
-                        float delta, float scale, float cap)
+static void K(grad_f32)(const grad_row *r, int64_t n, float scale, float cap)
 {
-    K(grad_row) r = {s, dp, lo, hi, lse, delta};
-
     for (int64_t i = 0; i < n; i += DI_VL) {
         vf p, ds;
 
-        K(grad)(&r, i, scale, cap, &p, &ds);
-        v_store(s + i, p);
-        v_store(dp + i, ds);
+        K(grad)(r, i, scale, cap, &p, &ds);
+        v_store(r->s + i, p);
+        v_store(r->dp + i, ds);
     }
 }
 
@@ -137,14 +156,14 @@ DI_INLINE __m512i side_by_side(vf x, vf y)
  * Two rows in bf16: p2 and ds2 [n] are pairs of the rows, for the sums over queries; each dp row
  * becomes its ds in bf16, for the sum over keys. The second row may have no keys (lo = hi).
  */
-static void grad_pair(const grad_row_bf16 row[2], float *dp[2], int64_t n, float scale, float cap,
-                      uint32_t *p2, uint32_t *ds2)
+static void grad_pair(const grad_row row[2], int64_t n, float scale, float cap, uint32_t *p2,
+                      uint32_t *ds2)
 {
     for (int64_t i = 0; i < n; i += DI_VL) {
         vf p[2], ds[2];
 
         for (int r = 0; r < 2; r++) grad_bf16(&row[r], i, scale, cap, &p[r], &ds[r]);
-        for (int r = 0; r < 2; r++) v_store_bf16((uint16_t *)dp[r] + i, ds[r]);
+        for (int r = 0; r < 2; r++) v_store_bf16((uint16_t *)row[r].dp + i, ds[r]);
         _mm512_storeu_si512(p2 + i, side_by_side(p[0], p[1]));
         _mm512_storeu_si512(ds2 + i, side_by_side(ds[0], ds[1]));
     }
@@ -448,32 +467,26 @@ static void forward_strip(const call *c, const strip_memory *m, const strip *s, 
 static void grad_rows(const call *c, const strip_memory *m, const strip *s, int64_t kv)
 {
     const di_attention_args *a = c->a;
-    int64_t n = s->end - s->first, d = a->head_dim, h0 = kv * c->group;
-    int bf16 = a->o.dtype == DI_BF16;
+    int64_t n = s->end - s->first, h0 = kv * c->group;
 
     for (int64_t r = 0; r < s->rows; r += 2) {
-        grad_row_bf16 row[2] = {0};
-        float *dp[2];
+        grad_row row[2] = {0};
 
         for (int64_t j = 0; j < 2; j++) {
-            int64_t i = (r + j) / c->group, h = h0 + (r + j) % c->group, pos = s->pos + i;
-            const di_mat o = view(c, &a->o, s->row + i, 1, h, 1);
-            const di_mat d_o = view(c, &a->d_o, s->row + i, 1, h, 1);
+            int64_t i = (r + j) / c->group, pos = s->pos + i;
 
             row[j].s = m->s + (r + j) * c->length;
-            row[j].dp = dp[j] = m->dp + (r + j) * c->length;
-            if (r + j >= s->rows) continue;
-            row[j].lo = first_key(a, pos) - s->first;
-            row[j].hi = pos + 1 - s->first;
-            row[j].lse = a->lse[(s->row + i) * a->heads + h];
-            row[j].delta = PICK(c->isa, row_dot)(o.data, d_o.data, bf16, d);
-            if (!c->pairs)
-                PICK(c->isa, grad_f32)
-                (m->s + (r + j) * c->length, dp[j], n, row[j].lo, row[j].hi, row[j].lse,
-                 row[j].delta, a->scale, a->cap);
+            row[j].dp = m->dp + (r + j) * c->length;
+            if (r + j < s->rows) {
+                row[j].lo = first_key(a, pos) - s->first;
+                row[j].hi = pos + 1 - s->first;
+                row[j].lse = a->lse[(s->row + i) * a->heads + h0 + (r + j) % c->group];
+            }
+            PICK(c->isa, row_delta)(&row[j], n, a->scale, a->cap);
+            if (!c->pairs) PICK(c->isa, grad_f32)(&row[j], n, a->scale, a->cap);
         }
         if (c->pairs)
-            grad_pair(row, dp, n, a->scale, a->cap, m->p2 + r / 2 * c->length,
+            grad_pair(row, n, a->scale, a->cap, m->p2 + r / 2 * c->length,
                       m->ds2 + r / 2 * c->length);
     }
 }

@@ -38,15 +38,16 @@ DI_INLINE float K(dot)(const void *x, int x_bf16, const void *y, int y_bf16, con
 }
 
 DI_INLINE void K(forward_group)(const di_norm_args *a, int x_bf16, int y_bf16, const void *x,
-                                void *y, float *rstd, int64_t d)
+                                void *y, float *rstd, void *keep, int64_t d)
 {
     float r = 1 / sqrtf(K(dot)(x, x_bf16, x, x_bf16, NULL, d) / (float)d + a->eps);
     vf scale = v_set(r);
 
     if (rstd != NULL) *rstd = r;
     for (int64_t i = 0; i < d; i += DI_VL) {
-        vf v = v_mul(v_mul(v_get(x, x_bf16, i, d - i), scale), v_get(a->w, 0, i, d - i));
+        vf in = v_get(x, x_bf16, i, d - i), v = v_mul(v_mul(in, scale), v_get(a->w, 0, i, d - i));
 
+        if (keep != NULL) v_put(keep, a->keep.dtype == DI_BF16, i, d - i, in);
         if (a->add) v = v_add(v_get(y, y_bf16, i, d - i), v);
         v_put(y, y_bf16, i, d - i, v);
     }
@@ -62,11 +63,16 @@ static void K(norm_forward)(const di_norm_args *a, int64_t lo, int64_t hi)
             const char *x = (const char *)a->x.data + (n * a->x.stride + g * d) * xs;
             char *y = (char *)a->y.data + (n * a->y.stride + g * d) * ys;
             float *rstd = a->rstd != NULL ? a->rstd + n * a->groups + g : NULL;
+            char *keep = NULL;
+
+            if (a->keep.data != NULL)
+                keep = (char *)a->keep.data +
+                       (size_t)(n * a->keep.stride + g * d) * di_act_bytes(a->keep.dtype);
 
             if (!x_bf16 && y_bf16)
-                K(forward_group)(a, 0, 1, x, y, rstd, d);
+                K(forward_group)(a, 0, 1, x, y, rstd, keep, d);
             else
-                K(forward_group)(a, x_bf16, y_bf16, x, y, rstd, d);
+                K(forward_group)(a, x_bf16, y_bf16, x, y, rstd, keep, d);
         }
     }
 }

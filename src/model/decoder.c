@@ -31,6 +31,7 @@ dial_status di_decoder_new(di_device *dev, di_source *source, const di_decoder_o
 
     if (d == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the decoder");
     d->dev = dev;
+    d->source = source;
     d->cfg = c;
     d->opt = *opt;
     DI_TRY(check_options(c, opt, err));

@@ -53,6 +53,14 @@ typedef struct di_workspace_options {
     int train;                               /* 0: forward only */
     int grad_checkpoint; /* 1: keep layer inputs alone, compute each layer again in backward; the
                             same bits for about a third more time */
+    /*
+     * borrows != 0: the scratch memory of `lender` serves both: a workspace of the same decoder
+     * with room for as much (rows, length, train), freed after this one. What one keeps for its
+     * backward pass the other leaves alone; di_workspace_hidden is that of the last forward of
+     * either. di_workspace_bytes does not read lender.
+     */
+    int borrows;
+    const di_workspace *lender;
 } di_workspace_options;
 
 /* Exact bytes that di_workspace_new will take from the device (for --dry-run). */

@@ -7,11 +7,12 @@
  *   m   = norm(mid)                      gate, up = m Wgu^T (+ LoRA)
  *   h   = act(gate) * up                 out = mid + post(h Wd^T (+ LoRA))
  *
- * Kept for backward: x, mid, q|k|v, o, lse, gate|up, inputs of post norms, one number a row of each
- * norm, and u = x A^T of every LoRA pair. Recomputed there, because that reads memory once and
- * keeping them would cost a quarter more: the outputs of the norms, h, and q and k after their own
- * norms. u is kept, unlike those: it is R floats a row, a few per cent of the rest, and making it
- * again takes a product.
+ * The stream runs in one f32 buffer. Kept for backward: x and mid as the norms saw them (rounded to
+ * act: they are factors of a gradient, not the stream), q|k|v, lse, gate|up, inputs of post norms,
+ * one number a row of each norm, u = x A^T of every LoRA pair, and o where o_proj carries LoRA.
+ * Recomputed there, because that reads memory once: the outputs of the norms, h, and q and k after
+ * their own norms. u is kept, unlike those: it is R floats a row, and making it again takes a
+ * product. docs/performance.md has the bytes of each.
  */
 #include "model/decoder_parts.h"
 
@@ -50,6 +51,8 @@ static block block_of(const di_decoder *d, di_workspace *w, const di_batch *b, i
                    d->dev->act};
 }
 
+static const di_mat NOT_WANTED = {.data = NULL};
+
 static di_mat f32(const block *k, float *data)
 {
     return di_mat_of(data, DI_F32, k->n, k->c->width);
@@ -60,11 +63,13 @@ static di_mat act(const block *k, void *data, int64_t cols)
     return di_mat_of(data, k->act, k->n, cols);
 }
 
-/* y (+)= norm(x); rstd NULL: known already. */
-static void norm(const block *k, di_norm_kind kind, di_mat x, di_mat y, float *rstd, int add)
+/* y (+)= norm(x); rstd NULL: known already; keep NULL: x is not wanted again. */
+static void norm(const block *k, di_norm_kind kind, di_mat x, di_mat y, float *rstd, void *keep,
+                 int add)
 {
     di_norm_args a = {.x = x,
                       .y = y,
+                      .keep = keep != NULL ? act(k, keep, k->c->width) : NOT_WANTED,
                       .w = k->layer->norm[kind],
                       .rstd = rstd,
                       .groups = 1,
@@ -202,12 +207,12 @@ static qkv_mats finish_qk(const block *k, qkv_mats m)
 
 static void attention_forward(const block *k)
 {
-    di_mat x = f32(k, k->s->x), normed = act(k, k->w->normed, k->c->width);
+    di_mat x = f32(k, k->w->x), normed = act(k, k->w->normed, k->c->width);
     di_mat all = act(k, k->s->qkv, k->hd + 2 * k->kd);
     qkv_mats m = split_qkv(k, k->s->qkv);
     di_attention_args a;
 
-    norm(k, DI_NORM_ATTN, x, normed, k->s->rstd[DI_NORM_ATTN], 0);
+    norm(k, DI_NORM_ATTN, x, normed, k->s->rstd[DI_NORM_ATTN], k->s->x, 0);
     k->ops->linear_forward(k->dev, k->layer->qkv, &normed, &all, 0);
     lora(k, DI_Q_PROJ, normed, m.q);
     lora(k, DI_K_PROJ, normed, m.k);
@@ -218,51 +223,50 @@ static void attention_forward(const block *k)
 }
 
 /*
- * to = from + post(x W^T + LoRA), the end of both branches; `branch` 0: attention, 1: MLP.
- * to NULL: only what *s keeps is made.
+ * The stream += post(x W^T + LoRA), the end of both branches; `branch` 0: attention, 1: MLP.
+ * only_saved: it stays as it is, and only what *s keeps is made.
  */
-static void add_branch(const block *k, int branch, di_mat x, float *from, float *to)
+static void add_branch(const block *k, int branch, di_mat x, int only_saved)
 {
     di_linear lin = branch ? DI_DOWN_PROJ : DI_O_PROJ;
     di_norm_kind post = branch ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN;
     const di_packed *weight = branch ? k->layer->down : k->layer->o;
-    di_mat source = f32(k, from), sum = f32(k, to);
+    di_mat stream = f32(k, k->w->x);
 
-    if (to != NULL && to != from) k->ops->copy(k->dev, &source, &sum, 0);
     if (k->layer->norm[post] != NULL) {
         di_mat y = act(k, k->s->post[branch], k->c->width);
 
         k->ops->linear_forward(k->dev, weight, &x, &y, 0);
         lora(k, lin, x, y);
-        if (to != NULL)
-            norm(k, post, y, sum, k->s->rstd[post], 1);
+        if (only_saved)
+            norm(k, post, y, act(k, k->w->normed, k->c->width), k->s->rstd[post], NULL, 0);
         else
-            norm(k, post, y, act(k, k->w->normed, k->c->width), k->s->rstd[post], 0);
-    } else if (to != NULL) {
-        k->ops->linear_forward(k->dev, weight, &x, &sum, 1);
-        lora(k, lin, x, sum);
+            norm(k, post, y, stream, k->s->rstd[post], NULL, 1);
+    } else if (!only_saved) {
+        k->ops->linear_forward(k->dev, weight, &x, &stream, 1);
+        lora(k, lin, x, stream);
     } else {
         lora(k, lin, x, act(k, k->w->normed, k->c->width)); /* for u; the sum is thrown away */
     }
 }
 
 void di_layer_forward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                      const di_saved *s, float *out)
+                      const di_saved *s, int again)
 {
     block blk = block_of(d, w, b, l, s);
     const block *k = &blk;
     int64_t f = k->c->mlp;
-    di_mat mid = f32(k, s->mid), normed = act(k, w->normed, k->c->width);
+    di_mat x = f32(k, w->x), normed = act(k, w->normed, k->c->width);
     di_mat gu = act(k, s->gate_up, 2 * f), h = act(k, w->h, f);
 
     attention_forward(k);
-    add_branch(k, 0, act(k, s->o, k->hd), s->x, s->mid);
-    norm(k, DI_NORM_MLP, mid, normed, s->rstd[DI_NORM_MLP], 0);
+    add_branch(k, 0, act(k, s->o, k->hd), 0);
+    norm(k, DI_NORM_MLP, x, normed, s->rstd[DI_NORM_MLP], s->mid, 0);
     k->ops->linear_forward(k->dev, k->layer->gate_up, &normed, &gu, 0);
     lora(k, DI_GATE_PROJ, normed, di_mat_cols(gu, 0, f));
     lora(k, DI_UP_PROJ, normed, di_mat_cols(gu, f, f));
     k->ops->glu_forward(k->dev, k->c->act, &gu, &h);
-    add_branch(k, 1, h, s->mid, out);
+    add_branch(k, 1, h, again);
 }
 
 /* --- backward --------------------------------------------------------------------------------- */
@@ -272,8 +276,6 @@ enum {
     ATTENTION = QKV | 1U << DI_O_PROJ,
     GATE_UP = 1U << DI_GATE_PROJ | 1U << DI_UP_PROJ
 };
-
-static const di_mat NOT_WANTED = {.data = NULL};
 
 /* Gradient of what a branch adds to the stream, in act; without a post norm and in f32 it is dx. */
 static di_mat branch_gradient(const block *k, int branch)
@@ -295,7 +297,7 @@ static void mlp_backward(const block *k, float *grad, unsigned need, int past)
 {
     int64_t f = k->c->mlp;
     di_mat dy = branch_gradient(k, 1);
-    di_mat mid = f32(k, k->s->mid), normed = act(k, k->w->normed, k->c->width);
+    di_mat mid = act(k, k->s->mid, k->c->width), normed = act(k, k->w->normed, k->c->width);
     di_mat gu = act(k, k->s->gate_up, 2 * f), h = act(k, k->w->h, f);
     di_mat dgu = act(k, k->w->dwide, 2 * f), dh = act(k, k->w->dnarrow, f);
     di_mat dnormed = f32(k, k->w->dnormed), dx = f32(k, k->w->dx);
@@ -310,7 +312,7 @@ static void mlp_backward(const block *k, float *grad, unsigned need, int past)
     k->ops->glu_backward(k->dev, k->c->act, &gu, &dh, &dgu);
     if (past) k->ops->linear_backward(k->dev, k->layer->gate_up, &dgu, &dnormed, 0);
     if (need & GATE_UP) {
-        norm(k, DI_NORM_MLP, mid, normed, NULL, 0);
+        norm(k, DI_NORM_MLP, mid, normed, NULL, NULL, 0);
         lora_back(k, grad, DI_GATE_PROJ, normed, di_mat_cols(dgu, 0, f),
                   past ? dnormed : NOT_WANTED);
         lora_back(k, grad, DI_UP_PROJ, normed, di_mat_cols(dgu, f, f), past ? dnormed : NOT_WANTED);
@@ -338,7 +340,7 @@ static void attention_backward(const block *k, float *grad, unsigned need, int p
     di_mat dy = branch_gradient(k, 0), o = act(k, k->s->o, k->hd);
     di_mat d_o = act(k, k->w->dnarrow, k->hd);
     di_mat dall = act(k, k->w->dwide, k->hd + 2 * k->kd);
-    di_mat x = f32(k, k->s->x), normed = act(k, k->w->normed, k->c->width);
+    di_mat x = act(k, k->s->x, k->c->width), normed = act(k, k->w->normed, k->c->width);
     di_mat dnormed = f32(k, k->w->dnormed), dx = f32(k, k->w->dx);
     di_mat into = past ? dnormed : NOT_WANTED;
     int below_o = past || (need & QKV) != 0;
@@ -358,7 +360,7 @@ static void attention_backward(const block *k, float *grad, unsigned need, int p
     unfinish_qk(k, &g);
     if (past) k->ops->linear_backward(k->dev, k->layer->qkv, &dall, &dnormed, 0);
     if (need & QKV) {
-        norm(k, DI_NORM_ATTN, x, normed, NULL, 0);
+        norm(k, DI_NORM_ATTN, x, normed, NULL, NULL, 0);
         lora_back(k, grad, DI_Q_PROJ, normed, g.q, into);
         lora_back(k, grad, DI_K_PROJ, normed, g.k, into);
         lora_back(k, grad, DI_V_PROJ, normed, g.v, into);

@@ -29,7 +29,8 @@ typedef struct di_layer {
 
 struct di_decoder {
     di_device *dev;
-    const di_config *cfg;   /* borrowed from the source */
+    di_source *source;      /* borrowed */
+    const di_config *cfg;   /* of the source */
     di_decoder_options opt; /* n_layers resolved */
     di_layer *layer;        /* [n_layers] */
     float *norms;           /* device memory of all norm weights, "1 +" folded in */
@@ -44,11 +45,12 @@ struct di_decoder {
 
 /* Device buffers of the activations of one block: what its backward reads. */
 typedef struct di_saved {
-    float *x;                   /* [N, C] residual stream, input of the block */
-    float *mid;                 /* [N, C] residual stream after attention */
+    float *start; /* [N, C] residual stream, input of the block; checkpointing alone */
+    void *x;      /* [N, C] act: the stream as the norm before q, k, v saw it; NULL: not kept */
+    void *mid;    /* [N, C] act: as the norm before gate, up saw it; NULL: not kept */
     float *rstd[DI_NORM_COUNT]; /* [N]; Q and K: unused, recomputed */
     void *qkv;     /* [N, HD + 2KD] act; rotated in place unless q and k are normed first */
-    void *o;       /* [N, HD] act, output of attention */
+    void *o;       /* [N, HD] act, output of attention; scratch unless o_proj carries LoRA */
     float *lse;    /* [N, H] */
     void *gate_up; /* [N, 2F] act */
     void *post[2]; /* [N, C] act: inputs of the post norms (attention, MLP); NULL: none */
@@ -65,10 +67,11 @@ struct di_workspace {
     size_t bytes;
 
     float *rope[2];  /* [max_length, D] cos then sin: global, local; NULL: not used */
-    di_saved *saved; /* [n_layers - first]; .x of each is its own, the rest may be shared */
-    di_saved plain;  /* for layers below first: x and mid are both `x` */
-    float *x;        /* [N, C] output of the last block */
+    di_saved *saved; /* [n_layers - first]; .start of each is its own, the rest may be shared */
+    di_saved plain;  /* for layers below first: nothing is kept */
+    float *x;        /* [N, C] the residual stream, which blocks add to in place */
     float *hidden;   /* [N, C] after the final norm */
+    void *last;      /* [N, C] act: the stream as the final norm saw it; NULL without train */
     float *rstd;     /* [N] of the final norm */
     float *e;        /* [texts, C] */
     void *normed;    /* [N, C] act, scratch: output of a norm */
@@ -110,11 +113,11 @@ dial_status di_decoder_load_weights(di_decoder *d, di_source *source, dial_error
 /* decoder_layer.c: one block on rows 0 .. b->n_rows-1. */
 
 /*
- * From s->x to out (may be s->x; both then also s->mid), keeping in *s what backward reads. out
- * NULL: what follows is known already, only *s is filled (recomputation).
+ * The block's two branches are added to w->x, and *s keeps what backward reads. again != 0: only *s
+ * is filled (recomputation), and w->x is left after the first branch.
  */
 void di_layer_forward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                      const di_saved *s, float *out);
+                      const di_saved *s, int again);
 
 /*
  * w->dx: gradient of the block's output in, of its input out; grad += LoRA gradients. lowest != 0:

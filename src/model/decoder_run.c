@@ -5,11 +5,7 @@
 
 #include "base/error.h"
 
-/* Input of block l: kept apart for each block that backward visits. */
-static float *input_of(const di_workspace *w, int64_t l)
-{
-    return l < w->first || l >= w->decoder->opt.n_layers ? w->x : w->saved[l - w->first].x;
-}
+enum { SPARING_ROWS = 64 };
 
 static const di_saved *saved_of(const di_workspace *w, int64_t l)
 {
@@ -70,11 +66,29 @@ static int same_lora(const di_decoder *d, const di_workspace *w)
 static di_norm_args final_norm(const di_decoder *d, const di_workspace *w, int64_t n)
 {
     return (di_norm_args){.x = di_mat_of(w->x, DI_F32, n, d->cfg->width),
+                          .keep = di_mat_of(w->last, d->dev->act, n, d->cfg->width),
                           .y = di_mat_of(w->hidden, DI_F32, n, d->cfg->width),
                           .w = d->final_norm,
                           .rstd = w->rstd,
                           .groups = 1,
                           .eps = d->cfg->norm_eps};
+}
+
+/*
+ * In training, where memory is short, the pages of the file are given back every few rows: a row
+ * brings its neighbours along (64 KB), and a batch soon holds the whole table.
+ */
+static void embed(const di_decoder *d, const di_batch *b, int sparing, const di_mat *x)
+{
+    int64_t step = sparing ? SPARING_ROWS : b->n_rows;
+
+    for (int64_t n = 0; n < b->n_rows; n += step) {
+        di_mat rows = di_mat_of((float *)x->data + n * x->stride, DI_F32,
+                                b->n_rows - n < step ? b->n_rows - n : step, x->cols);
+
+        d->dev->ops->embed(d->dev, &d->table, b->id + n, d->embed_scale, &rows);
+        if (sparing) di_source_forget_pages(d->source);
+    }
 }
 
 dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
@@ -83,7 +97,7 @@ dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b
     dial_status st = DIAL_OK;
     const di_backend *ops = d->dev->ops;
     int64_t width = d->cfg->width, last = d->opt.n_layers;
-    di_mat x = di_mat_of(input_of(w, 0), DI_F32, b->n_rows, width);
+    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, width);
     di_mat hidden = di_mat_of(w->hidden, DI_F32, b->n_rows, width);
     di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
     di_norm_args fin = final_norm(d, w, b->n_rows);
@@ -93,9 +107,14 @@ dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b
     if (w->decoder != d || !same_lora(d, w))
         DI_FAIL(err, DIAL_ERR_USAGE, "the workspace was planned for another decoder or LoRA shape");
     DI_TRY(check_batch(d, w, b, err));
-    ops->embed(d->dev, &d->table, b->id, d->embed_scale, &x);
-    for (int64_t l = 0; l < last; l++)
-        di_layer_forward(d, w, b, l, saved_of(w, l), input_of(w, l + 1));
+    embed(d, b, w->opt.train, &x);
+    for (int64_t l = 0; l < last; l++) {
+        const di_saved *s = saved_of(w, l);
+        di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, width);
+
+        if (s->start != NULL) ops->copy(d->dev, &x, &start, 0);
+        di_layer_forward(d, w, b, l, s, 0);
+    }
     ops->norm_forward(d->dev, &fin);
     ops->pool_forward(d->dev, b, &hidden, d->opt.pooling == DI_POOL_MEAN, &pooled);
     ops->download(d->dev, e, w->e, (size_t)(b->n_texts * width) * sizeof *e);
@@ -119,6 +138,7 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
     int64_t width = d->cfg->width;
     di_mat given = di_mat_of(w->e, DI_F32, b->n_texts, width);
     di_mat dhidden = di_mat_of(w->dnormed, DI_F32, b->n_rows, width);
+    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, width);
     di_norm_args fin = final_norm(d, w, b->n_rows);
 
     if (!w->has_saved || w->n_rows != b->n_rows || w->decoder != d || !same_lora(d, w))
@@ -127,13 +147,19 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
         goto done; /* nothing here is trained */
     ops->upload(d->dev, w->e, de, (size_t)(b->n_texts * width) * sizeof *de);
     ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
+    fin.x = fin.keep;
     fin.dy = dhidden;
     fin.dx = di_mat_of(w->dx, DI_F32, b->n_rows, width);
     ops->norm_backward(d->dev, &fin);
     for (int64_t l = d->opt.n_layers - 1; l >= w->first; l--) {
         const di_saved *s = saved_of(w, l);
 
-        if (w->opt.grad_checkpoint) di_layer_forward(d, w, b, l, s, NULL);
+        if (s->start != NULL) {
+            di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, width);
+
+            ops->copy(d->dev, &start, &x, 0);
+            di_layer_forward(d, w, b, l, s, 1);
+        }
         di_layer_backward(d, w, b, l, s, grad, l == w->first);
     }
 done:

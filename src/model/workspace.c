@@ -2,12 +2,13 @@
  * The memory of a step. One function, lay_out(), names every buffer once; it runs twice: dry, to
  * add up, then over the block that was taken from the device. So the plan cannot be wrong.
  *
- *   always       rope tables, x, hidden, e, normed, and scratch for one block
- *   train        one di_saved for each layer that backward visits, and the gradients
- *   checkpoint   of these only the x of each layer; one di_saved for all, filled again in backward
+ *   scratch      rope tables, the stream, hidden, normed, work of one block and its gradients;
+ *                two workspaces that run in turn may share it (lender)
+ *   train        one di_saved for each layer that backward visits
+ *   checkpoint   of these only the start of each layer; one di_saved for all, filled again
  *
  * Scratch shares memory where two things never live at once: gate|up with q|k|v and their
- * gradients ("wide"), o with the gradient of h ("narrow").
+ * gradients ("wide"); o, then h, then the gradients of h and o ("narrow").
  */
 #include "model/decoder_parts.h"
 
@@ -79,16 +80,18 @@ static void *take_act(plan *p, const sizes *z, int64_t cols)
     return take(p, (size_t)(z->rows * cols) * z->act);
 }
 
-/* What backward reads of one block, but x. */
-static void lay_saved(plan *p, const sizes *z, const di_lora_options *lora, di_saved *s)
+/* What backward reads of one block. */
+static void lay_saved(plan *p, const sizes *z, const di_workspace *w, di_saved *s)
 {
     const di_config *c = z->c;
+    unsigned targets = w->lora.targets;
 
-    s->mid = take_f32(p, z, c->width);
+    s->x = take_act(p, z, c->width);
+    s->mid = take_act(p, z, c->width);
     s->rstd[DI_NORM_ATTN] = take_f32(p, z, 1);
     s->rstd[DI_NORM_MLP] = take_f32(p, z, 1);
     s->qkv = take_act(p, z, z->hd + 2 * z->kd);
-    s->o = take_act(p, z, z->hd);
+    s->o = targets >> DI_O_PROJ & 1 ? take_act(p, z, z->hd) : w->dnarrow;
     s->lse = take_f32(p, z, c->heads);
     s->gate_up = take_act(p, z, 2 * c->mlp);
     for (int i = 0; c->post_norms && i < 2; i++) {
@@ -96,7 +99,7 @@ static void lay_saved(plan *p, const sizes *z, const di_lora_options *lora, di_s
         s->rstd[i ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN] = take_f32(p, z, 1);
     }
     for (int l = 0; l < DI_LINEAR_COUNT; l++)
-        if (lora->targets >> l & 1) s->u[l] = take_f32(p, z, z->r);
+        if (targets >> l & 1) s->u[l] = take_f32(p, z, z->r);
 }
 
 static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
@@ -104,14 +107,17 @@ static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
     int64_t n = w->decoder->opt.n_layers - w->first;
     di_saved shared = {0}, unused;
 
-    if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, &w->lora, &shared);
+    if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, w, &shared);
     for (int64_t i = 0; i < n; i++) {
         di_saved *s = w->saved != NULL ? &w->saved[i] : &unused; /* dry: only counted */
 
         *s = shared;
-        if (!w->opt.grad_checkpoint) lay_saved(p, z, &w->lora, s);
-        s->x = take_f32(p, z, z->c->width);
+        if (w->opt.grad_checkpoint)
+            s->start = take_f32(p, z, z->c->width);
+        else
+            lay_saved(p, z, w, s);
     }
+    if (w->opt.train) w->last = take_act(p, z, z->c->width);
 }
 
 /* Work memory of LoRA and attention, which never run at once. */
@@ -160,7 +166,6 @@ static void lay_plain(plan *p, const sizes *z, di_workspace *w)
     di_saved *s = &w->plain;
     float *u = w->lora.r > 0 ? take_f32(p, z, z->r) : NULL;
 
-    s->x = s->mid = w->x;
     s->qkv = s->gate_up = w->dwide;
     s->o = w->dnarrow;
     for (int i = 0; z->c->post_norms && i < 2; i++)
@@ -179,6 +184,52 @@ static void lay_logits(plan *p, const sizes *z, di_workspace *w)
     w->logits = take(p, (size_t)(rows * z->c->vocab) * sizeof(float));
 }
 
+/* What nothing reads after the call that wrote it. */
+static void lay_scratch(plan *p, const sizes *z, di_workspace *w)
+{
+    const di_config *c = z->c;
+    size_t table = (size_t)(w->opt.max_length * c->head_dim) * sizeof(float);
+    int down = w->opt.train && (w->lora.targets >> DI_DOWN_PROJ & 1);
+    int used[2] = {0, 0};
+
+    for (int64_t l = 0; l < w->decoder->opt.n_layers; l++) used[c->rope_local[l] != 0] = 1;
+    for (int i = 0; i < 2; i++) w->rope[i] = used[i] ? take(p, table) : NULL;
+    w->x = take_f32(p, z, c->width);
+    w->hidden = take_f32(p, z, c->width);
+    w->normed = take_act(p, z, c->width);
+    w->dwide = take_act(p, z, larger(2 * c->mlp, z->hd + 2 * z->kd));
+    w->dnarrow = take_act(p, z, larger(c->mlp, z->hd));
+    /* o is spent when h is made; in backward only LoRA on down_proj wants h beside its gradient */
+    w->h = down ? take_act(p, z, c->mlp) : w->dnarrow;
+    if (c->qk_norm) {
+        w->qk = take_act(p, z, z->hd + z->kd);
+        w->rstd_qk = take_f32(p, z, c->heads + c->kv_heads);
+    }
+    w->work = take(p, work_bytes(w, z));
+    if (w->opt.train) lay_gradients(p, z, w);
+    lay_logits(p, z, w);
+}
+
+static void borrow_scratch(di_workspace *w, const di_workspace *from)
+{
+    memcpy(w->rope, from->rope, sizeof w->rope);
+    w->x = from->x;
+    w->hidden = from->hidden;
+    w->normed = from->normed;
+    w->dwide = from->dwide;
+    w->dnarrow = from->dnarrow;
+    w->h = from->h;
+    w->qk = from->qk;
+    w->rstd_qk = from->rstd_qk;
+    w->work = from->work;
+    w->dx = from->dx;
+    w->dnormed = from->dnormed;
+    w->dact = from->dact;
+    w->logit_rows = from->logit_rows;
+    w->logit_x = from->logit_x;
+    w->logits = from->logits;
+}
+
 /* Every buffer of the workspace; the only place that knows their sizes. */
 static void lay_out(plan *p, di_workspace *w)
 {
@@ -189,29 +240,15 @@ static void lay_out(plan *p, di_workspace *w)
                .kd = c->kv_heads * c->head_dim,
                .r = w->lora.r,
                .act = di_act_bytes(w->dev->act)};
-    size_t table = (size_t)(w->opt.max_length * c->head_dim) * sizeof(float);
-    int used[2] = {0, 0};
 
-    for (int64_t l = 0; l < w->decoder->opt.n_layers; l++) used[c->rope_local[l] != 0] = 1;
-    for (int i = 0; i < 2; i++) w->rope[i] = used[i] ? take(p, table) : NULL;
-    w->x = take_f32(p, &z, c->width);
-    w->hidden = take_f32(p, &z, c->width);
+    if (!w->opt.borrows)
+        lay_scratch(p, &z, w);
+    else if (p->arena.base != NULL)
+        borrow_scratch(w, w->opt.lender);
     w->rstd = take_f32(p, &z, 1);
     w->e = take(p, (size_t)(w->opt.max_texts * c->width) * sizeof(float));
-    w->normed = take_act(p, &z, c->width);
-    w->dwide = take_act(p, &z, larger(2 * c->mlp, z.hd + 2 * z.kd));
-    w->dnarrow = take_act(p, &z, larger(c->mlp, z.hd));
-    /* forward alone: o is spent when h is made; backward: the gradient of h stands beside h */
-    w->h = w->opt.train ? take_act(p, &z, c->mlp) : w->dnarrow;
-    if (c->qk_norm) {
-        w->qk = take_act(p, &z, z.hd + z.kd);
-        w->rstd_qk = take_f32(p, &z, c->heads + c->kv_heads);
-    }
-    w->work = take(p, work_bytes(w, &z));
-    if (w->opt.train) lay_gradients(p, &z, w);
     if (w->first > 0) lay_plain(p, &z, w);
     lay_all_saved(p, &z, w);
-    lay_logits(p, &z, w);
 }
 
 /* The members that lay_out reads. */
@@ -272,6 +309,15 @@ dial_status di_workspace_new(const di_decoder *d, const di_workspace_options *op
         DI_FAIL(err, DIAL_ERR_USAGE,
                 "LoRA from layer %lld on: the decoder was packed to train from layer %lld on",
                 (long long)w->first, (long long)(d->opt.train ? d->opt.first_trained : c->layers));
+    if (opt->borrows &&
+        (opt->lender == NULL || opt->lender->decoder != d ||
+         opt->lender->opt.max_rows < opt->max_rows ||
+         opt->lender->opt.max_length < opt->max_length || opt->lender->opt.train < opt->train))
+        DI_FAIL(
+            err, DIAL_ERR_USAGE,
+            "a workspace for %lld rows of up to %lld tokens borrows from one of the same decoder "
+            "with as much room",
+            (long long)opt->max_rows, (long long)opt->max_length);
     w->bytes = di_workspace_bytes(d, opt);
     w->memory = dev->ops->buffer_new(dev, w->bytes);
     w->saved = di_new_array(dev->al, (size_t)(d->opt.n_layers - w->first), sizeof *w->saved);
@@ -281,7 +327,7 @@ dial_status di_workspace_new(const di_decoder *d, const di_workspace_options *op
     p.arena = (di_arena){.al = dev->al, .base = w->memory, .size = w->bytes};
     lay_out(&p, w);
     for (int i = 0; i < 2; i++)
-        if (w->rope[i] != NULL)
+        if (!opt->borrows && w->rope[i] != NULL)
             fill_rope(dev, w->rope[i], i ? c->freq_local : c->freq, opt->max_length, c->head_dim);
     *out = w;
     w = NULL;

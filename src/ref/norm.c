@@ -17,8 +17,9 @@ void di_ref_norm_forward(di_device *dev, const di_norm_args *a)
             rstd = 1 / sqrt(sum / (double)d + (double)a->eps);
             if (a->rstd != NULL) a->rstd[n * a->groups + g] = (float)rstd;
             for (int64_t i = 0; i < d; i++) {
-                double y = get(&a->x, n, g * d + i) * rstd * (double)a->w[i];
+                double x = get(&a->x, n, g * d + i), y = x * rstd * (double)a->w[i];
 
+                if (a->keep.data != NULL) put(&a->keep, n, g * d + i, x);
                 if (a->add) y += get(&a->y, n, g * d + i);
                 put(&a->y, n, g * d + i, y);
             }

@@ -88,16 +88,17 @@ typedef struct di_lora_args {
  * positions of the text, so sharing a prefix changes no bit of the forward result.
  *
  * Backward, with p_k = exp(s_k - lse_q):  dv_k += p_k do_q,  dp_k = do_q . v_k,
- *     ds_k = p_k (dp_k - do_q . o_q) * (cap > 0 ? 1 - (s_k / cap)^2 : 1) * scale,
+ *     ds_k = p_k (dp_k - sum_j p_j dp_j) * (cap > 0 ? 1 - (s_k / cap)^2 : 1) * scale,
  *     dq_q = sum_k ds_k k_k,  dk_k += ds_k q_q.
  * A shared row receives the sum over all rows that see it, in a fixed order that depends on its
- * tree alone. ref takes sum_k p_k dp_k where do_q . o_q stands. lse is that of the forward call.
+ * tree alone. sum_j p_j dp_j equals do_q . o_q; taken over the keys it needs no o, whose rounding
+ * and memory are saved. lse is that of the forward call.
  */
 typedef struct di_attention_args {
     const di_batch *batch;
     di_mat q;          /* [N, H*D] act */
     di_mat k, v;       /* [N, K*D] act */
-    di_mat o;          /* [N, H*D] act; forward out, backward in */
+    di_mat o;          /* [N, H*D] act; forward out; backward does not read it */
     float *lse;        /* [N, H]; forward out (NULL: not wanted), backward in */
     di_mat d_o;        /* [N, H*D] act, backward in */
     di_mat dq, dk, dv; /* act, backward out, "=" */
@@ -119,6 +120,7 @@ typedef struct di_norm_args {
     di_mat y;       /* forward out, f32 or act; may be x */
     const float *w; /* [D], for every group; "1 + w" of Gemma is folded in at load */
     float *rstd;    /* [N, groups] forward out (NULL: not wanted), backward in */
+    di_mat keep;    /* forward out: x in act, for the gradient; data NULL: not wanted */
     int64_t groups; /* 1; the number of heads for q_norm and k_norm */
     float eps;
     int add;       /* forward: y += instead of y =; backward: dx += instead of dx = */

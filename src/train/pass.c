@@ -57,16 +57,35 @@ static shape shape_of(const di_train_settings *set, const di_examples *source,
     return s;
 }
 
+/*
+ * What the workspaces of a step are made for. Of two, the one with more rows lends its scratch
+ * memory to the other: *lender is its number.
+ */
+static int plan(const di_train_settings *set, const shape *s, di_workspace_options o[DI_SIDES],
+                int *lender)
+{
+    int n = s->keep ? s->n_sides : 1;
+
+    *lender = 0;
+    for (int k = 0; k < n; k++) o[k] = workspace_of(set, s->longest[k], s->pass_texts[k]);
+    if (n == 1) return n;
+    *lender = o[1].max_rows > o[0].max_rows;
+    if (o[*lender].max_length < o[!*lender].max_length)
+        o[*lender].max_length = o[!*lender].max_length;
+    return n;
+}
+
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
                      const di_examples *source, const di_examples *target)
 {
     shape s = shape_of(set, source, target);
+    di_workspace_options o[DI_SIDES];
+    int lender, works = plan(set, &s, o, &lender);
     size_t n = 0;
 
-    for (int k = 0; k < (s.keep ? s.n_sides : 1); k++) {
-        di_workspace_options o = workspace_of(set, s.longest[k], s.pass_texts[k]);
-
-        n += di_workspace_bytes(decoder, &o) + di_batch_bytes(o.max_rows, o.max_texts);
+    for (int k = 0; k < works; k++) {
+        o[k].borrows = k != lender;
+        n += di_workspace_bytes(decoder, &o[k]) + di_batch_bytes(o[k].max_rows, o[k].max_texts);
     }
     return n;
 }
@@ -78,6 +97,8 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
     dial_status st = DIAL_OK;
     di_pass *p = di_zalloc(dev->al, sizeof *p);
     shape s = shape_of(set, source, target);
+    di_workspace_options o[DI_SIDES];
+    int lender, works = plan(set, &s, o, &lender);
     int64_t most = 0;
 
     if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the passes of a step");
@@ -86,14 +107,17 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
     p->set = *set;
     p->width = di_decoder_config(decoder)->width;
     p->keep = s.keep;
-    for (int k = 0; k < (s.keep ? s.n_sides : 1); k++) {
-        di_workspace_options o = workspace_of(set, s.longest[k], s.pass_texts[k]);
-
-        DI_TRY(di_workspace_new(decoder, &o, &p->work[k], err));
-        p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o.max_rows, o.max_texts));
+    DI_TRY(di_workspace_new(decoder, &o[lender], &p->work[lender], err));
+    for (int k = 0; k < works; k++) {
+        if (k != lender) {
+            o[k].borrows = 1;
+            o[k].lender = p->work[lender];
+            DI_TRY(di_workspace_new(decoder, &o[k], &p->work[k], err));
+        }
+        p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o[k].max_rows, o[k].max_texts));
         if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
-        di_batch_init(&p->batch[k], p->batch_memory[k], o.max_rows, o.max_texts);
-        if (o.max_texts > most) most = o.max_texts;
+        di_batch_init(&p->batch[k], p->batch_memory[k], o[k].max_rows, o[k].max_texts);
+        if (o[k].max_texts > most) most = o[k].max_texts;
     }
     p->texts = dev->ops->buffer_new(dev, (size_t)(most * p->width) * sizeof *p->texts);
     if (p->texts == NULL)

@@ -260,10 +260,16 @@ static void limit_forward(problem *p, const problem *answer)
     for_each_row(p, answer, limit_row);
 }
 
+/* Relative error of p_k = exp(s_k - lse). */
+static double row_error(const row_view *w, int64_t k)
+{
+    return w->error[k] + 4 * E * (fabs(w->s[k]) + fabs(w->lse)) + 8 * E;
+}
+
 /*
- * ds = p (dp - delta) slope scale, with p from lse; errors of p (relative), dp, delta (a stored o
- * in bf16 is off by 2^-8 of itself), the slope, and of ds as an operand add up. The sums over keys,
- * or over rows for dk and dv, come on top.
+ * ds = p (dp - delta) slope scale, with p from lse; errors of p (relative), dp, delta (their sum
+ * over the keys), the slope, and of ds as an operand add up. The sums over keys, or over rows for
+ * dk and dv, come on top.
  */
 static void limit_backward_row(problem *p, const problem *answer, const row_view *w)
 {
@@ -281,12 +287,10 @@ static void limit_backward_row(problem *p, const problem *answer, const row_view
             e_dp[k] += sum_error(c->d) * fabs(t);
         }
         delta += w->p_k[k] * dp[k];
+        e_delta += w->p_k[k] * (e_dp[k] + (keys + row_error(w, k)) * fabs(dp[k]));
     }
-    for (int64_t d = 0; d < c->d; d++)
-        e_delta += (sum_error(c->d) + operand(p) + 4 * E) *
-                   fabs(el(&p->arg[DO].m, w->n, at + d) * el(&p->arg[O].m, w->n, at + d));
     for (int64_t k = 0; k < w->keys; k++) {
-        double e_p = w->error[k] + 4 * E * (fabs(w->s[k]) + fabs(w->lse)) + 8 * E;
+        double e_p = row_error(w, k);
         double part = w->p_k[k] * fabs(dp[k] - delta) * scale, ds = part * w->ds[k];
         double e_slope = c->cap > 0 ? 2 * w->error[k] / (double)c->cap + 16 * E : 0;
         double e_ds = w->p_k[k] * (e_dp[k] + e_delta) * scale * w->ds[k] + part * e_slope +

@@ -25,7 +25,8 @@ static const norm_case perf_cases[] = {
 };
 /* clang-format on */
 
-enum { X, W, RSTD, Y, DY = Y, DX }; /* forward: x w rstd y; backward: x w rstd dy dx */
+/* forward: x w rstd keep y; backward: x w rstd dy dx */
+enum { X, W, RSTD, KEEP, Y, DY = KEEP, DX };
 
 /*
  * x is standard normal but for the last column of each group, sqrt(D)/2: a fifth of the sum of
@@ -52,6 +53,7 @@ static void make_forward(problem *p, di_rng *r)
         make_x(p, c, IN | ROWS, DI_F32, r);
     add_arg(p, "w", IN, DI_F32, 1, c->d, r, 1);
     add_arg(p, "rstd", OUT | ROWS | DENSE, DI_F32, c->n, c->groups, r, 0);
+    add_arg(p, "keep", OUT | ROWS, p->act, c->n, c->groups * c->d, r, 0);
     if (!c->in_place)
         add_arg(p, "y", ROWS | OUT | (c->add ? IN : 0), t, c->n, c->groups * c->d, r, 1);
 }
@@ -72,13 +74,14 @@ static void run_forward(di_device *dev, problem *p)
 {
     di_norm_args a = norm_args(p);
 
+    a.keep = p->arg[KEEP].m;
     a.y = ((const norm_case *)p->c)->in_place ? a.x : p->arg[Y].m;
     dev->ops->norm_forward(dev, &a);
 }
 
 /*
  * The sum of squares has D positive terms: its relative error is below 8 sqrt(D) E, half of that in
- * its inverse root; 8 E covers mean, root, quotient and products.
+ * its inverse root; 8 E covers mean, root, quotient and products. keep is x, rounded once: exact.
  */
 static void limit_forward(problem *p, const problem *answer)
 {
