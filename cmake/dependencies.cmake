@@ -6,6 +6,7 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(ZLIB IMPORTED_TARGET zlib)
+pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71)
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
 # oneDNN has no pkg-config file; distributions carry versions 2 and 3.
@@ -27,6 +28,7 @@ function(dial_print_summary)
   foreach(row
       "DNNL|oneDNN|fast matrix products (without it: plain C, many times slower)"
       "ZLIB|zlib|reading .gz data files"
+      "MICROHTTPD|libmicrohttpd|dial serve"
       "CMOCKA|cmocka|the tests")
     string(REPLACE "|" ";" row "${row}")
     list(GET row 0 var)

@@ -72,6 +72,7 @@ DIAL_API extern const dial_option dial_info_table[];
 DIAL_API extern const dial_option dial_data_table[];
 DIAL_API extern const dial_option dial_bench_table[];
 DIAL_API extern const dial_option dial_report_table[];
+DIAL_API extern const dial_option dial_serve_table[];
 
 /* Zeroes the struct of that table and fills in the defaults. */
 DIAL_API void dial_options_default(const dial_option *table, void *options, size_t size);
@@ -223,6 +224,26 @@ typedef struct dial_report_options {
 
 DIAL_API dial_status dial_report(const dial_report_options *options, const dial_env *env,
                                  char **json, dial_error *err);
+
+typedef struct dial_serve_options {
+    dial_common_options common;
+    dial_list runs;
+    const char *host;
+    int64_t port; /* 0: any that is free */
+    const char *token_file, *name, *activation, *embeddings, *truncate, *ensemble, *cors_origin;
+    int insecure, strict_model, log_text;
+    int64_t max_wait_ms, queue, max_body, max_inputs, max_connections;
+    const char *timeout, *grace, *access_log;
+    const char *token;          /* not in the table; stronger than token_file */
+    const volatile int *reload; /* not in the table; a changed value: load the runs again */
+} dial_serve_options;
+
+/*
+ * Serves the runs over HTTP until *env->stop is set, then answers what waits and returns. One line,
+ * dial.serve/1 with "event":"ready", goes to write(ctx, ...) when requests are answered.
+ */
+DIAL_API dial_status dial_serve(const dial_serve_options *options, dial_write_fn write, void *ctx,
+                                const dial_env *env, dial_error *err);
 
 /* The human form of a job's JSON document, for terminals (free with dial_free). */
 DIAL_API dial_status dial_document_text(const dial_env *env, const char *json, char **text,

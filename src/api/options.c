@@ -190,6 +190,34 @@ const dial_option dial_report_table[] = {
     END
 };
 #undef T
+
+#define T dial_serve_options
+const dial_option dial_serve_table[] = {
+    {"host",            DIAL_OPT_TEXT, offsetof(T, host),            "127.0.0.1", NULL, "address to listen on; any but a loopback address needs a token or --insecure"},
+    {"port",            DIAL_OPT_INT,  offsetof(T, port),            "8011",  NULL, "port to listen on; 0: any that is free"},
+    {"token-file",      DIAL_OPT_TEXT, offsetof(T, token_file),      NULL,    NULL, "file whose first line is the token that requests must bear (or DIAL_API_KEY)"},
+    {"insecure",        DIAL_OPT_BOOL, offsetof(T, insecure),        "no",    NULL, "listen beyond this machine without a token"},
+    {"cors-origin",     DIAL_OPT_TEXT, offsetof(T, cors_origin),     NULL,    NULL, "the one origin whose web pages may use the server"},
+    {"name",            DIAL_OPT_TEXT, offsetof(T, name),            NULL,    NULL, "name of the first run in `model`; default: that of its folder"},
+    {"strict-model",    DIAL_OPT_BOOL, offsetof(T, strict_model),    "no",    NULL, "an unknown `model` is an error instead of the first run"},
+    {"ensemble",        DIAL_OPT_TEXT, offsetof(T, ensemble),        NULL,    "mean|min", "all runs score each text, at the first one's mean and spread"},
+    {"activation",      DIAL_OPT_TEXT, offsetof(T, activation),      "none",  "none|sigmoid", "of rewards, where the request does not say"},
+    {"embeddings",      DIAL_OPT_TEXT, offsetof(T, embeddings),      "hidden", "hidden|reward", "what /v1/embeddings and /embed give"},
+    {"truncate",        DIAL_OPT_TEXT, offsetof(T, truncate),        "error", "error|prompt", "what a text over the run's length does, where the request does not say"},
+    {"max-wait-ms",     DIAL_OPT_INT,  offsetof(T, max_wait_ms),     "2",     NULL, "longest time that a text waits for others to share its batch"},
+    {"queue",           DIAL_OPT_INT,  offsetof(T, queue),           "16384", NULL, "texts that may wait; more are answered 429"},
+    {"max-inputs",      DIAL_OPT_INT,  offsetof(T, max_inputs),      "1024",  NULL, "texts of one request"},
+    {"max-body",        DIAL_OPT_SIZE, offsetof(T, max_body),        "8M",    NULL, "bytes of one request"},
+    {"max-connections", DIAL_OPT_INT,  offsetof(T, max_connections), "16384", NULL, "open connections"},
+    {"timeout",         DIAL_OPT_TEXT, offsetof(T, timeout),         "120s",  NULL, "time until a request is answered 503; 0: none"},
+    {"grace",           DIAL_OPT_TEXT, offsetof(T, grace),           "30s",   NULL, "time to answer what waits after SIGTERM"},
+    {"access-log",      DIAL_OPT_TEXT, offsetof(T, access_log),      NULL,    NULL, "file for one JSON line a request, without texts"},
+    {"log-text",        DIAL_OPT_BOOL, offsetof(T, log_text),        "no",    NULL, "texts stand in the access log"},
+    COMMON(T, "0"),
+    {"max-batch-tokens", DIAL_OPT_INT, offsetof(T, common.batch_tokens), "8192", NULL, NULL},
+    END
+};
+#undef T
 /* clang-format on */
 
 void dial_options_default(const dial_option *table, void *options, size_t size)

@@ -193,6 +193,16 @@ done:
     return st;
 }
 
+/* Shift and scale of the reward. */
+static void read_head(di_session *s)
+{
+    const json_t *head = json_object_get(s->run, "head");
+
+    s->shift = json_number_value(json_object_get(head, "shift"));
+    s->scale = json_number_value(json_object_get(head, "scale"));
+    s->applied = json_is_true(json_object_get(head, "applied"));
+}
+
 static dial_status open_run(di_session *s, const dial_common_options *common, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -220,9 +230,7 @@ static dial_status open_run(di_session *s, const dial_common_options *common, di
                    "layer %lld is not in the base model", (long long)layer);
     s->layers = layer;
     s->pooling = strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
-    s->shift = json_number_value(json_object_get(head, "shift"));
-    s->scale = json_number_value(json_object_get(head, "scale"));
-    s->applied = json_is_true(json_object_get(head, "applied"));
+    read_head(s);
     DI_TRY(load_adapter(s, err));
 done:
     di_free(s->al, beside);
@@ -332,26 +340,95 @@ done:
     return st;
 }
 
+/* Were both runs trained on the same files, and do they read the same embedding? */
+static int same_base(const json_t *a, const json_t *b)
+{
+    static const char *const key[] = {"layer", "pooling"};
+    const json_t *x = json_object_get(json_object_get(a, "base"), "sha256");
+
+    for (size_t i = 0; i < sizeof key / sizeof *key; i++)
+        if (!json_equal(json_object_get(a, key[i]), json_object_get(b, key[i]))) return 0;
+    return json_is_object(x) && json_object_size(x) > 0 &&
+           json_equal(x, json_object_get(json_object_get(b, "base"), "sha256"));
+}
+
+dial_status di_session_open_on(di_session *s, const char *path, const dial_common_options *common,
+                               di_session *lender, const dial_env *env, int *shared,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = di_env_alloc(env);
+    char *config = di_path_join(al, path, "dial.json");
+    json_t *run = NULL;
+
+    if (config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    *shared = 0;
+    if (!di_exists(config)) goto done;
+    DI_TRY(di_json_read(al, config, &run, err));
+    if (lender->run == NULL || !same_base(run, lender->run)) goto done;
+    *s = (di_session){.al = al, .env = env, .batch_tokens = lender->batch_tokens, .run = run,
+                      .source = lender->source, .tok = lender->tok, .layers = lender->layers, .pooling = lender->pooling, .lender = lender};
+    run = NULL;
+    *shared = 1;
+    s->path = di_strdup(al, path);
+    s->base_path = di_strdup(al, lender->base_path);
+    if (s->path == NULL || s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    read_head(s);
+    DI_TRY(run_policy(s, common, err));
+    DI_TRY(load_adapter(s, err));
+done:
+    if (st != DIAL_OK && *shared) di_session_close(s);
+    di_free(al, config);
+    json_decref(run);
+    return st;
+}
+
+static int same_lora(const di_lora_options *a, const di_lora_options *b)
+{
+    return a->r == b->r && a->targets == b->targets && a->first_layer == b->first_layer &&
+           a->end_layer == b->end_layer;
+}
+
+/* A workspace serves every adapter of one shape, so that several runs cost one. */
+static int may_borrow_embedder(const di_session *s)
+{
+    const di_session *l = s->lender;
+
+    return l != NULL && l->embedder != NULL && s->policy.max_length <= l->policy.max_length &&
+           same_lora(&s->params.lora, &l->params.lora);
+}
+
 dial_status di_session_ready(di_session *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_decoder_options o = {.n_layers = s->layers, .pooling = s->pooling};
+    di_device *dev = s->lender != NULL ? &s->lender->dev : &s->dev;
 
-    DI_TRY(di_decoder_new(&s->dev, s->source, &o, &s->decoder, err));
+    if (s->lender == NULL)
+        DI_TRY(di_decoder_new(dev, s->source, &o, &s->decoder, err));
+    else
+        s->decoder = s->lender->decoder;
     if (s->has_params) di_decoder_set_lora(s->decoder, &s->params);
-    DI_TRY(di_embedder_new(&s->dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder,
+    if (may_borrow_embedder(s)) {
+        s->embedder = s->lender->embedder;
+        goto done;
+    }
+    DI_TRY(di_embedder_new(dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder,
                            err));
+    s->own_embedder = 1;
 done:
     return st;
 }
 
 void di_session_close(di_session *s)
 {
-    di_embedder_free(s->embedder);
-    di_decoder_free(s->decoder);
+    if (s->own_embedder) di_embedder_free(s->embedder);
+    if (s->lender == NULL) {
+        di_decoder_free(s->decoder);
+        di_tokenizer_close(s->tok);
+        di_source_close(s->source);
+    }
     if (s->has_params) di_params_deinit(&s->params);
-    di_tokenizer_close(s->tok);
-    di_source_close(s->source);
     if (s->device_open) di_device_close(&s->dev);
     json_decref(s->run);
     di_free(s->al, s->path);

@@ -32,6 +32,8 @@ typedef struct di_session {
     double shift, scale; /* of the run's reward; 0 and 1 */
     int applied;         /* they belong to the reward itself */
     int text_override;
+    struct di_session *lender; /* whose device, source, tokenizer and decoder these are; NULL: own */
+    int own_embedder;
 } di_session;
 
 /*
@@ -43,6 +45,23 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
                             int need_run, const char *layer, const char *pooling,
                             const dial_env *env, dial_error *err);
 void di_session_close(di_session *s);
+
+/*
+ * Opens a run on the base model of another session, where both were trained on the same files, to
+ * the same layer and pooling; *shared 0: they were not, and nothing was opened. The lender must
+ * have no lender itself and outlive s. di_session_ready, after that of the lender, sets s's adapter on
+ * the common decoder: call it where no other session of the lender computes.
+ */
+dial_status di_session_open_on(di_session *s, const char *path, const dial_common_options *common,
+                               di_session *lender, const dial_env *env, int *shared,
+                               dial_error *err);
+
+/*
+ * Scores the texts of the run's self-test (selftest.c). *worst: largest difference from the scores
+ * saved; *ok: it is as small as rounding makes it. *n 0: the model has no self-test.
+ */
+dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *ok,
+                                dial_error *err);
 
 /* Packs the weights for scoring and makes the embedder. */
 dial_status di_session_ready(di_session *s, dial_error *err);

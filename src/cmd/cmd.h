@@ -29,6 +29,7 @@ typedef union cmd_options {
     dial_data_options data;
     dial_bench_options bench;
     dial_report_options report;
+    dial_serve_options serve;
 } cmd_options;
 
 /* The program's own flags, the same for every verb; table in flags.c. */
@@ -68,7 +69,7 @@ typedef struct cmd_verb {
     dial_status (*run)(cmd_call *call, char **json, dial_error *err);
 } cmd_verb;
 
-enum { CMD_MAX_VALUES = 4096 };
+enum { CMD_MAX_VALUES = 4096, CMD_MAX_WORDS = 16 };
 
 /* One value of one flag. */
 typedef struct cmd_value {
@@ -81,7 +82,7 @@ struct cmd_call {
     const cmd_verb *verb;
     cmd_settings settings;
     cmd_options options;
-    const char *word[2]; /* positional arguments */
+    const char *word[CMD_MAX_WORDS]; /* positional arguments */
     int n_words;
     dial_env env;
     cmd_progress progress;
@@ -93,7 +94,7 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_report;
+    cmd_report, cmd_serve;
 
 /* ---- errors ---- */
 
@@ -176,6 +177,8 @@ void cmd_progress_text(const dial_progress *progress, char *out, size_t size);
  */
 void cmd_signals_install(void);
 const volatile int *cmd_signals_stop(void);
+/* From here on SIGHUP raises the number returned instead of ending the program. */
+const volatile int *cmd_signals_reload(void);
 int cmd_signals_exit_code(void); /* 130 or 143 by the signal that came; 130 if none did */
 
 #endif

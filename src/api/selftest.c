@@ -1,0 +1,44 @@
+/* The self-test of a run: texts whose scores were saved at the end of the training. */
+#include <math.h>
+#include <string.h>
+
+#include "api/session.h"
+#include "base/error.h"
+#include "model/head.h"
+
+dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *ok, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *saved = json_object_get(s->run, "selftest"), *text;
+    const di_device *dev = s->lender != NULL ? &s->lender->dev : &s->dev;
+    di_text_scratch scratch = {.al = s->al};
+    float *e = di_new_array(s->al, (size_t)s->params.width, sizeof *e);
+    size_t i;
+    const char *dtype = json_string_value(json_object_get(saved, "dtype"));
+    int same = dtype != NULL && strcmp(dtype, dev->act == DI_BF16 ? "bf16" : "f32") == 0;
+
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
+    *worst = 0;
+    *n = (int64_t)json_array_size(json_object_get(saved, "texts"));
+    json_array_foreach (json_object_get(saved, "texts"), i, text) {
+        const char *string = json_string_value(json_object_get(text, "text"));
+        di_text t = {"", 0, string, json_string_length(json_object_get(text, "text")), 0};
+        const int32_t *ids;
+        unsigned flags;
+        di_seq_view view;
+        double was = json_number_value(json_object_get(text, "score"));
+
+        DI_TRY(di_text_encode(&s->policy, s->tok, &t, &scratch, &ids, &view.n, &flags, err));
+        view.id = ids;
+        DI_TRY(di_embed_texts(s->embedder, &view, NULL, 1, "self-test", e, err));
+        *worst = fmax(*worst, fabs((double)di_reward(di_head_at(&s->params, s->params.theta), e,
+                                                     s->params.width) -
+                                   was));
+    }
+    /* another dtype than that of the training rounds differently: 2^-7 of a reward near 4 */
+    *ok = *worst <= (same ? 1e-4 : 0.03);
+done:
+    di_text_scratch_deinit(&scratch);
+    di_free(s->al, e);
+    return st;
+}
