@@ -116,6 +116,8 @@ const di_backend *di_cpu_backend(void)
         .pool_backward = di_cpu_pool_backward,
         .adam = di_cpu_adam,
         .sum_squares = di_cpu_sum_squares,
+        .multiply_bytes = di_cpu_multiply_bytes,
+        .multiply = di_cpu_multiply,
         .critic_bytes = di_cpu_critic_bytes,
         .critic_forward = di_cpu_critic_forward,
         .critic_input_grad = di_cpu_critic_input_grad,

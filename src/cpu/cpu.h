@@ -53,6 +53,10 @@ void di_cpu_pool_backward(di_device *dev, const di_batch *b, const di_mat *de, i
 void di_cpu_adam(di_device *dev, const di_adam_args *a);
 double di_cpu_sum_squares(di_device *dev, const float *x, int64_t n);
 
+size_t di_cpu_multiply_bytes(const di_device *dev, int64_t m, int64_t k);
+void di_cpu_multiply(di_device *dev, const di_mat *a, const di_mat *b, int turned, di_mat *y,
+                     int add, void *work);
+
 size_t di_cpu_critic_bytes(const di_device *dev, const di_critic *d, int64_t rows);
 void di_cpu_critic_forward(di_device *dev, const di_critic *d, const di_mat *x, float *out,
                            void *work);

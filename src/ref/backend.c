@@ -78,6 +78,8 @@ const di_backend *di_ref_backend(void)
         .pool_backward = di_ref_pool_backward,
         .adam = di_ref_adam,
         .sum_squares = di_ref_sum_squares,
+        .multiply_bytes = di_ref_multiply_bytes,
+        .multiply = di_ref_multiply,
         .critic_bytes = di_ref_critic_bytes,
         .critic_forward = di_ref_critic_forward,
         .critic_input_grad = di_ref_critic_input_grad,

@@ -25,7 +25,8 @@
  *   - Work memory is aligned to 64 bytes and undefined before and after. A size is asked for with
  *     the largest N of a run and serves every smaller one.
  *   - A backend overrides a family whole where its members share a layout or work memory: linear_*,
- *     lora_*, attention_*, critic_*, buffer_* with upload and download, open with close.
+ *     lora_*, attention_*, multiply_*, critic_*, buffer_* with upload and download, open with
+ * close.
  */
 #ifndef DI_TENSOR_OPS_H
 #define DI_TENSOR_OPS_H
@@ -265,6 +266,15 @@ typedef struct di_backend {
     double (*sum_squares)(di_device *dev, const float *x, int64_t n);
 
     /*
+     * y [N, M] = a [N, K] b, or += with add; b is [K, M], or with turned the transpose of [M, K].
+     * All f32 with stride, sums f32 or wider: products among the rows of a step, whose operands
+     * change with every call. multiply_bytes(M, K) serves smaller ones too.
+     */
+    size_t (*multiply_bytes)(const di_device *dev, int64_t m, int64_t k);
+    void (*multiply)(di_device *dev, const di_mat *a, const di_mat *b, int turned, di_mat *y,
+                     int add, void *work);
+
+    /*
      * The critic. All of x [G, C] (f32, with stride), out and gradients are f32, whatever act is;
      * products and their sums are f32 or wider, |q|^2, GP and mean_norm f64.
      * critic_bytes(rows) serves the four calls for up to that many rows. forward: out [G] = d(x).
@@ -296,8 +306,9 @@ typedef struct di_backend {
     X(linear_backward) X(lora_bytes) X(lora_forward) X(lora_backward) X(embed)         \
     X(norm_forward) X(norm_backward) X(rope) X(attention_bytes) X(attention_forward)   \
     X(attention_backward) X(glu_forward) X(glu_backward) X(copy) X(pool_forward)       \
-    X(pool_backward) X(adam) X(sum_squares) X(critic_bytes) X(critic_forward)          \
-    X(critic_input_grad) X(critic_backward) X(critic_penalty)
+    X(pool_backward) X(adam) X(sum_squares) X(multiply_bytes) X(multiply)              \
+    X(critic_bytes) X(critic_forward) X(critic_input_grad) X(critic_backward)          \
+    X(critic_penalty)
 /* clang-format on */
 
 struct di_device {
