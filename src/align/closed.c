@@ -1,0 +1,131 @@
+#include "align/closed.h"
+
+#include <math.h>
+
+void *di_closed_new(di_device *dev, const di_align_setup *setup, size_t size,
+                    const di_align_method *method, int with_queue)
+{
+    di_closed *f = di_zalloc(dev->al, size);
+
+    if (f == NULL) return NULL;
+    f->base.method = method;
+    f->dev = dev;
+    f->set = *setup;
+    f->mem.al = dev->al;
+    di_queue_init(&f->queue, &f->mem, setup->width, with_queue ? setup->queue : 0, setup->queue_age,
+                  setup->max_rows);
+    return f;
+}
+
+void di_closed_free(di_align *a)
+{
+    di_closed *f = (di_closed *)a;
+    const di_alloc *al;
+
+    if (f == NULL) return;
+    al = f->mem.al;
+    di_blocks_free(&f->mem);
+    di_free(al, f);
+}
+
+void di_closed_fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
+{
+    di_queue_push(&((di_closed *)a)->queue, rows);
+    di_closed_stats(stats);
+}
+
+int di_closed_tensors(di_align *a, di_align_tensor *out, int cap)
+{
+    return di_queue_tensors(&((di_closed *)a)->queue, out, cap);
+}
+
+json_t *di_closed_save(const di_align *a)
+{
+    return di_queue_save(&((const di_closed *)a)->queue);
+}
+
+dial_status di_closed_load(di_align *a, const json_t *state, const char *where, dial_error *err)
+{
+    return di_queue_load(&((di_closed *)a)->queue, state, where, err);
+}
+
+void di_closed_stats(di_align_stats *stats)
+{
+    stats->critic_loss = stats->gp = stats->critic_grad_norm = NAN;
+}
+
+void di_row_mean(const float *x, int64_t n, int64_t c, double *mean)
+{
+    for (int64_t j = 0; j < c; j++) mean[j] = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++) mean[j] += (double)x[i * c + j];
+    for (int64_t j = 0; j < c && n > 0; j++) mean[j] /= (double)n;
+}
+
+void di_row_centre(const float *x, int64_t n, int64_t c, const double *mean, float *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < c; j++) out[i * c + j] = (float)((double)x[i * c + j] - mean[j]);
+}
+
+double di_row_dot(const float *x, const float *y, int64_t c)
+{
+    double sum = 0;
+
+    for (int64_t j = 0; j < c; j++) sum += (double)x[j] * (double)y[j];
+    return sum;
+}
+
+/* The k-th smallest of v [n] comes to its place, none larger before it (Hoare's selection). */
+static float nth(float *v, int64_t n, int64_t k)
+{
+    int64_t lo = 0, hi = n - 1;
+
+    while (lo < hi) {
+        float pivot = v[lo + (hi - lo) / 2];
+        int64_t i = lo, j = hi;
+
+        while (i <= j) {
+            while (v[i] < pivot) i++;
+            while (v[j] > pivot) j--;
+            if (i <= j) {
+                float t = v[i];
+
+                v[i++] = v[j];
+                v[j--] = t;
+            }
+        }
+        if (k <= j)
+            hi = j;
+        else if (k >= i)
+            lo = i;
+        else
+            break;
+    }
+    return v[k];
+}
+
+double di_median(float *v, int64_t n)
+{
+    double upper = (double)nth(v, n, n / 2);
+
+    return n % 2 != 0 ? upper : ((double)nth(v, n, n / 2 - 1) + upper) / 2;
+}
+
+void *di_product_work(di_blocks *mem, di_device *dev, int64_t rows, int64_t c)
+{
+    size_t turned = dev->ops->multiply_bytes(dev, rows, c);
+    size_t plain = dev->ops->multiply_bytes(dev, c, rows);
+
+    return di_blocks_take(mem, (int64_t)(turned > plain ? turned : plain), 1);
+}
+
+void di_product(di_device *dev, const float *a, int64_t n, int64_t k, const float *b, int64_t m,
+                int turned, float *y, int add, void *work)
+{
+    di_mat ma = {(void *)(uintptr_t)a, DI_F32, n, k, k};
+    di_mat mb = {(void *)(uintptr_t)b, DI_F32, turned ? m : k, turned ? k : m, turned ? k : m};
+    di_mat my = {y, DI_F32, n, m, m};
+
+    dev->ops->multiply(dev, &ma, &mb, turned, &my, add, work);
+}

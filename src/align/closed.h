@@ -1,0 +1,61 @@
+/*
+ * What methods without a critic have in common: their memory, the feature queue where they read
+ * one, and sums over rows. First member of each such method's own struct.
+ */
+#ifndef DI_ALIGN_CLOSED_H
+#define DI_ALIGN_CLOSED_H
+
+#include "align/methods.h"
+#include "align/queue.h"
+
+typedef struct di_closed {
+    di_align base;
+    di_device *dev;
+    di_align_setup set;
+    di_blocks mem;
+    di_queue queue;
+} di_closed;
+
+/*
+ * A zeroed struct of `size` bytes that begins with a di_closed, or NULL. with_queue: the method
+ * reads setup->queue. Its own blocks it takes from mem; mem.failed tells whether any is missing.
+ */
+void *di_closed_new(di_device *dev, const di_align_setup *setup, size_t size,
+                    const di_align_method *method, int with_queue);
+void di_closed_free(di_align *a);
+
+/* Entries of the table for a method whose state is its queue. */
+void di_closed_fit(di_align *a, const di_align_rows *rows, di_align_stats *stats);
+int di_closed_tensors(di_align *a, di_align_tensor *out, int cap);
+json_t *di_closed_save(const di_align *a);
+dial_status di_closed_load(di_align *a, const json_t *state, const char *where, dial_error *err);
+
+/* What a method without a critic reports of one: nothing. */
+void di_closed_stats(di_align_stats *stats);
+
+/* Rows of one side: first row in x, and how many. */
+static inline int64_t di_side_first(const di_align_rows *rows, int side)
+{
+    return side == DI_SOURCE ? 0 : rows->n_s;
+}
+static inline int64_t di_side_rows(const di_align_rows *rows, int side)
+{
+    return side == DI_SOURCE ? rows->n_s : rows->n_t;
+}
+
+/* mean [c] of x [n, c]; zeros where n = 0. */
+void di_row_mean(const float *x, int64_t n, int64_t c, double *mean);
+/* out [n, c] = x - mean. */
+void di_row_centre(const float *x, int64_t n, int64_t c, const double *mean, float *out);
+double di_row_dot(const float *x, const float *y, int64_t c);
+/* Median of v [n >= 1], which is put in another order; of an even number the middle two's mean. */
+double di_median(float *v, int64_t n);
+
+/* Work memory for products of up to `rows` rows with rows of c columns, in either direction. */
+void *di_product_work(di_blocks *mem, di_device *dev, int64_t rows, int64_t c);
+
+/* y [n, m] = a [n, k] b [k, m], or a b^T with turned, b [m, k]; += with add. All dense. */
+void di_product(di_device *dev, const float *a, int64_t n, int64_t k, const float *b, int64_t m,
+                int turned, float *y, int add, void *work);
+
+#endif
