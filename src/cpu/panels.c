@@ -233,6 +233,11 @@ static void turn_panel(const di_panels *p, int64_t ip, uint32_t *turned)
         int64_t left = pairs - op * HALF;
 
         if (rows == HALF && left >= HALF) {
+            /* neither jump from block to block nor stores in this order are foreseen by hardware */
+            for (int i = 0; i < HALF * DI_PANEL; i += 16) {
+                __builtin_prefetch(source + p->units * DI_PANEL + i, 0);
+                __builtin_prefetch(target + HALF * DI_PANEL + i, 1);
+            }
             turn_block(source, target);
             continue;
         }

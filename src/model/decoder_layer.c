@@ -168,13 +168,16 @@ static di_attention_args attention_args(const block *k, const qkv_mats *m)
                                .work = k->w->work};
 }
 
-static void rotate(const block *k, di_mat *q, di_mat *kk, int inverse)
+/* k lies behind q in the same rows: one call turns the heads of both. */
+static void rotate(const block *k, const qkv_mats *m, int inverse)
 {
     const di_config *c = k->c;
     const float *table = k->w->rope[c->rope_local[k->l] != 0];
+    di_mat both = m->q;
 
-    k->ops->rope(k->dev, q, k->b->position, table, c->heads, c->head_dim, inverse);
-    k->ops->rope(k->dev, kk, k->b->position, table, c->kv_heads, c->head_dim, inverse);
+    both.cols += m->k.cols;
+    k->ops->rope(k->dev, &both, k->b->position, table, c->heads + c->kv_heads, c->head_dim,
+                 inverse);
 }
 
 static di_norm_args head_norm(const block *k, di_norm_kind kind, di_mat x)
@@ -201,7 +204,7 @@ static qkv_mats finish_qk(const block *k, qkv_mats m)
         k->ops->norm_forward(k->dev, &q);
         k->ops->norm_forward(k->dev, &kk);
     }
-    rotate(k, &m.q, &m.k, 0);
+    rotate(k, &m, 0);
     return m;
 }
 
@@ -323,7 +326,7 @@ static void mlp_backward(const block *k, float *grad, unsigned need, int past)
 /* dq and dk back through RoPE and, where they exist, the head norms; in place. */
 static void unfinish_qk(const block *k, qkv_mats *grad)
 {
-    rotate(k, &grad->q, &grad->k, 1);
+    rotate(k, grad, 1);
     if (k->c->qk_norm) {
         qkv_mats raw = split_qkv(k, k->s->qkv);
         di_norm_args q = head_norm(k, DI_NORM_Q, raw.q), kk = head_norm(k, DI_NORM_K, raw.k);
