@@ -447,7 +447,7 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           &job->source, target, &job->trainer, err));
-    DI_TRY(di_embedder_new(&job->base.dev, job->decoder, job->opt->common.batch_tokens,
+    DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
                            job->base.policy.max_length, &job->embedder, err));
 done:
     return st;
@@ -466,7 +466,9 @@ dial_status dial_train(const dial_train_options *options, const dial_env *env, c
     job.warnings = json_array();
     DI_TRY(prepare(&job, &checkpoint, &step, &resumed, err));
     if (options->dry_run) {
-        DI_TRY(di_plan_document(&job, &doc, &fits, err));
+        fits = di_plan_fits(&job);
+        if (fits && job.set.steps > 0) DI_TRY(new_trainer(&job, err));
+        DI_TRY(di_plan_document(&job, fits, &doc, err));
         DI_TRY(di_document(job.al, doc, json, err));
         if (!fits) DI_FAIL(err, DIAL_ERR_CHECK, "the run does not fit the memory that is free");
         goto done;

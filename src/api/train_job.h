@@ -1,6 +1,7 @@
 /*
  * The parts of `dial train`, in the order in which they run:
  *   plan      flags -> numbers, checked            (train_plan.c)
+ *   forecast  --dry-run: memory and time           (train_forecast.c)
  *   data      files -> examples, held-out rows     (train_data.c)
  *   train.c   model, trainer, loop, selection
  *   align     what is aligned and how             (train_align.c)
@@ -68,8 +69,16 @@ dial_status di_job_fit_scale(di_train_job *job, dial_error *err);
 dial_status di_plan_settings(di_train_job *job, dial_error *err);
 /* What needs the data: steps, micro-batch, gradient checkpointing, first pass. */
 dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *err);
-/* dial.plan/1 for --dry-run. *fits: it fits the memory. */
-dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_error *err);
+int64_t di_memory_available(void);
+
+/*
+ * train_forecast.c: --dry-run. di_plan_fits: by sizes alone, before a trainer exists. The document
+ * dial.plan/1 takes a few steps of job->trainer to measure memory and time; without a trainer both
+ * are computed.
+ */
+int64_t di_job_eval_rows(const di_train_job *job); /* of a forward pass between steps */
+int di_plan_fits(di_train_job *job);
+dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_error *err);
 
 /* train_data.c */
 dial_status di_job_load_data(di_train_job *job, dial_error *err);

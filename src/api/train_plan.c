@@ -161,7 +161,7 @@ done:
     return st;
 }
 
-static int64_t memory_available(void)
+int64_t di_memory_available(void)
 {
     FILE *f = fopen("/proc/meminfo", "re");
     char line[128];
@@ -184,7 +184,7 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
     di_train_settings *s = &job->set;
     const dial_train_options *o = job->opt;
     int64_t most = 2 * (s->batch_source > s->batch_target ? s->batch_source : s->batch_target);
-    int64_t room = memory_available() / 2;
+    int64_t room = di_memory_available() / 2;
     double share;
 
     s->grad_checkpoint = is(o->grad_checkpoint, "on");
@@ -197,7 +197,7 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
         if (s->micro_texts > most) s->micro_texts = most;
     }
     for (;;) {
-        int64_t need = (int64_t)di_pass_bytes(job->decoder, s, &job->source, &job->target);
+        int64_t need = (int64_t)di_pass_bytes(job->decoder, s, &job->source, &job->target, NULL);
 
         if (need <= room) break;
         if (is(o->grad_checkpoint, "auto") && !s->grad_checkpoint)
@@ -245,62 +245,6 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     } else {
         DI_TRY(plan_micro_batch(job, err));
     }
-done:
-    return st;
-}
-
-/* Mean tokens of a step. */
-static double step_tokens(const di_train_job *job)
-{
-    double tokens = 0;
-    const di_examples *side[2] = {&job->source, &job->target};
-    int64_t batch[2] = {job->set.batch_source, job->set.batch_target};
-
-    for (int k = 0; k < di_pass_sides(&job->set); k++) {
-        double sum = 0;
-
-        for (int64_t i = 0; i < side[k]->n; i++)
-            for (int t = 0; t < di_example_at(side[k], i)->n_texts && t < 2; t++)
-                sum += (double)di_example_seq(side[k], i, t)->n;
-        tokens += sum / (double)side[k]->n * (double)(batch[k] * job->set.parts);
-    }
-    return tokens;
-}
-
-dial_status di_plan_document(di_train_job *job, json_t **out, int *fits, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    const di_config *c = di_source_config(job->base.source);
-    int64_t weights = (int64_t)di_decoder_weight_bytes(job->decoder);
-    int64_t trainable = job->params.size * 4, optimizer = 3 * job->params.size * 4;
-    int64_t activations =
-        (int64_t)di_pass_bytes(job->decoder, &job->set, &job->source, &job->target);
-    int64_t total = weights + trainable + optimizer + activations, available = memory_available();
-    int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
-    int64_t block = c->width * (2 * hd + 2 * kd + 3 * c->mlp);
-    /* two products of the same size a weight (forward, input gradient), at 100 GFLOP/s a thread */
-    double flops = 4.0 * (double)(block * job->base.layers) * step_tokens(job);
-    double seconds = flops / (1e11 * job->base.dev.threads);
-    json_t *advice = json_array();
-
-    *fits = total <= available;
-    if (!*fits)
-        json_array_append_new(advice, json_string("lower --max-length, --batch-source and "
-                                                  "--batch-target, or use --lora-layers top:8"));
-    *out = json_pack(
-        "{s:s, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:{s:o, "
-        "s:o, s:s}, s:I, s:b, s:b, s:o}",
-        "schema", "dial.plan/1", "params", "total",
-        (json_int_t)(block * job->base.layers + c->vocab * c->width + job->params.size),
-        "trainable", (json_int_t)job->params.size, "rows", "source", (json_int_t)job->source.n,
-        "target", (json_int_t)job->target.n, "steps", (json_int_t)job->set.steps, "memory",
-        "weights", (json_int_t)weights, "trainable", (json_int_t)trainable, "optimizer",
-        (json_int_t)optimizer, "activations", (json_int_t)activations, "workspace", (json_int_t)0,
-        "total", (json_int_t)total, "available", (json_int_t)available, "time", "seconds_per_step",
-        di_json_stat(seconds), "total_seconds", di_json_stat(seconds * (double)job->set.steps),
-        "basis", "model", "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
-        job->set.grad_checkpoint, "fits", *fits, "advice", advice);
-    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
 done:
     return st;
 }

@@ -76,7 +76,8 @@ static int plan(const di_train_settings *set, const shape *s, di_workspace_optio
 }
 
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
-                     const di_examples *source, const di_examples *target)
+                     const di_examples *source, const di_examples *target,
+                     const int64_t rows[DI_SIDES])
 {
     shape s = shape_of(set, source, target);
     di_workspace_options o[DI_SIDES];
@@ -84,6 +85,10 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
     size_t n = 0;
 
     for (int k = 0; k < works; k++) {
+        int64_t most = rows == NULL ? 0 : rows[k];
+
+        if (works == 1 && rows != NULL && rows[!k] > most) most = rows[!k];
+        if (most > 0 && most < o[k].max_rows) o[k].max_rows = most;
         o[k].borrows = k != lender;
         n += di_workspace_bytes(decoder, &o[k]) + di_batch_bytes(o[k].max_rows, o[k].max_texts);
     }

@@ -20,9 +20,13 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
                         dial_error *err);
 void di_pass_free(di_pass *p);
 
-/* Bytes of activations and workspace that di_pass_new takes from the device. */
+/*
+ * Bytes of activations and workspace that di_pass_new takes from the device; rows != NULL: of these,
+ * what passes of at most rows[k] token rows of side k ever touch.
+ */
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
-                     const di_examples *source, const di_examples *target);
+                     const di_examples *source, const di_examples *target,
+                     const int64_t rows[DI_SIDES]);
 
 /* Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=". */
 dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err);
