@@ -30,7 +30,6 @@ enum {
     BODIES = 64,            /* times max_body: what all bodies together may hold */
     SPARE_FILES = 64        /* descriptors for all that is no connection */
 };
-static const double header_time = 10, body_time = 30, idle_time = 75;
 
 /*
  * What a connection is doing, and since when: libmicrohttpd's own timeout counts from the last
@@ -135,11 +134,14 @@ void di_http_tick(di_http *h)
                         "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
                         "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
                         sizeof body - 1, body);
+    const di_server_options *o = &h->s->opt;
     double now = di_clock();
 
     pthread_mutex_lock(&h->lock);
     for (connection *c = h->first; c != NULL; c = c->next) {
-        double most = c->phase == HEADER ? header_time : c->phase == BODY ? body_time : idle_time;
+        double most = c->phase == HEADER ? o->header_time
+                      : c->phase == BODY ? o->body_time
+                                         : o->idle_time;
 
         if (c->phase == BUSY || now - c->since < most) continue;
         /* libmicrohttpd writes nothing while it reads, so the socket is ours to answer on. */
@@ -577,7 +579,7 @@ dial_status di_http_new(di_server *s, di_http **out, dial_error *err)
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
         h->listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)connections(s), MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)idle_time,
+        (unsigned)connections(s), MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->opt.idle_time + 1,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_URI_LOG_CALLBACK,
         on_request_line, h, MHD_OPTION_END);

@@ -358,9 +358,13 @@ static void finish(di_job *list)
 
 /* ---- the thread ---- */
 
-static void wait_until(di_scheduler *s, double when)
+/* Until somebody comes, the text at the head has waited long enough, or somebody's time is up. */
+static void wait_for_company(di_scheduler *s, double when)
 {
     struct timespec t;
+
+    for (const di_job *j = s->first; j != NULL; j = j->next)
+        if (j->deadline > 0 && j->deadline < when) when = j->deadline;
 
     t.tv_sec = (time_t)when;
     t.tv_nsec = (long)((when - (double)t.tv_sec) * 1e9);
@@ -406,7 +410,7 @@ static void *run(void *arg)
         }
         ripe = s->first->queued + s->opt.max_wait;
         if (now < ripe && s->tokens < s->opt.batch_tokens) {
-            wait_until(s, ripe);
+            wait_for_company(s, ripe);
             continue;
         }
         {

@@ -25,8 +25,9 @@ typedef struct di_server_options {
     const char *token; /* NULL: none is asked for */
     const char *cors_origin;
     int64_t max_body, max_connections, queue;
-    double max_wait, timeout, grace; /* seconds */
-    const char *access_log;          /* NULL: none */
+    double max_wait, timeout, grace;          /* seconds */
+    double header_time, body_time, idle_time; /* seconds that a client may take */
+    const char *access_log;                   /* NULL: none */
     int log_text;
     const volatile int *reload; /* its value changes: load all runs again; NULL: never */
     /* The server answers; url is "http://127.0.0.1:8011". */

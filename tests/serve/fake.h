@@ -52,7 +52,7 @@ static void fake_close(void *ctx, di_served *m)
 
 static const di_opener fake_opener = {fake_open, fake_check, fake_close, NULL};
 
-static di_models *fake_models(int n)
+static inline di_models *fake_models(int n)
 {
     static const char *const path[] = {"runs/one", "runs/two/", "three"};
     di_models *m = NULL;
@@ -66,7 +66,7 @@ static di_models *fake_models(int n)
 }
 
 /* Rewards 1.5, -0.25, 1.5, 3 and embeddings (3, 4), (0, 0), (1, 0), (0, -2), in turn. */
-static void fake_results(di_call *c)
+static inline void fake_results(di_call *c)
 {
     static const float reward[4] = {1.5F, -0.25F, 1.5F, 3};
     static const float e[4][FAKE_WIDTH] = {{3, 4}, {0, 0}, {1, 0}, {0, -2}};
@@ -82,7 +82,7 @@ static void fake_results(di_call *c)
 }
 
 /* From body to answer; *status as HTTP has it. The answer is out's content. */
-static void fake_request(di_models *m, const di_serve_settings *set, const char *path,
+static inline void fake_request(di_models *m, const di_serve_settings *set, const char *path,
                          const char *body, size_t n, di_buf *out, int *status)
 {
     const di_route *r = di_route_find(path);
