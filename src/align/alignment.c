@@ -21,6 +21,7 @@ struct di_alignment {
     di_scale scale;
     part part[MAX_PARTS];
     int n_parts;
+    di_scale delta_scale;    /* of pair differences, after that of the embeddings */
     float *z, *dz;           /* [max_rows, C] scaled embeddings */
     float *x, *dx;           /* [max_rows, C] pair differences: 2M rows of 2M texts */
     float *margin, *dmargin; /* [max_rows] */
@@ -43,6 +44,9 @@ dial_status di_alignment_new(di_device *dev, const di_alignment_options *opt, di
     a->part[a->n_parts++] = (part){main, opt->on_delta, 1};
     if (beside != NULL) a->part[a->n_parts++] = (part){beside, 0, opt->share};
     DI_TRY(di_scale_init(&a->scale, dev->al, opt->scale, opt->width, err));
+    DI_TRY(di_scale_init(&a->delta_scale, dev->al,
+                         opt->scale == DI_SCALE_NONE ? DI_SCALE_NONE : DI_SCALE_EMA, opt->width,
+                         err));
     a->z = di_new_array(dev->al, block, sizeof *a->z);
     a->dz = di_new_array(dev->al, block, sizeof *a->dz);
     a->x = di_new_array(dev->al, block, sizeof *a->x);
@@ -69,6 +73,7 @@ void di_alignment_free(di_alignment *a)
     for (int k = 0; k < a->n_parts; k++) a->part[k].method->method->free(a->part[k].method);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
     di_scale_deinit(&a->scale, al);
+    di_scale_deinit(&a->delta_scale, al);
     di_free(al, a);
 }
 
@@ -140,8 +145,13 @@ static void differences_back(const di_align_side *side, const float *dx, const f
     }
 }
 
-/* Rows of part p, from a->z. n_s or n_t 0: this step has nothing for it. */
-static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step *step)
+/*
+ * Rows of part p, from a->z. n_s or n_t 0: this step has nothing for it. Differences are divided by
+ * their running rms norm: where a pair differs in one word they are short, and a critic whose
+ * inputs are short is a straight line, which is blind to symmetric rows. observe: the step counts
+ * in that norm.
+ */
+static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step *step, int observe)
 {
     int64_t c = a->opt.width, n_s = step->source.rows;
     di_align_rows rows = {a->z, n_s, step->target.rows, NULL};
@@ -152,6 +162,8 @@ static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step
     rows.n_s = differences(&step->source, a->z, step->r, c, a->x, a->margin);
     rows.n_t = differences(&step->target, a->z + n_s * c, step->r + n_s, c, a->x + rows.n_s * c,
                            a->margin + rows.n_s);
+    if (observe) di_scale_observe(&a->delta_scale, a->x, rows.n_s + rows.n_t);
+    di_scale_apply(&a->delta_scale, a->x, rows.n_s + rows.n_t, a->x);
     return rows;
 }
 
@@ -162,7 +174,7 @@ void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats
     di_scale_observe(&a->scale, step->e, n);
     di_scale_apply(&a->scale, step->e, n, a->z);
     for (int k = 0; k < a->n_parts; k++) {
-        di_align_rows rows = rows_of(a, &a->part[k], step);
+        di_align_rows rows = rows_of(a, &a->part[k], step, 1);
         di_align_stats own = {.w1 = NAN, .critic_loss = NAN, .gp = NAN, .critic_grad_norm = NAN};
         di_align *method = a->part[k].method;
 
@@ -176,7 +188,7 @@ void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats
 static double part_gradient(di_alignment *a, const part *p, const di_align_step *step,
                             double lambda, int wanted, float *dr, di_align_stats *stats)
 {
-    di_align_rows rows = rows_of(a, p, step);
+    di_align_rows rows = rows_of(a, p, step, 0);
     int64_t c = a->opt.width, n = rows.n_s + rows.n_t, n_s = step->source.rows;
     float *dx = p->on_delta ? a->dx : a->dz;
 
@@ -188,6 +200,7 @@ static double part_gradient(di_alignment *a, const part *p, const di_align_step 
     p->method->method->gradient(p->method, &rows, lambda * p->weight, wanted ? dx : NULL,
                                 wanted && p->on_delta ? a->dmargin : NULL, stats);
     if (wanted && p->on_delta) {
+        di_scale_apply(&a->delta_scale, a->dx, n, a->dx); /* a factor: its own transpose */
         differences_back(&step->source, a->dx, a->dmargin, c, a->dz, dr);
         differences_back(&step->target, a->dx + rows.n_s * c, a->dmargin + rows.n_s, c,
                          a->dz + n_s * c, dr + n_s);
@@ -235,6 +248,8 @@ int di_alignment_tensors(di_alignment *a, di_align_tensor *out, int cap)
         out[n++] = (di_align_tensor){"scale.mean", a->scale.mu, NULL, NULL, a->opt.width, 0};
         out[n++] = (di_align_tensor){"scale.sd", a->scale.sd, NULL, NULL, a->opt.width, 0};
     }
+    if (a->opt.on_delta && a->delta_scale.kind == DI_SCALE_EMA && n + 1 <= cap)
+        out[n++] = (di_align_tensor){"scale.delta", &a->delta_scale.s2, NULL, NULL, 1, 0};
     if (a->opt.scale == DI_SCALE_EMA && n + 1 <= cap)
         out[n++] = (di_align_tensor){"scale.square", &a->scale.s2, NULL, NULL, 1, 0};
     return n;

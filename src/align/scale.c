@@ -87,7 +87,7 @@ void di_scale_apply(const di_scale *s, const float *e, int64_t n, float *z)
     int64_t c = s->width;
     float inverse = inverse_norm(s);
 
-    if (s->kind == DI_SCALE_NONE) memcpy(z, e, (size_t)(n * c) * sizeof *z);
+    if (s->kind == DI_SCALE_NONE && z != e) memcpy(z, e, (size_t)(n * c) * sizeof *z);
     if (s->kind == DI_SCALE_EMA)
         for (int64_t i = 0; i < n * c; i++) z[i] = e[i] * inverse;
     if (s->kind == DI_SCALE_COORD)

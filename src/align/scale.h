@@ -41,7 +41,7 @@ void di_scale_fit(di_scale *s, const float *e, int64_t n);
 /* ema: takes the rows of a step into s (decay 0.99; the first step sets it). */
 void di_scale_observe(di_scale *s, const float *e, int64_t n);
 
-/* z [n, C] of e [n, C]. */
+/* z [n, C] of e [n, C]; z may be e. */
 void di_scale_apply(const di_scale *s, const float *e, int64_t n, float *z);
 
 /* de [n, C] += the gradient that dz [n, C] is to e. */
