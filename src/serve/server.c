@@ -43,19 +43,23 @@ static void reload(di_server *s, int only_changed)
     }
 }
 
+/* The number that a signal handler (or another thread) raises to ask for a reload. */
+static int reloads_asked(const di_server *s)
+{
+    return s->opt.reload != NULL ? __atomic_load_n(s->opt.reload, __ATOMIC_RELAXED) : 0;
+}
+
 /* Until the caller asks to stop. */
 static void attend(di_server *s)
 {
-    int seen = s->opt.reload != NULL ? *s->opt.reload : 0;
+    int seen = reloads_asked(s);
     double watched = di_clock();
 
     while (!di_stop_asked(s->env)) {
-        int asked = s->opt.reload != NULL && *s->opt.reload != seen;
+        int now = reloads_asked(s), asked = now != seen;
 
-        if (asked) {
-            seen = *s->opt.reload;
-            di_access_log_reopen(s->log);
-        }
+        seen = now;
+        if (asked) di_access_log_reopen(s->log);
         if (asked || di_clock() - watched > watch_every) {
             watched = di_clock();
             reload(s, !asked);

@@ -11,3 +11,5 @@ build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jso
     --lr 1e-2 --lora-r 8 --lora-alpha 16 --lora-targets all --dtype f32 --critic-warmup 5 --maps 0 --out $work/run \
     --quiet --json > $work/train.json
 "$python" tests/peers/peft_equal.py $toy $work
+# and beside the clients of its server
+"$python" tests/peers/serve_clients.py build/dial $work/run

@@ -8,13 +8,14 @@ if [ -n "${PEERS_PYTHON:-}" ]; then
 fi
 cd "$(dirname "$0")/../.."
 venv=build/peers/venv
-if [ ! -f $venv/done ]; then
+if [ ! -f $venv/done ] || [ tests/peers/venv.sh -nt $venv/done ]; then # what is wanted may have grown
     mkdir -p build/peers
     python3 -m venv $venv >&2 || {
         echo "peers: python3-venv is missing; try: apt-get install python3-venv" >&2
         exit 1
     }
-    $venv/bin/pip install -q torch transformers peft trl accelerate tokenizers safetensors gguf numpy >&2
+    $venv/bin/pip install -q torch transformers peft trl accelerate tokenizers safetensors gguf numpy \
+        openai huggingface_hub prometheus_client requests >&2
     touch $venv/done
 fi
 echo "$PWD/$venv/bin/python"

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -131,10 +132,16 @@ static inline void server_start(server *s)
     if (atomic_load(&s->port) < 0) fail_msg("%s (%s)", s->err.message, s->err.where);
 }
 
+/* Raises a flag that the server's thread reads: stop or reload. */
+static inline void flag_up(volatile int *flag)
+{
+    __atomic_fetch_add(flag, 1, __ATOMIC_RELAXED);
+}
+
 /* Asks for the end and returns how it ended. */
 static inline dial_status server_stop(server *s)
 {
-    s->stop = 1;
+    flag_up(&s->stop);
     pthread_join(s->thread, NULL);
     return s->st;
 }
@@ -153,10 +160,12 @@ static inline int client_open(int port)
                              .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval limit = {60, 0};
+    int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) return -1;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* head and body go out apart */
     return fd;
 }
 

@@ -275,7 +275,7 @@ static void slow_clients(void **state)
         answer_free(&a);
         close(fd);
     }
-    x.stop = 1;
+    flag_up(&x.stop);
     pthread_join(thread, NULL);
     assert_ok(x.st, x.err);
     di_tokenizer_close(fake_tokenizer);

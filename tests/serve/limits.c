@@ -200,7 +200,7 @@ static void drain(void **state)
         busy = strstr(a.body, "\"queue\":2") != NULL;
         answer_free(&a);
     }
-    s.stop = 1;
+    flag_up(&s.stop);
     pause_ms(200);
     a = client_send(fd, "GET", "/health", "", "", 0);
     assert_non_null(strcasestr(a.head, "connection: close"));
@@ -231,7 +231,7 @@ static void end_of_grace(void **state)
         busy = strstr(a.body, "\"queue\":2") != NULL;
         answer_free(&a);
     }
-    s.stop = 1;
+    flag_up(&s.stop);
     pthread_join(p.thread, NULL);
     expect(p.a, 503, "the server is ending");
     assert_ok(server_stop(&s), s.err);

@@ -80,7 +80,7 @@ static void under_load(void **state)
     for (int i = 0; i < CLIENTS; i++) pthread_create(&thread[i], NULL, ask_on, NULL);
     for (int i = 0; i < RELOADS; i++) {
         point_to(i % 2 == 0 ? "b" : "a");
-        s.reload++;
+        flag_up(&s.reload);
         wait_for("dial_reloads_total", i + 1);
     }
     atomic_store(&stop_clients, 1);
@@ -121,7 +121,7 @@ static void of_a_bad_run(void **state)
         snprintf(command, sizeof command, make[i], folder);
         assert_int_equal(system(command), 0);
         if (i == 0) point_to("bad");
-        s.reload++;
+        flag_up(&s.reload);
         wait_for("dial_reloads_failed_total", before + 1 + i);
         a = ask(s.port, "/get_reward", BODY);
         assert_string_equal(a.body, answer_of[1]);
