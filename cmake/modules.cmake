@@ -11,14 +11,19 @@ target_compile_options(dial_flags INTERFACE
 if(DIAL_WERROR)
   target_compile_options(dial_flags INTERFACE -Werror)
 endif()
+# A target with DIAL_UNINSTRUMENTED goes without. It is asked here, of the target that is compiled:
+# inherited options stand behind a target's own, so a flag that takes them back would lose.
+set(instrument)
 if(DIAL_SANITIZE)
-  target_compile_options(dial_flags INTERFACE -fsanitize=${DIAL_SANITIZE} -fno-omit-frame-pointer
-                                              -fno-sanitize-recover=all)
+  list(APPEND instrument -fsanitize=${DIAL_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
   target_link_options(dial_flags INTERFACE -fsanitize=${DIAL_SANITIZE})
 endif()
 if(DIAL_FUZZ)
-  target_compile_options(dial_flags INTERFACE -fsanitize=fuzzer-no-link)
+  list(APPEND instrument -fsanitize=fuzzer-no-link)
 endif()
+target_compile_options(dial_flags INTERFACE
+    "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:DIAL_UNINSTRUMENTED>>>:${instrument}>")
 
 set(DIAL_MODULES) # all of them, for cmake/install.cmake
 set(DIAL_LIBRARIES PkgConfig::JANSSON PkgConfig::CRYPTO PkgConfig::PCRE2 PkgConfig::UTF8PROC
@@ -70,7 +75,7 @@ endif()
 if(DIAL_FUZZ)
   get_target_property(type dial_cpu TYPE)
   if(type STREQUAL "STATIC_LIBRARY")
-    target_compile_options(dial_cpu PRIVATE -fno-sanitize=all)
+    set_target_properties(dial_cpu PROPERTIES DIAL_UNINSTRUMENTED ON)
   endif()
 endif()
 
