@@ -371,6 +371,17 @@ static void wait_for_company(di_scheduler *s, double when)
     pthread_cond_timedwait(&s->wake, &s->lock, &t);
 }
 
+/*
+ * When the queue is to be computed: once a batch is full, the text at the head has waited long
+ * enough, or a job has begun already (the rest of it does not wait anew).
+ */
+static double ripe_at(const di_scheduler *s)
+{
+    for (const di_job *j = s->first; j != NULL; j = j->next)
+        if (j->waited > 0) return 0;
+    return s->tokens >= s->opt.batch_tokens ? 0 : s->first->queued + s->opt.max_wait;
+}
+
 static void run_task(di_scheduler *s)
 {
     task *t = s->task;
@@ -408,8 +419,8 @@ static void *run(void *arg)
             pthread_cond_wait(&s->wake, &s->lock);
             continue;
         }
-        ripe = s->first->queued + s->opt.max_wait;
-        if (now < ripe && s->tokens < s->opt.batch_tokens) {
+        ripe = ripe_at(s);
+        if (now < ripe) {
             wait_for_company(s, ripe);
             continue;
         }

@@ -4,8 +4,6 @@
  */
 #include "test.h"
 
-#include <poll.h>
-
 #include "client.h"
 
 static const char *const one[] = {"a"};
@@ -237,45 +235,6 @@ static void end_of_grace(void **state)
     assert_ok(server_stop(&s), s.err);
 }
 
-/*
- * 900 texts of some 60 tokens are 200 batches of 256 tokens; a request of one text is in the next
- * batch whenever it comes. All of ten small ones must be through while the large one computes.
- */
-static void large_does_not_starve_small(void **state)
-{
-    static char body[900 * 300], head[200];
-    size_t n = 0;
-    server s;
-    struct pollfd readable;
-    int fd, k;
-
-    (void)state;
-    server_init(&s, one, 1);
-    server_start(&s);
-    n = (size_t)sprintf(body, "{\"query\":[");
-    for (int i = 0; i < 900; i++) {
-        n += (size_t)sprintf(body + n, "%s\"%d", i > 0 ? "," : "", i);
-        for (int w = 0; w < 50; w++) n += (size_t)sprintf(body + n, " it");
-        n += (size_t)sprintf(body + n, "\"");
-    }
-    n += (size_t)sprintf(body + n, "]}");
-    fd = client_open(s.port);
-    k = sprintf(head, "POST /get_reward HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", n);
-    assert_true(send_all(fd, head, (size_t)k) && send_all(fd, body, n));
-    for (int busy = 0; !busy;) {
-        answer a = ask(s.port, "/metrics", NULL);
-
-        busy = strstr(a.body, "dial_queue_texts 0") == NULL;
-        answer_free(&a);
-    }
-    for (int i = 0; i < 10; i++) expect_status(s.port, "/get_reward", GOOD, 200);
-    readable = (struct pollfd){.fd = fd, .events = POLLIN};
-    assert_int_equal(poll(&readable, 1, 0), 0);
-    expect(client_read(fd), 200, "rewards");
-    close(fd);
-    assert_ok(server_stop(&s), s.err);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -293,10 +252,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bearer_token), cmocka_unit_test(one_origin),
-        cmocka_unit_test(sizes),        cmocka_unit_test(queue_full),
-        cmocka_unit_test(time_is_up),   cmocka_unit_test(drain),
-        cmocka_unit_test(end_of_grace), cmocka_unit_test(large_does_not_starve_small),
+        cmocka_unit_test(bearer_token), cmocka_unit_test(one_origin), cmocka_unit_test(sizes),
+        cmocka_unit_test(queue_full),   cmocka_unit_test(time_is_up), cmocka_unit_test(drain),
+        cmocka_unit_test(end_of_grace),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
