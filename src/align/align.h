@@ -28,7 +28,8 @@ typedef struct di_align_stats {
     double loss;             /* what the encoder minimises, without lambda */
     double w1;               /* E_S d - E_T d; >= 0 for a fitted critic; NaN: no critic */
     double critic_loss;      /* of the last critic iteration, before its update */
-    double gp;               /* gradient penalty of the last critic iteration, without its weight */
+    double gp;               /* gradient penalty of the last critic iteration, without its weight;
+                                NaN: none */
     double critic_grad_norm; /* of the last critic iteration */
 } di_align_stats;
 
@@ -43,8 +44,8 @@ typedef struct di_align_method {
     const char *name;
     int pairs; /* 1: wants pair differences and their margins */
     /*
-     * Fits on constant rows (critic iterations); fills all of stats but loss and w1. NULL: nothing
-     * to fit.
+     * Fits on constant rows (critic iterations, what past rows leave behind); comes before
+     * `gradient` in every step. Fills all of stats but loss and w1. NULL: nothing to fit.
      */
     void (*fit)(di_align *a, const di_align_rows *rows, di_align_stats *stats);
     /*
@@ -73,6 +74,7 @@ typedef struct di_wasserstein_options {
     di_critic_act act;
     di_gp_kind gp_kind;
     double gp;        /* lambda_gp */
+    int spectral;     /* 1: spectral norm in the place of the penalty (align/critic.h) */
     int iters;        /* critic iterations of a fit */
     double lr, decay; /* Adam with coupled decay */
     int gap_clamp;    /* the encoder minimises max(0, gap) */

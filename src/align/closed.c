@@ -1,7 +1,5 @@
 #include "align/closed.h"
 
-#include <math.h>
-
 void *di_closed_new(di_device *dev, const di_align_setup *setup, size_t size,
                     const di_align_method *method, int with_queue)
 {
@@ -76,6 +74,11 @@ double di_row_dot(const float *x, const float *y, int64_t c)
     return sum;
 }
 
+void di_row_squares(const float *x, int64_t n, int64_t c, double *out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = di_row_dot(x + i * c, x + i * c, c);
+}
+
 /* The k-th smallest of v [n] comes to its place, none larger before it (Hoare's selection). */
 static float nth(float *v, int64_t n, int64_t k)
 {
@@ -128,4 +131,16 @@ void di_product(di_device *dev, const float *a, int64_t n, int64_t k, const floa
     di_mat my = {y, DI_F32, n, m, m};
 
     dev->ops->multiply(dev, &ma, &mb, turned, &my, add, work);
+}
+
+void di_row_pull(di_device *dev, const float *w, const float *x, int64_t n, const float *r,
+                 int64_t m, int64_t c, float *dx, void *work)
+{
+    di_product(dev, w, n, m, r, c, 0, dx, 1, work);
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+
+        for (int64_t j = 0; j < m; j++) sum += (double)w[i * m + j];
+        for (int64_t j = 0; j < c; j++) dx[i * c + j] -= (float)(sum * (double)x[i * c + j]);
+    }
 }

@@ -5,6 +5,8 @@
 #ifndef DI_ALIGN_CLOSED_H
 #define DI_ALIGN_CLOSED_H
 
+#include <math.h>
+
 #include "align/methods.h"
 #include "align/queue.h"
 
@@ -48,6 +50,13 @@ void di_row_mean(const float *x, int64_t n, int64_t c, double *mean);
 /* out [n, c] = x - mean. */
 void di_row_centre(const float *x, int64_t n, int64_t c, const double *mean, float *out);
 double di_row_dot(const float *x, const float *y, int64_t c);
+/* out [n] = ||x_i||^2. */
+void di_row_squares(const float *x, int64_t n, int64_t c, double *out);
+/* ||x - y||^2 from squares and inner product; rounding below 0 counts as 0. */
+static inline double di_row_distance(double xx, double yy, float xy)
+{
+    return fmax(0, xx + yy - 2 * (double)xy);
+}
 /* Median of v [n >= 1], which is put in another order; of an even number the middle two's mean. */
 double di_median(float *v, int64_t n);
 
@@ -57,5 +66,12 @@ void *di_product_work(di_blocks *mem, di_device *dev, int64_t rows, int64_t c);
 /* y [n, m] = a [n, k] b [k, m], or a b^T with turned, b [m, k]; += with add. All dense. */
 void di_product(di_device *dev, const float *a, int64_t n, int64_t k, const float *b, int64_t m,
                 int turned, float *y, int add, void *work);
+
+/*
+ * dx_i += sum_j w_ij (r_j - x_i) for w [n, m], x [n, c], r [m, c]: what every loss of distances
+ * between rows sends back.
+ */
+void di_row_pull(di_device *dev, const float *w, const float *x, int64_t n, const float *r,
+                 int64_t m, int64_t c, float *dx, void *work);
 
 #endif

@@ -9,8 +9,6 @@
  *
  * Covariances alone do not see the means, hence the second term.
  */
-#include <math.h>
-
 #include "align/closed.h"
 #include "base/error.h"
 

@@ -8,8 +8,6 @@
  * and dt_j the same with -1/n_t. `critic` is what a linear critic with penalty weight l converges
  * to (method.md 2.10), without the noise of following it. With a queue ms and mt are its means.
  */
-#include <math.h>
-
 #include "align/closed.h"
 #include "base/error.h"
 

@@ -55,4 +55,95 @@ typedef struct di_coral_options {
 dial_status di_coral_new(di_device *dev, const di_align_setup *setup, const di_coral_options *opt,
                          di_align **out, dial_error *err);
 
+enum { DI_CMD_MAX_MOMENTS = 10 };
+
+typedef struct di_cmd_options {
+    int moments; /* highest order, 1 .. DI_CMD_MAX_MOMENTS */
+} di_cmd_options;
+
+/* Central moments by coordinate (Zellinger et al. 2017, arXiv 1702.08811). */
+dial_status di_cmd_new(di_device *dev, const di_align_setup *setup, const di_cmd_options *opt,
+                       di_align **out, dial_error *err);
+
+typedef struct di_sliced_options {
+    int64_t projections;
+} di_sliced_options;
+
+/* Sliced Wasserstein-2 distance, squared (Lee et al. 2019, arXiv 1903.04064). */
+dial_status di_sliced_new(di_device *dev, const di_align_setup *setup, const di_sliced_options *opt,
+                          di_align **out, dial_error *err);
+
+typedef struct di_sinkhorn_options {
+    double eps; /* of the mean cost between the sides */
+    double rho; /* likewise; INFINITY: balanced */
+    double tol; /* total error of the marginals at which iterations end */
+    int iterations;
+} di_sinkhorn_options;
+
+/* Debiased Sinkhorn divergence (Feydy et al. 2019, arXiv 1810.08278); unbalanced: 2103.03606. */
+dial_status di_sinkhorn_new(di_device *dev, const di_align_setup *setup,
+                            const di_sinkhorn_options *opt, di_align **out, dial_error *err);
+
+typedef struct di_deepjdot_options {
+    double feature; /* a, in units of 1/mean ||delta_i - delta_j||^2 */
+    double label;   /* b */
+    int exact;      /* 1: the plan of least cost; 0: entropic, by the next */
+    di_sinkhorn_options plan;
+} di_deepjdot_options;
+
+/* Transport with labels between pair differences (Damodaran et al. 2018, arXiv 1803.10081). */
+dial_status di_deepjdot_new(di_device *dev, const di_align_setup *setup,
+                            const di_deepjdot_options *opt, di_align **out, dial_error *err);
+
+typedef struct di_contrastive_options {
+    double temperature;
+} di_contrastive_options;
+
+/* InfoNCE between pair differences (method.md 8.2; van den Oord et al. 2018, arXiv 1807.03748). */
+dial_status di_contrastive_new(di_device *dev, const di_align_setup *setup,
+                               const di_contrastive_options *opt, di_align **out, dial_error *err);
+
+typedef struct di_dann_options {
+    int64_t hidden[DI_CRITIC_MAX_LAYERS - 1];
+    int n_hidden;
+    di_critic_act act;
+    int iters;        /* classifier steps of a fit */
+    double lr, decay; /* Adam with coupled decay */
+    double kappa;     /* of the reversal */
+    double smoothing; /* of the domain labels (Zhang et al. 2023, arXiv 2302.00194) */
+    int oriented;     /* 1: cdan, on pair differences turned by the predicted preference */
+} di_dann_options;
+
+/* Domain-adversarial training (arXiv 1505.07818), and its conditional form (1705.10667). */
+dial_status di_dann_new(di_device *dev, const di_align_setup *setup, const di_dann_options *opt,
+                        di_align **out, dial_error *err);
+
+/* Every method's options, so that one caller can make any of them. */
+typedef struct di_align_options {
+    di_align_setup setup;
+    di_wasserstein_options wasserstein; /* width, max_rows, seed and stream: those of setup */
+    di_dann_options dann;               /* `oriented` by the name */
+    di_mean_options mean;
+    di_mmd_options mmd;
+    di_coral_options coral;
+    di_cmd_options cmd;
+    di_sliced_options sliced;
+    di_sinkhorn_options sinkhorn;
+    di_deepjdot_options deepjdot;
+    di_contrastive_options contrastive;
+} di_align_options;
+
+/* A name of `--method`, and what it stands for. */
+typedef struct di_align_kind {
+    const char *name;
+    int pairs;  /* needs pair differences and their margins */
+    int critic; /* trains a network against the encoder: warm-up, iterations, learning rate */
+    int queue;  /* reads past rows */
+    dial_status (*make)(di_device *dev, const di_align_options *opt, di_align **out,
+                        dial_error *err);
+} di_align_kind;
+
+/* NULL: no method of alignment has this name. */
+const di_align_kind *di_align_find(const char *name);
+
 #endif

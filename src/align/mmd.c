@@ -16,9 +16,6 @@
  * Distances are taken after the pooled mean of the step is taken off, from inner products in f32:
  * an offset that all rows share, large in language models, would otherwise cost their digits.
  */
-#include <math.h>
-#include <string.h>
-
 #include "align/closed.h"
 #include "base/error.h"
 
@@ -29,25 +26,11 @@ typedef struct mmd {
     double *mu;      /* [C] pooled mean of the step */
     float *x;        /* [max_rows, C] the step's rows, centred */
     float *r;        /* [room, C] reference rows of one side, centred */
-    float *g;        /* [max_rows, most] inner products, then distances, then weights */
+    float *g;        /* [max_rows, most] inner products, then weights */
     double *xx, *rr; /* [max_rows], [most] squared norms */
-    double *sum;     /* [max_rows] of a row's weights */
     double *mean[DI_SIDES];
     void *work;
 } mmd;
-
-static void squared_norms(const float *x, int64_t n, int64_t c, double *out)
-{
-    for (int64_t i = 0; i < n; i++) out[i] = di_row_dot(x + i * c, x + i * c, c);
-}
-
-/* g [n, m] becomes ||x_i - r_j||^2; rounding below 0 counts as 0. */
-static void to_distances(float *g, int64_t n, int64_t m, const double *xx, const double *rr)
-{
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < m; j++)
-            g[i * m + j] = (float)fmax(0, xx[i] + rr[j] - 2 * (double)g[i * m + j]);
-}
 
 /* The step's rows about their pooled mean. */
 static void centre(mmd *w, const di_align_rows *rows)
@@ -56,7 +39,7 @@ static void centre(mmd *w, const di_align_rows *rows)
 
     di_row_mean(rows->x, n, c, w->mu);
     di_row_centre(rows->x, n, c, w->mu, w->x);
-    squared_norms(w->x, n, c, w->xx);
+    di_row_squares(w->x, n, c, w->xx);
 }
 
 /* Median over pairs i < j of the step's rows. */
@@ -67,9 +50,9 @@ static double median_distance(mmd *w, const di_align_rows *rows)
     if (n < 2) return 0;
     centre(w, rows);
     di_product(w->f.dev, w->x, n, c, w->x, n, 1, w->g, 0, w->work);
-    to_distances(w->g, n, n, w->xx, w->xx);
     for (int64_t i = 0; i < n; i++) /* what is read stands behind what is written */
-        for (int64_t j = i + 1; j < n; j++) w->g[at++] = w->g[i * n + j];
+        for (int64_t j = i + 1; j < n; j++)
+            w->g[at++] = (float)di_row_distance(w->xx[i], w->xx[j], w->g[i * n + j]);
     return di_median(w->g, at);
 }
 
@@ -116,27 +99,18 @@ static double block(mmd *w, const di_reference *ref, int k, int64_t first, int64
     double value = 0;
 
     di_row_centre(ref->x[k], m, c, w->mu, w->r);
-    squared_norms(w->r, m, c, w->rr);
+    di_row_squares(w->r, m, c, w->rr);
     di_product(w->f.dev, x, n, c, w->r, m, 1, w->g, 0, w->work);
-    to_distances(w->g, n, m, w->xx + first, w->rr);
-    for (int64_t i = 0; i < n; i++) {
-        w->sum[i] = 0;
-        for (int64_t j = 0; j < m; j++) {
-            float *d2 = w->g + i * m + j;
-            int skipped = own >= 0 && j == own + i && !w->opt.biased;
-            double slope = 0, weight;
-
-            if (!skipped) value += factor * kernel(w, (double)*d2, &slope);
-            weight = 2 * factor * lambda * slope;
-            w->sum[i] -= weight;
-            *d2 = (float)weight;
-        }
-    }
-    if (dx == NULL) return value;
-    dx += first * c; /* 2 factor lambda sum_j K' (r_j - x_i) */
-    di_product(w->f.dev, w->g, n, m, w->r, c, 0, dx, 1, w->work);
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < c; j++) dx[i * c + j] += (float)(w->sum[i] * (double)x[i * c + j]);
+        for (int64_t j = 0; j < m; j++) {
+            float *g = w->g + i * m + j;
+            int skipped = own >= 0 && j == own + i && !w->opt.biased;
+            double d2 = di_row_distance(w->xx[first + i], w->rr[j], *g), slope = 0;
+
+            if (!skipped) value += factor * kernel(w, d2, &slope);
+            *g = (float)(2 * factor * lambda * slope);
+        }
+    if (dx != NULL) di_row_pull(w->f.dev, w->g, x, n, w->r, m, c, dx + first * c, w->work);
     return value;
 }
 
@@ -248,7 +222,6 @@ dial_status di_mmd_new(di_device *dev, const di_align_setup *setup, const di_mmd
     w->g = di_blocks_floats(mem, n * most);
     w->xx = di_blocks_doubles(mem, n);
     w->rr = di_blocks_doubles(mem, most);
-    w->sum = di_blocks_doubles(mem, n);
     w->work = di_product_work(mem, dev, most, c);
     if (mem->failed)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to compare %lld rows with %lld", (long long)n,

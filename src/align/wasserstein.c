@@ -8,12 +8,12 @@
  * The penalty is evaluated at G = 3 N2 points, N2 = n_s + n_t: interpolates between source and
  * target rows, and the rows themselves (method.md 2.4). Which target row meets which source row is
  * drawn afresh in every iteration: with a fixed pairing (chosen with chosen) the hidden labels of
- * the target would steer a non-linear critic.
+ * the target would steer a non-linear critic. With `spectral` the critic's slope is bounded by its
+ * weights (align/critic.h): there is no penalty, and nothing is drawn.
  */
-#include "align/align.h"
+#include "align/critic.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -23,9 +23,7 @@ typedef struct wasserstein {
     di_align base;
     di_device *dev;
     di_wasserstein_options opt;
-    di_critic d, grad;        /* views into theta and g */
-    float *theta, *g, *m, *v; /* [size] each: W_0, b_0, W_1, b_1, ... */
-    int64_t size, t;
+    di_critic_net net;
     di_rng alpha_rng, pairing_rng;
     di_wasserstein_draw draw;
     void *draw_ctx;
@@ -72,7 +70,7 @@ static double gap_of(wasserstein *w, const di_align_rows *r)
     di_mat x = rows_of(r->x, r->n_s + r->n_t, w->opt.width);
     double s = 0, t = 0;
 
-    w->dev->ops->critic_forward(w->dev, &w->d, &x, w->out, w->work);
+    w->dev->ops->critic_forward(w->dev, &w->net.d, &x, w->out, w->work);
     for (int64_t i = 0; i < r->n_s; i++) s += (double)w->out[i];
     for (int64_t j = 0; j < r->n_t; j++) t += (double)w->out[r->n_s + j];
     return s / (double)r->n_s - t / (double)r->n_t;
@@ -86,30 +84,21 @@ static void iterate(wasserstein *w, const di_align_rows *r, di_align_stats *stat
     di_mat x = rows_of(r->x, n2, c), xp = rows_of(w->xp, 3 * n2, c);
     double gap;
 
-    w->draw(w->draw_ctx, w->alpha, w->perm, n2, r->n_t);
-    penalty_points(w, r);
+    if (!w->opt.spectral) w->draw(w->draw_ctx, w->alpha, w->perm, n2, r->n_t);
     gap = gap_of(w, r);
     for (int64_t i = 0; i < r->n_s; i++) w->dout[i] = -1.0f / (float)r->n_s;
     for (int64_t j = 0; j < r->n_t; j++) w->dout[r->n_s + j] = 1.0f / (float)r->n_t;
-    memset(w->g, 0, (size_t)w->size * sizeof *w->g);
-    ops->critic_backward(w->dev, &w->d, &x, w->dout, &w->grad, w->work);
-    stats->gp = ops->critic_penalty(w->dev, &w->d, &xp, w->opt.gp_kind, (float)w->opt.gp, &w->grad,
-                                    NULL, w->work);
-    stats->critic_loss = -gap + w->opt.gp * stats->gp;
-    stats->critic_grad_norm = sqrt(ops->sum_squares(w->dev, w->g, w->size));
-    ops->adam(w->dev, &(di_adam_args){.theta = w->theta,
-                                      .g = w->g,
-                                      .m = w->m,
-                                      .v = w->v,
-                                      .n = w->size,
-                                      .t = ++w->t,
-                                      .lr = (float)w->opt.lr,
-                                      .beta1 = 0.9f,
-                                      .beta2 = 0.999f,
-                                      .eps = 1e-8f,
-                                      .decay = (float)w->opt.decay,
-                                      .grad_scale = 1.0f,
-                                      .coupled = 1});
+    di_critic_zero_grad(&w->net);
+    ops->critic_backward(w->dev, &w->net.d, &x, w->dout, &w->net.grad, w->work);
+    stats->gp = NAN;
+    stats->critic_loss = -gap;
+    if (!w->opt.spectral) {
+        penalty_points(w, r);
+        stats->gp = ops->critic_penalty(w->dev, &w->net.d, &xp, w->opt.gp_kind, (float)w->opt.gp,
+                                        &w->net.grad, NULL, w->work);
+        stats->critic_loss += w->opt.gp * stats->gp;
+    }
+    stats->critic_grad_norm = di_critic_step(&w->net, w->opt.lr, w->opt.decay);
 }
 
 static void fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
@@ -131,7 +120,7 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
     stats->w1 = gap_of(w, rows);
     stats->loss = w->opt.gap_clamp && stats->w1 < 0 ? 0 : stats->w1;
     if (dx == NULL || (w->opt.gap_clamp && stats->w1 < 0)) return;
-    w->dev->ops->critic_input_grad(w->dev, &w->d, &x, &q, w->work);
+    w->dev->ops->critic_input_grad(w->dev, &w->net.d, &x, &q, w->work);
     for (int64_t i = 0; i < n; i++) {
         float k = (float)(i < n_s ? lambda / (double)n_s : -lambda / (double)n_t);
 
@@ -141,28 +130,15 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
 
 static int tensors(di_align *a, di_align_tensor *out, int cap)
 {
-    wasserstein *w = (wasserstein *)a;
-    int n = 0;
-
-    for (int l = 0; l < w->d.n_layers && n + 2 <= cap; l++) {
-        int64_t at_w = w->d.w[l] - w->theta, at_b = w->d.b[l] - w->theta;
-
-        out[n] = (di_align_tensor){"",          w->theta + at_w,   w->m + at_w,
-                                   w->v + at_w, w->d.width[l + 1], w->d.width[l]};
-        snprintf(out[n++].name, sizeof out[n].name, "critic.layers.%d.weight", l);
-        out[n] =
-            (di_align_tensor){"", w->theta + at_b, w->m + at_b, w->v + at_b, w->d.width[l + 1], 0};
-        snprintf(out[n++].name, sizeof out[n].name, "critic.layers.%d.bias", l);
-    }
-    return n;
+    return di_critic_tensors(&((wasserstein *)a)->net, out, cap);
 }
 
 static json_t *save(const di_align *a)
 {
     const wasserstein *w = (const wasserstein *)a;
 
-    return json_pack("{s:I, s:I, s:I}", "t", (json_int_t)w->t, "alpha", (json_int_t)w->alpha_rng.at,
-                     "pairing", (json_int_t)w->pairing_rng.at);
+    return json_pack("{s:I, s:I, s:I}", "t", (json_int_t)w->net.t, "alpha",
+                     (json_int_t)w->alpha_rng.at, "pairing", (json_int_t)w->pairing_rng.at);
 }
 
 static dial_status load(di_align *a, const json_t *state, const char *where, dial_error *err)
@@ -175,7 +151,8 @@ static dial_status load(di_align *a, const json_t *state, const char *where, dia
                     "pairing", &pairing) != 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume from an earlier checkpoint",
                    "expected the critic's counters t, alpha and pairing");
-    w->t = t;
+    w->net.t = t;
+    di_critic_refresh(&w->net);
     w->alpha_rng.at = (uint64_t)alpha;
     w->pairing_rng.at = (uint64_t)pairing;
 done:
@@ -186,9 +163,10 @@ static void free_all(di_align *a)
 {
     wasserstein *w = (wasserstein *)a;
     di_device *dev = w->dev;
-    void *own[] = {w->theta, w->g, w->m, w->v, w->xp, w->q, w->out, w->dout, w->alpha, w->work};
+    void *own[] = {w->xp, w->q, w->out, w->dout, w->alpha, w->work};
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) dev->ops->buffer_free(dev, own[i]);
+    di_critic_deinit(&w->net);
     di_free(dev->al, w->perm);
     di_free(dev->al, w);
 }
@@ -201,38 +179,6 @@ static const di_align_method method = {.name = "wasserstein",
                                        .load = load,
                                        .free = free_all};
 
-/* Layer views into a flat block, and its size. */
-static int64_t lay_out(const di_wasserstein_options *opt, float *block, di_critic *d)
-{
-    int64_t at = 0;
-
-    d->n_layers = opt->n_hidden + 1;
-    d->act = opt->act;
-    for (int l = 0; l <= d->n_layers; l++)
-        d->width[l] = l == 0 ? opt->width : l == d->n_layers ? 1 : opt->hidden[l - 1];
-    for (int l = 0; l < d->n_layers; l++) {
-        d->w[l] = block != NULL ? block + at : NULL;
-        at += d->width[l + 1] * d->width[l];
-        d->b[l] = block != NULL ? block + at : NULL;
-        at += d->width[l + 1];
-    }
-    return at;
-}
-
-/* U(-1/sqrt(in), 1/sqrt(in)) for weights and biases, as torch.nn.Linear. */
-static void randomize(wasserstein *w)
-{
-    for (int l = 0; l < w->d.n_layers; l++) {
-        int64_t in = w->d.width[l], n = w->d.width[l + 1] * (in + 1); /* b_l follows W_l */
-        double bound = 1.0 / sqrt((double)in);
-        di_rng r = di_rng_make(w->opt.seed, DI_RNG_CRITIC_INIT,
-                               w->opt.stream * DI_CRITIC_MAX_LAYERS + (uint32_t)l);
-
-        for (int64_t i = 0; i < n; i++)
-            w->d.w[l][i] = (float)(bound * (2.0 * di_rng_uniform(&r) - 1.0));
-    }
-}
-
 dial_status di_wasserstein_new(di_device *dev, const di_wasserstein_options *opt, di_align **out,
                                dial_error *err)
 {
@@ -240,36 +186,33 @@ dial_status di_wasserstein_new(di_device *dev, const di_wasserstein_options *opt
     wasserstein *w = di_zalloc(dev->al, sizeof *w);
     int64_t n2 = opt->max_rows, c = opt->width;
     size_t f = sizeof(float);
+    di_critic_shape shape = {.width = c,
+                             .n_hidden = opt->n_hidden,
+                             .act = opt->act,
+                             .spectral = opt->spectral,
+                             .seed = opt->seed,
+                             .stream = opt->stream};
 
     if (w == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the critic");
     w->base.method = &method;
     w->dev = dev;
     w->opt = *opt;
-    w->size = lay_out(opt, NULL, &w->d);
-    w->theta = dev->ops->buffer_new(dev, (size_t)w->size * f);
-    w->g = dev->ops->buffer_new(dev, (size_t)w->size * f);
-    w->m = dev->ops->buffer_new(dev, (size_t)w->size * f);
-    w->v = dev->ops->buffer_new(dev, (size_t)w->size * f);
+    memcpy(shape.hidden, opt->hidden, sizeof shape.hidden);
+    DI_TRY(di_critic_init(&w->net, dev, &shape, err));
     w->xp = dev->ops->buffer_new(dev, (size_t)(3 * n2 * c) * f);
     w->q = dev->ops->buffer_new(dev, (size_t)(n2 * c) * f);
     w->out = dev->ops->buffer_new(dev, (size_t)n2 * f);
     w->dout = dev->ops->buffer_new(dev, (size_t)n2 * f);
     w->alpha = dev->ops->buffer_new(dev, (size_t)n2 * f);
-    w->work = dev->ops->buffer_new(dev, dev->ops->critic_bytes(dev, &w->d, 3 * n2));
+    w->work = dev->ops->buffer_new(dev, dev->ops->critic_bytes(dev, &w->net.d, 3 * n2));
     w->perm = di_new_array(dev->al, (size_t)n2, sizeof *w->perm);
-    if (!w->theta || !w->g || !w->m || !w->v || !w->xp || !w->q || !w->out || !w->dout ||
-        !w->alpha || !w->work || !w->perm)
+    if (!w->xp || !w->q || !w->out || !w->dout || !w->alpha || !w->work || !w->perm)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a critic of %lld rows and %lld columns",
                 (long long)n2, (long long)c);
-    lay_out(opt, w->theta, &w->d);
-    lay_out(opt, w->g, &w->grad);
-    memset(w->m, 0, (size_t)w->size * f);
-    memset(w->v, 0, (size_t)w->size * f);
     w->alpha_rng = di_rng_make(opt->seed, DI_RNG_GP_ALPHA, opt->stream);
     w->pairing_rng = di_rng_make(opt->seed, DI_RNG_GP_PAIRING, opt->stream);
     w->draw = draw_at_random;
     w->draw_ctx = w;
-    randomize(w);
     *out = &w->base;
     w = NULL;
 done:

@@ -28,7 +28,8 @@ typedef enum di_purpose {
     DI_RNG_WEIGHTS = 15, /* random weights of `bench` on a config.json alone */
     DI_RNG_SELECT = 16,
     DI_RNG_TEXT_ORDER = 17, /* order of the two texts of an unlabelled pair */
-    DI_RNG_SCALE = 18       /* source pairs that the scale of --embed-norm coord is fixed on */
+    DI_RNG_SCALE = 18,      /* source pairs that the scale of --embed-norm coord is fixed on */
+    DI_RNG_DIRECTIONS = 19  /* projections of the sliced Wasserstein distance */
 } di_purpose;
 
 /* A stream: `at` is the index of the next 32-bit number and the only state; save and restore it. */

@@ -33,7 +33,8 @@ typedef struct rows {
     int64_t c, n_s, n_t;
     float x[MOST * WIDE], dx[MOST * WIDE];
     float margin[MOST], dmargin[MOST];
-    int pairs; /* margins count */
+    int pairs; /* rows are pair differences with margins */
+    int held;  /* margins are constants of the loss */
 } rows;
 
 static inline di_align_rows view(const rows *r)
@@ -117,7 +118,7 @@ static inline void check_gradient(const char *name, di_align *a, rows *r, double
             want += share * (double)r->dx[i] * (double)u.x[i];
             rounded += fabs((double)r->dx[i] * (double)u.x[i]);
         }
-        for (int64_t i = 0; r->pairs && i < r->n_s + r->n_t; i++) {
+        for (int64_t i = 0; r->pairs && !r->held && i < r->n_s + r->n_t; i++) {
             u.margin[i] = (float)rint(16 * (2 * di_rng_uniform(&g) - 1)) / 16;
             want += share * (double)r->dmargin[i] * (double)u.margin[i];
             rounded += fabs((double)r->dmargin[i] * (double)u.margin[i]);
@@ -129,6 +130,26 @@ static inline void check_gradient(const char *name, di_align *a, rows *r, double
             fail_msg("%s, direction %d: differences give %.9g, the gradient %.9g, limit %.3g", name,
                      k, got, want, 96 * E * size + 1e-6 * size + E * rounded);
     }
+}
+
+/* Symmetric pair differences: m_s and m_t of them, each with its negation, and margins. */
+static inline rows random_pairs(int64_t m_s, int64_t m_t, int64_t c, uint32_t which)
+{
+    rows r = random_rows(2 * m_s, 2 * m_t, c, which);
+    di_rng g = di_rng_make(13, DI_RNG_TEXT_ORDER, which);
+
+    r.pairs = 1;
+    for (int side = 0; side < 2; side++) {
+        int64_t m = side == 0 ? m_s : m_t, first = side == 0 ? 0 : 2 * m_s;
+
+        for (int64_t i = 0; i < m; i++) {
+            r.margin[first + i] = on_grid(di_rng_normal(&g));
+            r.margin[first + m + i] = -r.margin[first + i];
+            for (int64_t j = 0; j < c; j++)
+                r.x[(first + m + i) * c + j] = -r.x[(first + i) * c + j];
+        }
+    }
+    return r;
 }
 
 /* Source and target exchanged. */
@@ -241,6 +262,18 @@ static inline rows golden_rows(const golden *g)
 
     golden_read(g, "s", r.x, r.n_s * r.c);
     golden_read(g, "t", r.x + r.n_s * r.c, r.n_t * r.c);
+    return r;
+}
+
+/* Pair differences with their negations, four of the source and three of the target. */
+static inline rows golden_pairs(const golden *g)
+{
+    rows r = {.c = 11, .n_s = 8, .n_t = 6, .pairs = 1};
+
+    golden_read(g, "pairs.s", r.x, r.n_s * r.c);
+    golden_read(g, "pairs.t", r.x + r.n_s * r.c, r.n_t * r.c);
+    golden_read(g, "pairs.margin", r.margin + r.n_s, r.n_t);
+    for (int64_t i = 0; i < r.n_s; i++) r.margin[i] = i < 4 ? 1 : -1; /* any: labels count */
     return r;
 }
 
