@@ -128,6 +128,13 @@ struct dial_train_options {
     const char *gp_kind;
     const char *align_on, *embed_norm;
     double align_share;
+    int64_t queue, queue_age;
+    const char *mean_form, *mmd_kernel, *mmd_estimator, *mmd_scales;
+    double coral_mean;
+    int64_t cmd_moments, projections, sinkhorn_iters;
+    double sinkhorn_eps;
+    const char *sinkhorn_rho, *jdot_weights, *jdot_plan;
+    double contrast_temperature, domain_smoothing;
     const char *update, *layer, *pooling;
     int64_t lora_r;
     double lora_alpha;

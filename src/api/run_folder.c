@@ -99,19 +99,71 @@ static json_t *base_json(di_train_job *job, dial_error *err)
                      (json_int_t)c->width, "num_layers", (json_int_t)c->layers, "sha256", hashes);
 }
 
+/* What a method without a critic has none of. */
+static void clear_critic(json_t *method)
+{
+    static const char *const of_critic[] = {"critic",    "critic_widths", "critic_iters",
+                                            "critic_lr", "critic_wd",     "critic_warmup"};
+
+    for (size_t i = 0; i < sizeof of_critic / sizeof *of_critic; i++)
+        json_object_set_new(method, of_critic[i], json_null());
+}
+
+/* The options of the method at hand that no other has. */
+static void add_method_options(const dial_train_options *o, json_t *method)
+{
+    static const struct {
+        const char *method, *flag;
+    } own[] = {
+        {"mean", "mean-form"},          {"mean", "gp"},
+        {"mmd", "mmd-kernel"},          {"mmd", "mmd-estimator"},
+        {"mmd", "mmd-scales"},          {"coral", "coral-mean"},
+        {"cmd", "cmd-moments"},         {"swd", "projections"},
+        {"sinkhorn", "sinkhorn-eps"},   {"sinkhorn", "sinkhorn-iters"},
+        {"sinkhorn", "sinkhorn-rho"},   {"deepjdot", "jdot-weights"},
+        {"deepjdot", "jdot-plan"},      {"deepjdot", "sinkhorn-eps"},
+        {"deepjdot", "sinkhorn-iters"}, {"dann", "domain-smoothing"},
+        {"cdan", "domain-smoothing"},   {"contrastive", "contrast-temperature"},
+    };
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        for (const dial_option *row = dial_train_table; row->name != NULL; row++) {
+            const char *at = (const char *)o + row->offset;
+            char key[64];
+
+            if (strcmp(own[i].method, o->method) != 0 || strcmp(own[i].flag, row->name) != 0)
+                continue;
+            snprintf(key, sizeof key, "%s", row->name);
+            for (char *c = key; *c != '\0'; c++) *c = *c == '-' ? '_' : *c;
+            json_object_set_new(
+                method, key,
+                row->type == DIAL_OPT_INT    ? json_integer((json_int_t) * (const int64_t *)at)
+                : row->type == DIAL_OPT_REAL ? json_real(*(const double *)at)
+                                             : json_string(*(const char *const *)at));
+        }
+}
+
 static json_t *method_json(const di_train_job *job)
 {
     const dial_train_options *o = job->opt;
+    json_t *method = json_pack(
+        "{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s, s:s, s:f, "
+        "s:s}",
+        "name", o->method, "preset", o->preset, "lambda", o->lambda, "lambda_ramp", o->lambda_ramp,
+        "update", o->update, "critic", o->critic, "critic_widths", o->critic_widths, "critic_iters",
+        (json_int_t)o->critic_iters, "critic_lr", o->critic_lr, "critic_wd", o->critic_wd,
+        "critic_warmup", (json_int_t)o->critic_warmup, "gp", o->gp, "gp_kind", o->gp_kind,
+        "align_on", job->align_options.on_delta ? "delta" : "embedding", "align_share",
+        job->align_options.share, "embed_norm", o->embed_norm);
 
-    return json_pack("{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s, s:s, s:f, "
-                     "s:s}",
-                     "name", o->method, "preset", o->preset, "lambda", o->lambda, "lambda_ramp",
-                     o->lambda_ramp, "update", o->update, "critic", o->critic, "critic_widths",
-                     o->critic_widths, "critic_iters", (json_int_t)o->critic_iters, "critic_lr",
-                     o->critic_lr, "critic_wd", o->critic_wd, "critic_warmup",
-                     (json_int_t)o->critic_warmup, "gp", o->gp, "gp_kind", o->gp_kind, "align_on",
-                     job->align_options.on_delta ? "delta" : "embedding", "align_share",
-                     job->align_options.share, "embed_norm", o->embed_norm);
+    json_object_set_new(method, "queue", json_integer((json_int_t)o->queue));
+    if (job->kind != NULL && !job->kind->critic) clear_critic(method);
+    if (job->kind != NULL && strcmp(o->method, "dial") != 0) {
+        json_object_set_new(method, "gp", json_null());
+        json_object_set_new(method, "gp_kind", json_null());
+    }
+    add_method_options(o, method);
+    return method;
 }
 
 static json_t *optim_json(const di_train_job *job)

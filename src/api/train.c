@@ -195,24 +195,25 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     char *path = di_path_join(job->al, job->opt->out, "metrics.jsonl");
 
     if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    job->loop = (di_loop){.al = job->al,
-                          .env = job->env,
-                          .trainer = job->trainer,
-                          .journal = &job->journal,
-                          .run = job->opt->out,
-                          .base_name = job->base.base_path,
-                          .flags = job->flags,
-                          .steps = job->set.steps,
-                          .save_every = job->save_every,
-                          .first_pass = job->first_pass,
-                          .eval_every = job->opt->eval_every,
-                          .early_stop = job->opt->early_stop,
-                          .critic_lr = job->align != NULL ? job->critic.lr : NAN,
-                          .validate = validate,
-                          .choose = choose,
-                          .evaluate = evaluate,
-                          .ctx = job,
-                          .history = json_array()};
+    job->loop =
+        (di_loop){.al = job->al,
+                  .env = job->env,
+                  .trainer = job->trainer,
+                  .journal = &job->journal,
+                  .run = job->opt->out,
+                  .base_name = job->base.base_path,
+                  .flags = job->flags,
+                  .steps = job->set.steps,
+                  .save_every = job->save_every,
+                  .first_pass = job->first_pass,
+                  .eval_every = job->opt->eval_every,
+                  .early_stop = job->opt->early_stop,
+                  .critic_lr = job->kind != NULL && job->kind->critic ? job->opt->critic_lr : NAN,
+                  .validate = validate,
+                  .choose = choose,
+                  .evaluate = evaluate,
+                  .ctx = job,
+                  .history = json_array()};
     if (job->loop.history == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history");
     if (checkpoint != NULL) DI_TRY(di_loop_resume(&job->loop, checkpoint, err));
     DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
@@ -389,7 +390,7 @@ static dial_status required(const dial_train_options *o, dial_error *err)
                           : o->source.n == 0 ? "source"
                           : o->out == NULL   ? "out"
                                              : NULL;
-    int two_sided = strcmp(o->method, "dial") == 0 || strcmp(o->method, "oracle") == 0;
+    int two_sided = di_align_find(o->method) != NULL || strcmp(o->method, "oracle") == 0;
 
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",

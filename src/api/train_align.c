@@ -1,6 +1,7 @@
 /* What a run aligns, and how: flags -> an alignment (align/alignment.h), and its scale. */
 #include "api/train_job.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,45 +12,166 @@ static int is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-static dial_status plan_critic(const di_train_job *job, di_wasserstein_options *out,
-                               dial_error *err)
+/* "256,128" -> widths of the hidden layers. */
+static dial_status plan_widths(const char *text, int64_t *hidden, int *n, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const dial_train_options *o = job->opt;
-    di_wasserstein_options c = {.width = di_source_config(job->base.source)->width,
-                                .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
-                                .gp = o->gp,
-                                .iters = (int)o->critic_iters,
-                                .lr = o->critic_lr,
-                                .decay = o->critic_wd,
-                                .gap_clamp = o->gap_clamp,
-                                .seed = job->set.seed};
     char *end;
 
-    c.act = is(o->critic, "gelu")   ? DI_CRITIC_GELU
-            : is(o->critic, "relu") ? DI_CRITIC_RELU
-            : is(o->critic, "tanh") ? DI_CRITIC_TANH
-                                    : DI_CRITIC_LINEAR;
-    c.gp_kind = is(o->gp_kind, "two_sided")   ? DI_GP_TWO_SIDED
-                : is(o->gp_kind, "one_sided") ? DI_GP_ONE_SIDED
-                                              : DI_GP_ZERO_CENTRED;
+    *n = 0;
+    for (const char *at = text; *at != '\0'; at = *end == ',' ? end + 1 : end) {
+        long long width = strtoll(at, &end, 10);
+
+        if (end == at || (*end != ',' && *end != '\0') || width < 1 ||
+            *n == DI_CRITIC_MAX_LAYERS - 1)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--critic-widths", "write 256,128",
+                       "expected 1 to %d widths, found '%s'", DI_CRITIC_MAX_LAYERS - 1, text);
+        hidden[(*n)++] = width;
+    }
+done:
+    return st;
+}
+
+/* The Wasserstein critic and the domain classifier, which share their flags. */
+static dial_status plan_critic(const dial_train_options *o, di_align_options *m, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_wasserstein_options *c = &m->wasserstein;
+
+    *c = (di_wasserstein_options){.gp = o->gp,
+                                  .iters = (int)o->critic_iters,
+                                  .lr = o->critic_lr,
+                                  .decay = o->critic_wd,
+                                  .spectral = is(o->gp_kind, "spectral"),
+                                  .gap_clamp = o->gap_clamp};
+    c->act = is(o->critic, "gelu")   ? DI_CRITIC_GELU
+             : is(o->critic, "relu") ? DI_CRITIC_RELU
+             : is(o->critic, "tanh") ? DI_CRITIC_TANH
+                                     : DI_CRITIC_LINEAR;
+    c->gp_kind = is(o->gp_kind, "two_sided")   ? DI_GP_TWO_SIDED
+                 : is(o->gp_kind, "one_sided") ? DI_GP_ONE_SIDED
+                                               : DI_GP_ZERO_CENTRED;
     DI_TRY(di_check_positive("critic-iters", (double)o->critic_iters, 0, err));
     DI_TRY(di_check_positive("critic-lr", o->critic_lr, 0, err));
     DI_TRY(di_check_positive("critic-warmup", (double)o->critic_warmup, 1, err));
     DI_TRY(di_check_positive("gp", o->gp, 1, err));
-    for (const char *at = o->critic_widths; *at != '\0'; at = *end == ',' ? end + 1 : end) {
-        long long width = strtoll(at, &end, 10);
-
-        if (end == at || (*end != ',' && *end != '\0') || width < 1 ||
-            c.n_hidden == DI_CRITIC_MAX_LAYERS - 1)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--critic-widths", "write 256,128",
-                       "expected 1 to %d widths, found '%s'", DI_CRITIC_MAX_LAYERS - 1,
-                       o->critic_widths);
-        c.hidden[c.n_hidden++] = width;
-    }
-    *out = c;
+    DI_TRY(di_check_positive("domain-smoothing", o->domain_smoothing, 1, err));
+    if (o->domain_smoothing >= 0.5)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--domain-smoothing", "give a share such as 0.1",
+                   "expected less than 0.5, found %g", o->domain_smoothing);
+    DI_TRY(plan_widths(o->critic_widths, c->hidden, &c->n_hidden, err));
+    m->dann = (di_dann_options){.n_hidden = c->n_hidden,
+                                .act = c->act,
+                                .iters = c->iters,
+                                .lr = c->lr,
+                                .decay = c->decay,
+                                .kappa = 1,
+                                .smoothing = o->domain_smoothing};
+    memcpy(m->dann.hidden, c->hidden, sizeof c->hidden);
 done:
     return st;
+}
+
+/* "1,2,4" -> at most `most` numbers above 0 (or from 0 on). */
+static dial_status plan_numbers(const char *flag, const char *text, int least, int most,
+                                int zero_is_fine, double *out, int *n, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+
+    *n = 0;
+    for (const char *at = text; *at != '\0'; at = *end == ',' ? end + 1 : end) {
+        double x = strtod(at, &end);
+
+        if (end == at || (*end != ',' && *end != '\0') || !isfinite(x) || x < 0 ||
+            (x == 0 && !zero_is_fine) || *n == most) {
+            *n = -1;
+            break;
+        }
+        out[(*n)++] = x;
+    }
+    if (*n < least)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", flag), "separate them by commas",
+                   "expected %d to %d numbers %s 0, found '%s'", least, most,
+                   zero_is_fine ? "of at least" : "above", text);
+done:
+    return st;
+}
+
+/* The transport methods: entropy, iterations, marginals, the weights of DeepJDOT. */
+static dial_status plan_transport(const dial_train_options *o, di_align_options *m, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    double weight[2];
+    int n;
+
+    m->sinkhorn = (di_sinkhorn_options){
+        .eps = o->sinkhorn_eps, .rho = INFINITY, .tol = 1e-3, .iterations = (int)o->sinkhorn_iters};
+    DI_TRY(di_check_positive("sinkhorn-eps", o->sinkhorn_eps, 0, err));
+    DI_TRY(di_check_positive("sinkhorn-iters", (double)o->sinkhorn_iters, 0, err));
+    m->deepjdot.plan = m->sinkhorn;
+    if (!is(o->sinkhorn_rho, "inf"))
+        DI_TRY(plan_numbers("sinkhorn-rho", o->sinkhorn_rho, 1, 1, 0, &m->sinkhorn.rho, &n, err));
+    DI_TRY(plan_numbers("jdot-weights", o->jdot_weights, 2, 2, 1, weight, &n, err));
+    m->deepjdot.feature = weight[0];
+    m->deepjdot.label = weight[1];
+    m->deepjdot.exact = is(o->jdot_plan, "exact");
+done:
+    return st;
+}
+
+/* The options of every method, so that a flag is checked whichever method is asked for. */
+static dial_status plan_methods(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    di_align_options *m = &job->method;
+
+    *m = (di_align_options){
+        .setup = {.width = job->align_options.width,
+                  .max_rows = job->align_options.max_rows,
+                  .queue = o->queue,
+                  .queue_age = o->queue_age,
+                  .seed = job->set.seed},
+        .mean = {.gp = o->gp},
+        .mmd = {.linear = is(o->mmd_kernel, "linear"), .biased = is(o->mmd_estimator, "biased")},
+        .coral = {.mean = o->coral_mean},
+        .cmd = {.moments = (int)o->cmd_moments},
+        .sliced = {.projections = o->projections},
+        .contrastive = {.temperature = o->contrast_temperature}};
+    m->mean.form = is(o->mean_form, "square") ? DI_MEAN_SQUARE
+                   : is(o->mean_form, "root") ? DI_MEAN_ROOT
+                                              : DI_MEAN_CRITIC;
+    DI_TRY(plan_critic(o, m, err));
+    DI_TRY(plan_transport(o, m, err));
+    DI_TRY(plan_numbers("mmd-scales", o->mmd_scales, 1, DI_MMD_MAX_SCALES, 0, m->mmd.scale,
+                        &m->mmd.n_scales, err));
+    DI_TRY(di_check_positive("queue", (double)o->queue, 1, err));
+    DI_TRY(di_check_positive("queue-age", (double)o->queue_age, 0, err));
+    DI_TRY(di_check_positive("coral-mean", o->coral_mean, 1, err));
+    DI_TRY(di_check_positive("projections", (double)o->projections, 0, err));
+    DI_TRY(di_check_positive("contrast-temperature", o->contrast_temperature, 0, err));
+    if (o->cmd_moments < 1 || o->cmd_moments > DI_CMD_MAX_MOMENTS)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--cmd-moments", "give an order such as 5",
+                   "expected 1 to %d, found %lld", DI_CMD_MAX_MOMENTS, (long long)o->cmd_moments);
+    if (m->mean.form == DI_MEAN_CRITIC && !(o->gp > 0))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--gp", "give a larger number",
+                   "expected a number above 0 for --mean-form critic, found %g", o->gp);
+    if (o->queue > 0 && job->kind != NULL && !job->kind->queue)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--queue", "leave it out, or use one of those methods",
+                   "mean, mmd, coral and cmd compare with past rows; method %s does not",
+                   o->method);
+done:
+    return st;
+}
+
+/* Methods that see means alone: on symmetric differences both are 0, whatever the domains. */
+static int is_blind_on_delta(const di_train_job *job)
+{
+    const dial_train_options *o = job->opt;
+
+    return is(o->method, "mean") || (is(o->method, "mmd") && is(o->mmd_kernel, "linear")) ||
+           (is(o->method, "dial") && is(o->critic, "linear"));
 }
 
 dial_status di_plan_alignment(di_train_job *job, dial_error *err)
@@ -57,12 +179,15 @@ dial_status di_plan_alignment(di_train_job *job, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
     const char *norm = o->embed_norm;
+    int on_delta = is(o->align_on, "delta");
 
+    job->kind = di_align_find(o->method);
+    if (job->kind != NULL && job->kind->pairs) on_delta = 1;
     job->align_options =
         (di_alignment_options){.width = di_source_config(job->base.source)->width,
                                .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
-                               .on_delta = is(o->align_on, "delta"),
-                               .share = is(o->align_on, "delta") ? o->align_share : 0,
+                               .on_delta = on_delta,
+                               .share = on_delta ? o->align_share : 0,
                                .scale = is(norm, "ema")         ? DI_SCALE_EMA
                                         : is(norm, "coord")     ? DI_SCALE_COORD
                                         : is(norm, "layernorm") ? DI_SCALE_LAYERNORM
@@ -71,7 +196,18 @@ dial_status di_plan_alignment(di_train_job *job, dial_error *err)
     if (o->align_share > 0 && !job->align_options.on_delta)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-share", "add --align-on delta, or leave it out",
                    "single embeddings have a share only beside pair differences");
-    DI_TRY(plan_critic(job, &job->critic, err));
+    if (on_delta && is_blind_on_delta(job))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-on delta",
+                   "add --align-on embedding --align-share 0, or use another method",
+                   "method %s compares means, and those of symmetric differences are 0", o->method);
+    if (is(o->method, "deepjdot") || is(o->method, "contrastive")) {
+        if (o->align_share > 0 && !is(o->preset, "native"))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-share", "leave it out",
+                       "method %s is about pair differences alone", o->method);
+        job->align_options.share = 0;
+    }
+    DI_TRY(plan_methods(job, err));
+    if (job->kind == NULL || !job->kind->critic) job->set.critic_warmup = 0;
 done:
     return st;
 }
@@ -89,14 +225,15 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_alignment_options *o = &job->align_options;
-    di_wasserstein_options second = job->critic;
+    di_align_options second = job->method;
     di_align *main = NULL, *beside = NULL;
 
     if (job->set.method != DI_METHOD_DIAL) return DIAL_OK;
     if (o->on_delta && pairs_in(&job->target) == 0) {
-        if (!is(job->opt->preset, "native"))
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-on delta",
-                       "use --align-on embedding, or target rows of two texts",
+        if (!is(job->opt->preset, "native") || job->kind->pairs)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, job->kind->pairs ? "--method" : "--align-on delta",
+                       job->kind->pairs ? "use another method, or target rows of two texts"
+                                        : "use --align-on embedding, or target rows of two texts",
                        "expected pairs in the target, found single texts only");
         di_job_warn(job, "no_target_pairs",
                     "the target has single texts only: embeddings are aligned in the place of pair "
@@ -104,9 +241,13 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
         o->on_delta = 0;
         o->share = 0;
     }
-    DI_TRY(di_wasserstein_new(&job->base.dev, &job->critic, &main, err));
-    second.stream = 1;
-    if (o->share > 0) DI_TRY(di_wasserstein_new(&job->base.dev, &second, &beside, err));
+    DI_TRY(job->kind->make(&job->base.dev, &job->method, &main, err));
+    second.setup.stream = 1;
+    if (o->share > 0) { /* of the same kind; what needs pairs has its plain form there */
+        const di_align_kind *kind = job->kind->pairs ? di_align_find("dann") : job->kind;
+
+        DI_TRY(kind->make(&job->base.dev, &second, &beside, err));
+    }
     st = di_alignment_new(&job->base.dev, o, main, beside, &job->align, err);
     main = beside = NULL; /* taken over */
 done:

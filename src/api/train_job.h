@@ -11,6 +11,7 @@
 #ifndef DI_API_TRAIN_JOB_H
 #define DI_API_TRAIN_JOB_H
 
+#include "align/methods.h"
 #include "api/session.h"
 #include "eval/metrics.h"
 #include "eval/select.h"
@@ -34,7 +35,8 @@ typedef struct di_train_job {
     di_train_settings set;
     di_lora_options lora;
     di_alignment_options align_options;
-    di_wasserstein_options critic;
+    const di_align_kind *kind; /* the method of alignment; NULL: none */
+    di_align_options method;
     int64_t save_every, first_pass;
     di_select_rule rule;
 

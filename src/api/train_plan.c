@@ -123,8 +123,8 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
 
     *s = (di_train_settings){.method = is(o->method, "base")       ? DI_METHOD_BASE
                                        : is(o->method, "src-pref") ? DI_METHOD_SRC_PREF
-                                       : is(o->method, "dial")     ? DI_METHOD_DIAL
-                                                                   : DI_METHOD_ORACLE,
+                                       : is(o->method, "oracle")   ? DI_METHOD_ORACLE
+                                                                   : DI_METHOD_DIAL,
                              .parts = summed ? 2 : 1,
                              .alternate = is(o->update, "alternate"),
                              .lambda = o->lambda,

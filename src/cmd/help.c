@@ -16,11 +16,18 @@ static const struct {
     {"out", "PATH"},      {"summary", "FILE"},
     {"scores", "FILE"},   {"config", "FILE"},
     {"length", "TOKENS"}, {"columns", "KEY=COLUMN,..."},
+    {"method", "NAME"},
 };
+
+/* Choices that fill a line stand in the text instead of beside the flag. */
+static int is_long_list(const dial_option *row)
+{
+    return row->choices != NULL && strlen(row->choices) > WIDTH - HELP_COLUMN;
+}
 
 static const char *value_name(const dial_option *row)
 {
-    if (row->choices != NULL) return row->choices;
+    if (row->choices != NULL && !is_long_list(row)) return row->choices;
     for (size_t i = 0; i < sizeof value_names / sizeof *value_names; i++)
         if (strcmp(value_names[i].flag, row->name) == 0) return value_names[i].value;
     switch (row->type) {
@@ -72,6 +79,12 @@ static void put_row(FILE *out, const dial_option *row)
         snprintf(help, sizeof help, "%s [%s]", row->help, initial);
     else
         snprintf(help, sizeof help, "%s", row->help);
+    if (is_long_list(row)) {
+        size_t end = strlen(help);
+
+        snprintf(help + end, sizeof help - end, "; one of %s", row->choices);
+        for (char *c = help + end; *c != '\0'; c++) *c = *c == '|' ? ' ' : *c;
+    }
     put_wrapped(out, help, HELP_COLUMN);
 }
 

@@ -24,7 +24,7 @@
 typedef enum di_method {
     DI_METHOD_BASE,
     DI_METHOD_SRC_PREF,
-    DI_METHOD_DIAL,
+    DI_METHOD_DIAL, /* any method of alignment */
     DI_METHOD_ORACLE
 } di_method;
 
