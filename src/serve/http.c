@@ -31,6 +31,8 @@ enum {
     SPARE_FILES = 64        /* descriptors for all that is no connection */
 };
 
+static const double look_every = 0.5;
+
 /*
  * What a connection is doing, and since when: libmicrohttpd's own timeout counts from the last
  * byte, so a client that sends one byte a minute would stay for ever.
@@ -48,6 +50,7 @@ struct di_http {
     struct MHD_Daemon *daemon;
     int listener, port;
     double began;         /* di_clock() at the start */
+    double looked;        /* when connections were last asked whether the client has gone */
     pthread_mutex_t lock; /* of the list of connections */
     connection *first;
     atomic_llong in_flight, held; /* requests; bytes of bodies */
@@ -125,6 +128,14 @@ static void *on_request_line(void *ctx, const char *uri, struct MHD_Connection *
     return NULL;
 }
 
+/* The client has hung up, and all that it sent was read. */
+static int has_gone(int fd)
+{
+    char c;
+
+    return recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void di_http_tick(di_http *h)
 {
     static const char body[] = "{\"error\":{\"code\":408,\"type\":\"timeout_error\",\"message\":"
@@ -136,14 +147,22 @@ void di_http_tick(di_http *h)
                         sizeof body - 1, body);
     const di_server_options *o = &h->s->opt;
     double now = di_clock();
+    int look = now - h->looked > look_every;
 
+    if (look) h->looked = now;
     pthread_mutex_lock(&h->lock);
     for (connection *c = h->first; c != NULL; c = c->next) {
         double most = c->phase == HEADER ? o->header_time
                       : c->phase == BODY ? o->body_time
                                          : o->idle_time;
 
-        if (c->phase == BUSY || now - c->since < most) continue;
+        if (c->phase == BUSY) continue;
+        /*
+         * libmicrohttpd 0.9.75 under epoll overlooks a client that hangs up together with its last
+         * bytes, and would keep it until it is timed out. This makes it look once more.
+         */
+        if (look && now - c->since > look_every / 2 && has_gone(c->fd)) shutdown(c->fd, SHUT_RD);
+        if (now - c->since < most) continue;
         /* libmicrohttpd writes nothing while it reads, so the socket is ours to answer on. */
         if (c->phase != IDLE) {
             send(c->fd, late, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
