@@ -51,6 +51,31 @@ static void classifier(const char *backend)
     di_device_close(&dev);
 }
 
+/*
+ * Labels s and 1 - s add (s/2)(E_T c - E_S c) to L_dom: nothing where the sides are equal, and
+ * with the sides exchanged as much with the other sign.
+ */
+static void smoothing(const char *backend)
+{
+    rows same = random_rows(5, 5, 7, 3), r = random_rows(5, 5, 7, 4), turned = exchanged(&r);
+    double shift[2];
+    di_device dev;
+    di_align *sharp, *smooth;
+
+    open_backend(backend, &dev);
+    memcpy(same.x + 5 * 7, same.x, 5 * 7 * sizeof(float));
+    sharp = new_dann(&dev, &r, 0, 0, 1);
+    smooth = new_dann(&dev, &r, 0, 0.2, 1);
+    assert_true(fabs(loss_of(sharp, &same) - loss_of(smooth, &same)) <= 32 * E * logit_size);
+    shift[0] = loss_of(smooth, &r) - loss_of(sharp, &r);
+    shift[1] = loss_of(smooth, &turned) - loss_of(sharp, &turned);
+    assert_true(fabs(shift[0]) > 1e-3);
+    assert_true(fabs(shift[0] + shift[1]) <= 32 * E * logit_size);
+    sharp->method->free(sharp);
+    smooth->method->free(smooth);
+    di_device_close(&dev);
+}
+
 /* cdan: exchanging the texts of a target pair changes nothing; a pair without a vote gets none. */
 static void conditional(const char *backend)
 {
@@ -211,9 +236,9 @@ static void spectral_slope(const char *backend)
 }
 
 /*
- * dW through the norm: with the power vectors settled, sg is the largest singular value to second
- * order, so the gap's slope along a random direction of a weight is that of its definition. Adam's
- * first moment after one step is 0.1 dW; lr 0 leaves the weights alone.
+ * dW through the norm: with the power vectors settled, sg is the largest singular value, so the
+ * gap's slope along a random direction of a weight is that of its definition. At lr 0 the weights
+ * rest and Adam's first moment settles at dW.
  */
 static void spectral_gradient(const char *backend)
 {
@@ -317,6 +342,7 @@ static void names(void **state)
 }
 
 ON_EACH(classifier)
+ON_EACH(smoothing)
 ON_EACH(conditional)
 ON_EACH(contrastive)
 ON_EACH(spectral_slope)
@@ -327,6 +353,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(classifier_ref),        cmocka_unit_test(classifier_cpu),
+        cmocka_unit_test(smoothing_ref),         cmocka_unit_test(smoothing_cpu),
         cmocka_unit_test(conditional_ref),       cmocka_unit_test(conditional_cpu),
         cmocka_unit_test(disjoint_supports),     cmocka_unit_test(contrastive_ref),
         cmocka_unit_test(contrastive_cpu),       cmocka_unit_test(spectral_slope_ref),
