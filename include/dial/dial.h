@@ -138,7 +138,8 @@ struct dial_train_options {
     const char *update, *layer, *pooling;
     int64_t lora_r;
     double lora_alpha;
-    const char *lora_targets, *lora_layers;
+    const char *lora_targets, *lora_layers, *adaptor, *trunk_cache;
+    int64_t trunk_cache_max;
     double lr, head_lr, weight_decay, clip;
     const char *schedule, *warmup, *head_init;
     double center, label_smoothing;

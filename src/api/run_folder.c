@@ -80,9 +80,12 @@ static json_t *lora_json(const di_lora_options *l)
 
     for (int i = 0; i < DI_LINEAR_COUNT; i++)
         if (l->targets >> i & 1) json_array_append_new(targets, json_string(di_linear_name[i]));
-    return json_pack("{s:I, s:o, s:o, s:I, s:I}", "r", (json_int_t)l->r, "alpha",
+    return json_pack("{s:I, s:o, s:o, s:I, s:I, s:o}", "r", (json_int_t)l->r, "alpha",
                      json_real((double)l->alpha), "targets", targets, "first_layer",
-                     (json_int_t)l->first_layer, "end_layer", (json_int_t)l->end_layer);
+                     (json_int_t)l->first_layer, "end_layer", (json_int_t)l->end_layer, "adaptor",
+                     l->adaptor_r > 0 ? json_pack("{s:I, s:s}", "r", (json_int_t)l->adaptor_r,
+                                                  "kind", l->adaptor_tanh ? "tanh" : "linear")
+                                      : json_null());
 }
 
 static json_t *base_json(di_train_job *job, dial_error *err)
@@ -230,14 +233,15 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
     }
     di_buf_printf(&b,
                   "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
-                  "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s.\n\n## "
+                  "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s%s.\n\n## "
                   "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
                   "The doctor's verdict: not run. A full flip of the preference between the "
                   "domains cannot be seen without target labels.\n",
                   o->out,
                   job->base.layers < di_source_config(job->base.source)->layers
                       ? " cut to its first blocks (`layer` in dial.json)"
-                      : "");
+                      : "",
+                  job->lora.adaptor_tanh ? ", but for its tanh adaptor: dial alone scores it" : "");
     DI_TRY(write_text(job, "README.md", &b, err));
 done:
     di_buf_deinit(&b);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "model/adaptor.h"
 
 dial_status di_rows_options_from(const dial_common_options *c, di_rows_options *out,
                                  dial_error *err)
@@ -232,6 +233,11 @@ static dial_status open_run(di_session *s, const dial_common_options *common, di
     s->pooling = strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
     read_head(s);
     DI_TRY(load_adapter(s, err));
+    if (json_is_object(json_object_get(json_object_get(s->run, "lora"), "adaptor")) !=
+        di_has_adaptor(&s->params))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "restore it from the checkpoint, or train again",
+                   "the run's adaptor.safetensors is %s",
+                   di_has_adaptor(&s->params) ? "not of this run" : "missing");
 done:
     di_free(s->al, beside);
     return st;

@@ -11,13 +11,15 @@
 #include "base/log.h"
 #include "eval/probe.h"
 #include "model/head.h"
+#include "train/pass.h"
 
 /* Flags that may differ between a run and its --resume. */
 static int may_differ(const char *flag)
 {
-    static const char *const free_flags[] = {"steps",   "epochs",    "threads", "device",
-                                             "keep",    "eval",      "resume",  "overwrite",
-                                             "dry-run", "log-every", "out",     "eval-every"};
+    static const char *const free_flags[] = {
+        "steps", "epochs",     "threads",     "device",         "keep",
+        "eval",  "resume",     "overwrite",   "dry-run",        "log-every",
+        "out",   "eval-every", "trunk-cache", "trunk-cache-max"};
 
     for (size_t i = 0; i < sizeof free_flags / sizeof *free_flags; i++)
         if (strcmp(flag, free_flags[i]) == 0) return 1;
@@ -375,6 +377,7 @@ static void job_close(di_train_job *job)
     di_trainer_free(job->trainer);
     di_alignment_free(job->align);
     di_embedder_free(job->embedder);
+    di_trunk_job_close(&job->trunk);
     di_decoder_free(job->decoder);
     if (job->has_params) di_params_deinit(&job->params);
     di_job_free_data(job);
@@ -440,16 +443,54 @@ done:
     return st;
 }
 
+static dial_status fill_files(di_train_job *job, const di_file_set *f,
+                              const di_examples *const *lists, int n, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (int i = 0; i < f->n; i++) DI_TRY(di_trunk_job_fill(&job->trunk, f->set[i], lists, n, err));
+done:
+    return st;
+}
+
+/*
+ * What the frozen part of the model makes of every text that the run looks at more than once: of a
+ * side that steps go all through, of held-out rows and evaluation sets.
+ */
+static dial_status fill_trunk(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    const di_train_settings *set = &job->set;
+    int64_t steps = set->steps * set->parts;
+    const di_examples *source[] = {&job->held, &job->source}, *target[] = {&job->target};
+    int whole = steps * set->batch_source >= job->source.n;
+
+    if (set->steps == 0 || (!set->head_only && di_decoder_entry(job->decoder) == 0)) return st;
+    DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
+                             o->trunk_cache_max, err));
+    DI_TRY(fill_files(job, &job->source_files, source, 1 + whole, err));
+    if (di_pass_sides(set) > 1 && steps * set->batch_target >= job->target.n)
+        DI_TRY(fill_files(job, &job->target_files, target, 1, err));
+    DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
+    DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
+    job->set.trunk = job->trunk.trunk;
+    DI_TRY(di_embedder_set_trunk(job->embedder, job->trunk.trunk, err));
+done:
+    return st;
+}
+
 static dial_status new_trainer(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_examples *target = job->has_target ? &job->target : NULL;
 
+    DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
+                           job->base.policy.max_length, &job->embedder, err));
+    DI_TRY(fill_trunk(job, err));
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           &job->source, target, &job->trainer, err));
-    DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
-                           job->base.policy.max_length, &job->embedder, err));
 done:
     return st;
 }

@@ -13,6 +13,7 @@
 
 #include "align/methods.h"
 #include "api/session.h"
+#include "api/trunk.h"
 #include "eval/metrics.h"
 #include "eval/select.h"
 #include "train/loop.h"
@@ -49,6 +50,7 @@ typedef struct di_train_job {
     int has_params;
     di_decoder *decoder;
     di_embedder *embedder;
+    di_trunk_job trunk;
     di_alignment *align;
     di_trainer *trainer;
     di_journal journal;

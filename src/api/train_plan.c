@@ -75,6 +75,27 @@ done:
     return st;
 }
 
+/* "R" or "R:tanh"; R 0: none. */
+static dial_status parse_adaptor(const char *text, int64_t lora_r, di_lora_options *lora,
+                                 dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+    long long r = strtoll(text, &end, 10);
+
+    if (end == text || r < 0 || r > 65536 || (*end != '\0' && !is(end, ":tanh")))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "write 64 or 64:tanh",
+                   "expected a rank, or a rank and :tanh, found '%s'", text);
+    if (r > 0 && lora_r != 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "add --lora-r 0, or leave --adaptor out",
+                   "an adaptor maps stored embeddings, which --lora-r %lld would change",
+                   (long long)lora_r);
+    lora->adaptor_r = r;
+    lora->adaptor_tanh = r > 0 && *end != '\0';
+done:
+    return st;
+}
+
 static dial_status plan_lora(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -86,6 +107,7 @@ static dial_status plan_lora(di_train_job *job, dial_error *err)
     DI_TRY(di_check_positive("lora-alpha", o->lora_alpha, 0, err));
     DI_TRY(parse_targets(o->lora_targets, &lora.targets, err));
     DI_TRY(parse_lora_layers(o->lora_layers, job->base.layers, &lora.first_layer, err));
+    DI_TRY(parse_adaptor(o->adaptor, o->lora_r, &lora, err));
     job->lora = lora;
 done:
     return st;

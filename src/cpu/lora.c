@@ -12,6 +12,7 @@
 
 #ifdef DI_VECTOR
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -171,6 +172,7 @@ static void forward_block(const call *c, const thread_memory *m, int64_t row, in
                       .to = m->u};
 
     times(c, rows_operand(c, &a->x, row, rows, m->x), rows, c->first, c->u_in, &u, row, 0);
+    for (int64_t i = row * c->r; a->tanh && i < (row + rows) * c->r; i++) a->u[i] = tanhf(a->u[i]);
     di_pack_rows(c->isa, c->pairs, &scaled);
     times(c, (operand){m->u, c->u_r}, rows, c->second, c->u_r, &a->y, row, 1);
 }
@@ -198,6 +200,8 @@ static void backward_block(const call *c, const thread_memory *m, int64_t row, i
     int64_t k0 = di_units(c->pairs, row), k1 = di_units(c->pairs, row + rows);
 
     times(c, rows_operand(c, &a->dy, row, rows, m->x), rows, c->first, c->u_out, &du, 0, 0);
+    for (int64_t i = 0; a->tanh && i < rows * c->r; i++)
+        m->du[i] *= 1 - a->u[row * c->r + i] * a->u[row * c->r + i];
     di_pack_down(c->isa, c->pairs, &scaled, k0, k1, c->u_n);
     di_pack_down(c->isa, c->pairs, &u, k0, k1, c->u_n);
     if (a->dx.data == NULL) return;

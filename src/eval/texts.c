@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "model/adaptor.h"
 #include "model/head.h"
 
 enum { MIN_SHARED = 8 }; /* a shorter common prefix is cheaper to compute twice than to split */
@@ -18,6 +19,9 @@ struct di_embedder {
     void *batch_memory;
     int64_t width, max_rows;
     float *e; /* [max_rows, C]: at most one text a row */
+    di_adaptor adaptor;
+    const di_trunk *trunk;
+    void *rows, *of_text; /* of a trunk: [max_rows, row_bytes], of a batch and of one text */
 };
 
 static double now(void)
@@ -48,6 +52,8 @@ dial_status di_embedder_new(di_device *dev, di_decoder *d, int64_t batch_tokens,
         DI_FAIL_AT(err, DIAL_ERR_NOMEM, NULL, "use a smaller --batch-tokens",
                    "no memory for batches of %lld tokens", (long long)rows);
     di_batch_init(&m->batch, m->batch_memory, rows, rows);
+    if (di_decoder_lora(d) != NULL && di_has_adaptor(di_decoder_lora(d)))
+        DI_TRY(di_adaptor_init(&m->adaptor, dev, di_decoder_lora(d), rows, err));
     *out = m;
     m = NULL;
 done:
@@ -61,7 +67,41 @@ void di_embedder_free(di_embedder *m)
     di_workspace_free(m->work);
     di_free(m->dev->al, m->batch_memory);
     m->dev->ops->buffer_free(m->dev, m->e);
+    di_adaptor_deinit(&m->adaptor);
+    di_free(m->dev->al, m->rows);
+    di_free(m->dev->al, m->of_text);
     di_free(m->dev->al, m);
+}
+
+const di_device *di_embedder_device(const di_embedder *m)
+{
+    return m->dev;
+}
+
+/* Room for rows of a trunk. */
+static dial_status reserve_rows(di_embedder *m, const di_trunk_shape *shape, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t n = (size_t)m->max_rows * shape->row_bytes;
+
+    if (!shape->per_token || m->rows != NULL) return DIAL_OK;
+    m->rows = di_new(m->dev->al, n);
+    m->of_text = di_new(m->dev->al, n);
+    if (m->rows == NULL || m->of_text == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_NOMEM, NULL, "use a smaller --batch-tokens",
+                   "no memory for %zu bytes of a trunk", 2 * n);
+done:
+    return st;
+}
+
+dial_status di_embedder_set_trunk(di_embedder *m, const di_trunk *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (t != NULL) DI_TRY(reserve_rows(m, di_trunk_get_shape(t), err));
+    m->trunk = t;
+done:
+    return st;
 }
 
 /* A text in the order of computation: equal prompts together, long texts first among them. */
@@ -87,12 +127,11 @@ static int64_t common_prefix(const di_seq_view *a, const di_seq_view *b)
     return i;
 }
 
-/* Sorted views and their groups. */
-static void order_texts(const di_seq_view *text, const uint64_t *prompt, int64_t n, item *order,
+/* Views of texts in the order of computation, and their groups. */
+static void order_texts(item *order, const di_seq_view *text, const uint64_t *prompt, int64_t n,
                         di_seq_view *view, int32_t *group)
 {
-    for (int64_t i = 0; i < n; i++) order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
-    qsort(order, (size_t)n, sizeof *order, by_prompt_and_length);
+    if (n > 0) qsort(order, (size_t)n, sizeof *order, by_prompt_and_length);
     for (int64_t i = 0; i < n; i++) {
         int together;
 
@@ -118,52 +157,176 @@ static int64_t fitting(const di_embedder *m, const di_seq_view *view, int64_t at
     return count;
 }
 
+static void tell_progress(const di_embedder *m, const char *what, int64_t done, int64_t total,
+                          int64_t tokens, double started)
+{
+    const dial_env *env = m->dev->env;
+    double seconds = now() - started;
+
+    if (env == NULL || env->progress == NULL) return;
+    env->progress(env->ctx, &(dial_progress){.what = what,
+                                             .done = done,
+                                             .total = total,
+                                             .loss = NAN,
+                                             .accuracy = NAN,
+                                             .w1 = NAN,
+                                             .tokens_per_second = (double)tokens / seconds,
+                                             .seconds_left =
+                                                 seconds * (double)(total - done) / (double)done});
+}
+
+/* Texts to compute, and what to do with each packed batch of them. */
+typedef struct work {
+    const di_seq_view *text;
+    const uint64_t *prompt; /* [of text]; NULL: nothing is shared */
+    item *order;            /* [n] texts to compute */
+    int64_t n;
+    const char *what;
+    /* view, order: of the batch's `count` texts */
+    dial_status (*run)(di_embedder *m, void *ctx, const di_seq_view *view, const item *order,
+                       int64_t count, dial_error *err);
+    void *ctx;
+    int stoppable;
+} work;
+
+static dial_status each_batch(di_embedder *m, const work *w, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = m->dev->al;
+    di_seq_view *view = di_new_array(al, (size_t)w->n, sizeof *view);
+    int32_t *group = di_new_array(al, (size_t)w->n, sizeof *group);
+    double started = now();
+    int64_t tokens = 0;
+
+    if (view == NULL || group == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)w->n);
+    order_texts(w->order, w->text, w->prompt, w->n, view, group);
+    for (int64_t at = 0, count; at < w->n; at += count) {
+        if (w->stoppable && di_stop_asked(m->dev->env))
+            DI_FAIL(err, DIAL_INTERRUPTED, "stopped; nothing to save yet");
+        count = fitting(m, view, at, w->n);
+        if (di_batch_pack(&m->batch, view + at, group + at, count) < 0)
+            DI_FAIL(err, DIAL_ERR_INPUT, "a text of %lld tokens is longer than was planned",
+                    (long long)view[at].n);
+        DI_TRY(w->run(m, w->ctx, view + at, w->order + at, count, err));
+        for (int64_t i = 0; i < count; i++) tokens += view[at + i].n;
+        tell_progress(m, w->what, at + count, w->n, tokens, started);
+    }
+done:
+    di_free(al, view);
+    di_free(al, group);
+    return st;
+}
+
+static dial_status embed_batch(di_embedder *m, void *ctx, const di_seq_view *view,
+                               const item *order, int64_t count, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    float *e = ctx;
+    size_t width = (size_t)m->width;
+
+    if (m->trunk != NULL && di_trunk_get_shape(m->trunk)->per_token &&
+        di_trunk_gather(m->trunk, &m->batch, view, m->rows))
+        DI_TRY(di_decoder_forward_from(m->decoder, m->work, &m->batch, m->rows, m->e, err));
+    else
+        DI_TRY(di_decoder_forward(m->decoder, m->work, &m->batch, m->e, err));
+    for (int64_t i = 0; i < count; i++)
+        memcpy(e + (size_t)order[i].index * width, m->e + (size_t)i * width, width * sizeof *e);
+done:
+    return st;
+}
+
+/* Embeddings as they leave the model. */
+static dial_status embed_plain(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                               int64_t n, const char *what, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t width = (size_t)m->width;
+    int look = m->trunk != NULL && !di_trunk_get_shape(m->trunk)->per_token;
+    work w = {.text = text, .prompt = prompt, .what = what, .run = embed_batch, .ctx = e};
+
+    w.order = di_new_array(m->dev->al, (size_t)n, sizeof *w.order);
+    if (w.order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        const void *stored = look ? di_trunk_find(m->trunk, &text[i]) : NULL;
+
+        if (stored != NULL)
+            memcpy(e + (size_t)i * width, stored, width * sizeof *e);
+        else
+            w.order[w.n++] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    }
+    DI_TRY(each_batch(m, &w, err));
+done:
+    di_free(m->dev->al, w.order);
+    return st;
+}
+
 dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
                            int64_t n, const char *what, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const di_alloc *al = m->dev->al;
-    const dial_env *env = m->dev->env;
-    item *order = di_new_array(al, (size_t)n, sizeof *order);
-    di_seq_view *view = di_new_array(al, (size_t)n, sizeof *view);
-    int32_t *group = di_new_array(al, (size_t)n, sizeof *group);
-    size_t row = (size_t)m->width * sizeof *e;
-    double started = now();
-    int64_t tokens = 0;
 
-    if (order == NULL || view == NULL || group == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
-    order_texts(text, prompt, n, order, view, group);
-    for (int64_t at = 0, count; at < n; at += count) {
-        count = fitting(m, view, at, n);
-        if (di_batch_pack(&m->batch, view + at, group + at, count) < 0)
-            DI_FAIL(err, DIAL_ERR_INPUT, "a text of %lld tokens is longer than was planned",
-                    (long long)view[at].n);
-        DI_TRY(di_decoder_forward(m->decoder, m->work, &m->batch, m->e, err));
-        for (int64_t i = 0; i < count; i++) {
-            memcpy((char *)e + (size_t)order[at + i].index * row, (char *)m->e + (size_t)i * row,
-                   row);
-            tokens += view[at + i].n;
-        }
-        if (env != NULL && env->progress != NULL) {
-            double seconds = now() - started;
+    DI_TRY(embed_plain(m, text, prompt, n, what, e, err));
+    for (int64_t at = 0, some; m->adaptor.params != NULL && at < n; at += some) {
+        float *e_at = e + at * m->width;
 
-            env->progress(env->ctx,
-                          &(dial_progress){.what = what,
-                                           .done = at + count,
-                                           .total = n,
-                                           .loss = NAN,
-                                           .accuracy = NAN,
-                                           .w1 = NAN,
-                                           .tokens_per_second = (double)tokens / seconds,
-                                           .seconds_left = seconds * (double)(n - at - count) /
-                                                           (double)(at + count)});
-        }
+        some = n - at < m->max_rows ? n - at : m->max_rows;
+        memcpy(m->e, e_at, (size_t)(some * m->width) * sizeof *e);
+        di_adaptor_forward(&m->adaptor, m->e, some, e_at);
     }
 done:
-    di_free(al, order);
-    di_free(al, view);
-    di_free(al, group);
+    return st;
+}
+
+typedef struct trunk_put {
+    const di_trunk_shape *shape;
+    di_put_rows put;
+    void *ctx;
+} trunk_put;
+
+static dial_status trunk_batch(di_embedder *m, void *ctx, const di_seq_view *view,
+                               const item *order, int64_t count, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const trunk_put *p = ctx;
+
+    (void)order;
+    if (p->shape->per_token)
+        DI_TRY(di_decoder_trunk(m->decoder, m->work, &m->batch, m->rows, err));
+    else
+        DI_TRY(di_decoder_forward(m->decoder, m->work, &m->batch, m->e, err));
+    for (int64_t i = 0; i < count; i++) {
+        if (p->shape->per_token)
+            di_trunk_scatter(&m->batch, i, m->rows, p->shape->row_bytes, m->of_text);
+        DI_TRY(
+            p->put(p->ctx, &view[i], p->shape->per_token ? m->of_text : m->e + i * m->width, err));
+    }
+done:
+    return st;
+}
+
+dial_status di_trunk_texts(di_embedder *m, const di_trunk_shape *shape, const di_seq_view *text,
+                           const uint64_t *prompt, int64_t n, di_put_rows put, void *ctx,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    trunk_put p = {shape, put, ctx};
+    work w = {.text = text,
+              .prompt = prompt,
+              .n = n,
+              .what = "trunk",
+              .run = trunk_batch,
+              .ctx = &p,
+              .stoppable = 1};
+
+    w.order = di_new_array(m->dev->al, (size_t)n, sizeof *w.order);
+    if (w.order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+    DI_TRY(reserve_rows(m, shape, err));
+    for (int64_t i = 0; i < n; i++)
+        w.order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    DI_TRY(each_batch(m, &w, err));
+done:
+    di_free(m->dev->al, w.order);
     return st;
 }
 

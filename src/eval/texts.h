@@ -1,8 +1,13 @@
-/* Many texts through the language model: packed batches up to a token budget, results in order. */
+/*
+ * Many texts through the language model: packed batches up to a token budget, results in order. The
+ * one place where texts become the embeddings that heads, distances and files see: e' where the
+ * decoder's trainable tensors hold an adaptor (model/adaptor.h).
+ */
 #ifndef DI_EVAL_TEXTS_H
 #define DI_EVAL_TEXTS_H
 
 #include "data/dataset.h"
+#include "data/trunk.h"
 #include "model/decoder.h"
 
 typedef struct di_embedder di_embedder;
@@ -14,6 +19,14 @@ typedef struct di_embedder di_embedder;
 dial_status di_embedder_new(di_device *dev, di_decoder *d, int64_t batch_tokens, int64_t max_length,
                             di_embedder **out, dial_error *err);
 void di_embedder_free(di_embedder *m);
+const di_device *di_embedder_device(const di_embedder *m);
+
+/*
+ * What di_embed_texts need not compute again, borrowed; NULL: nothing. A per_token trunk holds what
+ * enters the decoder's lowest layer with LoRA, another one embeddings before the adaptor. Same
+ * bits.
+ */
+dial_status di_embedder_set_trunk(di_embedder *m, const di_trunk *t, dial_error *err);
 
 /*
  * e [n, C]: embeddings in the order of `text`. prompt (may be NULL) [n]: texts of equal prompt
@@ -22,6 +35,16 @@ void di_embedder_free(di_embedder *m);
  */
 dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
                            int64_t n, const char *what, float *e, dial_error *err);
+
+/*
+ * The frozen part of the model alone, for a trunk of this shape: put is called once a text, in any
+ * order. INTERRUPTED when asked to stop.
+ */
+typedef dial_status (*di_put_rows)(void *ctx, const di_seq_view *text, const void *rows,
+                                   dial_error *err);
+dial_status di_trunk_texts(di_embedder *m, const di_trunk_shape *shape, const di_seq_view *text,
+                           const uint64_t *prompt, int64_t n, di_put_rows put, void *ctx,
+                           dial_error *err);
 
 /*
  * Rewards [d->n_seq] of all distinct texts of a dataset; e (may be NULL) [d->n_seq, C] receives

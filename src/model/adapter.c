@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "model/lora.h"
+#include "model/adaptor.h"
 #include "model/safetensors.h"
 
 static const char *const CONFIG_FILE = "adapter_config.json";
@@ -198,6 +198,7 @@ dial_status di_adapter_read_config(const di_alloc *al, const char *dir, const di
         DI_TRY(read_targets(cfg, path, &o.targets, err));
         DI_TRY(read_layers(cfg, path, c->layers, &o, err));
     }
+    DI_TRY(di_adaptor_read_config(al, dir, c->width, &o, err));
     *out = o;
 done:
     json_decref(cfg);
@@ -224,7 +225,7 @@ static dial_status load_param(const di_st *s, const char *path, const di_params 
     const di_st_tensor *found = di_st_find(s, t->name);
     dial_status st = DIAL_OK;
 
-    if (found == NULL && t->layer < 0)
+    if (found == NULL && t->layer == DI_HEAD)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
                    "save it with modules_to_save=[\"score\"] and task_type=\"SEQ_CLS\", or train "
                    "again: a new head would give random rewards",
@@ -260,9 +261,11 @@ dial_status di_adapter_load(const di_alloc *al, const char *dir, di_params *p, d
     DI_TRY(di_st_open(al, path, &s, err));
     opened = 1;
     DI_TRY(load_param(&s, path, p, &p->param[p->n - 1], err)); /* a lost head is the common fault */
-    for (int i = 0; i < p->n - 1; i++) DI_TRY(load_param(&s, path, p, &p->param[i], err));
+    for (int i = 0; i < p->n - 1; i++)
+        if (p->param[i].layer != DI_ADAPTOR) DI_TRY(load_param(&s, path, p, &p->param[i], err));
+    if (di_has_adaptor(p)) DI_TRY(di_adaptor_load(al, dir, p, err));
     /* a tensor left over would be training that silently does not count */
-    for (size_t i = 0; s.n > (size_t)p->n && i < s.n; i++)
+    for (size_t i = 0; i < s.n; i++)
         if (!has_param(p, s.tensor[i].name))
             DI_FAIL_AT(err, DIAL_ERR_INPUT, path, "train the adapter without it",
                        "tensor '%s' has no place in a LoRA reward model with these settings",
@@ -280,22 +283,32 @@ dial_status di_adapter_save_tensors(const di_params *p, const char *path, dial_e
     dial_status st = DIAL_OK;
     json_t *meta = json_pack("{s:s}", "format", "pt");
     di_st_entry *e = di_new_array(p->al, (size_t)p->n, sizeof *e);
+    float *head = di_new_array(p->al, (size_t)p->width, sizeof *head);
+    size_t n = 0;
 
-    if (meta == NULL || e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to write '%s'", path);
+    if (meta == NULL || e == NULL || head == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to write '%s'", path);
     for (int i = 0; i < p->n; i++) {
         const di_param *t = &p->param[i];
 
-        e[i] = (di_st_entry){.name = t->name,
+        if (t->layer == DI_ADAPTOR) continue;
+        e[n] = (di_st_entry){.name = t->name,
                              .dtype_name = "F32",
                              .dim = {t->rows, t->cols},
                              .n_dims = 2,
                              .data = p->theta + t->at,
                              .bytes = (size_t)(t->rows * t->cols) * sizeof(float)};
+        if (t->layer == DI_HEAD && di_has_adaptor(p) && !p->lora.adaptor_tanh) {
+            DI_TRY(di_adaptor_fold(p, head, err));
+            e[n].data = head;
+        }
+        n++;
     }
-    DI_TRY(di_st_write(p->al, path, e, (size_t)p->n, meta, err));
+    DI_TRY(di_st_write(p->al, path, e, n, meta, err));
 done:
     json_decref(meta);
     di_free(p->al, e);
+    di_free(p->al, head);
     return st;
 }
 
@@ -379,6 +392,7 @@ dial_status di_adapter_save(const di_params *p, const char *dir, const char *bas
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to write the adapter '%s'", dir);
     DI_TRY(di_make_dirs(dir, err));
     DI_TRY(di_adapter_save_tensors(p, tensors, err));
+    if (di_has_adaptor(p)) DI_TRY(di_adaptor_save(p, dir, err));
     DI_TRY(di_json_write(cfg, &text, err));
     di_buf_append(&text, "\n", 1);
     DI_TRY(di_buf_status(&text, err));

@@ -94,3 +94,8 @@ void di_decoder_set_lora(di_decoder *d, const di_params *p)
 {
     d->lora = p;
 }
+
+const di_params *di_decoder_lora(const di_decoder *d)
+{
+    return d->lora;
+}

@@ -45,6 +45,7 @@ size_t di_decoder_weight_bytes(const di_decoder *d); /* on the device; the embed
  * targets and layers, and refuses another shape (ERR_USAGE), but accepts none.
  */
 void di_decoder_set_lora(di_decoder *d, const di_params *p);
+const di_params *di_decoder_lora(const di_decoder *d);
 
 /* A workspace for batches of at most these sizes; keeps what backward needs. */
 typedef struct di_workspace di_workspace;
@@ -77,6 +78,18 @@ void di_workspace_free(di_workspace *w);
  */
 dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
                                dial_error *err);
+
+/*
+ * The forward pass in two halves, for trunks that are computed once (data/trunk.h). The trunk ends
+ * where the lowest layer with LoRA begins (0: at the token embeddings, and all layers are top).
+ * What passes from one half to the other is rounded to the act dtype, in di_decoder_forward too, so
+ * that both ways give the same bits. rows [N, C] act, host memory, contiguous.
+ */
+int64_t di_decoder_entry(const di_decoder *d);
+dial_status di_decoder_trunk(di_decoder *d, di_workspace *w, const di_batch *b, void *rows,
+                             dial_error *err);
+dial_status di_decoder_forward_from(di_decoder *d, di_workspace *w, const di_batch *b,
+                                    const void *rows, float *e, dial_error *err);
 
 /*
  * After the forward of the same batch, any number of times: grad (laid out like params->theta) +=

@@ -91,30 +91,62 @@ static void embed(const di_decoder *d, const di_batch *b, int sparing, const di_
     }
 }
 
-dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
-                               dial_error *err)
+/* The workspace takes this batch; what the last one left in it is void. */
+static dial_status begin(const di_decoder *d, di_workspace *w, const di_batch *b, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const di_backend *ops = d->dev->ops;
-    int64_t width = d->cfg->width, last = d->opt.n_layers;
-    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, width);
-    di_mat hidden = di_mat_of(w->hidden, DI_F32, b->n_rows, width);
-    di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
-    di_norm_args fin = final_norm(d, w, b->n_rows);
 
     w->n_rows = 0;
     w->has_saved = 0;
     if (w->decoder != d || !same_lora(d, w))
         DI_FAIL(err, DIAL_ERR_USAGE, "the workspace was planned for another decoder or LoRA shape");
     DI_TRY(check_batch(d, w, b, err));
-    embed(d, b, w->opt.train, &x);
-    for (int64_t l = 0; l < last; l++) {
-        const di_saved *s = saved_of(w, l);
-        di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, width);
+done:
+    return st;
+}
 
-        if (s->start != NULL) ops->copy(d->dev, &x, &start, 0);
+/* The residual stream, and room for it in the act dtype that no block holds on to. */
+static void stream(const di_decoder *d, const di_workspace *w, int64_t n, di_mat *x, di_mat *r)
+{
+    *x = di_mat_of(w->x, DI_F32, n, d->cfg->width);
+    *r = di_mat_of(w->normed, d->dev->act, n, d->cfg->width);
+}
+
+static void run_blocks(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t from,
+                       int64_t to)
+{
+    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
+
+    for (int64_t l = from; l < to; l++) {
+        const di_saved *s = saved_of(w, l);
+        di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, d->cfg->width);
+
+        if (s->start != NULL) d->dev->ops->copy(d->dev, &x, &start, 0);
         di_layer_forward(d, w, b, l, s, 0);
     }
+}
+
+/* Token embeddings and the blocks below the lowest that is trained. */
+static void run_trunk(const di_decoder *d, di_workspace *w, const di_batch *b)
+{
+    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
+
+    embed(d, b, w->opt.train, &x);
+    run_blocks(d, w, b, 0, di_decoder_entry(d));
+}
+
+/* The other blocks and everything behind them. */
+static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_backend *ops = d->dev->ops;
+    int64_t width = d->cfg->width;
+    di_mat hidden = di_mat_of(w->hidden, DI_F32, b->n_rows, width);
+    di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
+    di_norm_args fin = final_norm(d, w, b->n_rows);
+
+    run_blocks(d, w, b, di_decoder_entry(d), d->opt.n_layers);
     ops->norm_forward(d->dev, &fin);
     ops->pool_forward(d->dev, b, &hidden, d->opt.pooling == DI_POOL_MEAN, &pooled);
     ops->download(d->dev, e, w->e, (size_t)(b->n_texts * width) * sizeof *e);
@@ -126,6 +158,61 @@ dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b
                        (long long)width);
     w->n_rows = b->n_rows;
     w->has_saved = w->opt.train;
+done:
+    return st;
+}
+
+int64_t di_decoder_entry(const di_decoder *d)
+{
+    if (d->lora == NULL || d->lora->lora.r == 0 || d->lora->lora.first_layer >= d->opt.n_layers)
+        return 0;
+    return d->lora->lora.first_layer;
+}
+
+dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_mat x, r;
+
+    DI_TRY(begin(d, w, b, err));
+    run_trunk(d, w, b);
+    if (di_decoder_entry(d) > 0 && d->dev->act != DI_F32) { /* token embeddings are rounded */
+        stream(d, w, b->n_rows, &x, &r);
+        d->dev->ops->copy(d->dev, &x, &r, 0);
+        d->dev->ops->copy(d->dev, &r, &x, 0);
+    }
+    DI_TRY(run_top(d, w, b, e, err));
+done:
+    return st;
+}
+
+dial_status di_decoder_trunk(di_decoder *d, di_workspace *w, const di_batch *b, void *rows,
+                             dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_mat x, r;
+
+    DI_TRY(begin(d, w, b, err));
+    run_trunk(d, w, b);
+    stream(d, w, b->n_rows, &x, &r);
+    d->dev->ops->copy(d->dev, &x, &r, 0);
+    d->dev->ops->download(d->dev, rows, r.data, (size_t)(r.rows * r.cols) * di_act_bytes(r.dtype));
+done:
+    return st;
+}
+
+dial_status di_decoder_forward_from(di_decoder *d, di_workspace *w, const di_batch *b,
+                                    const void *rows, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_mat x, r;
+
+    DI_TRY(begin(d, w, b, err));
+    stream(d, w, b->n_rows, &x, &r);
+    d->dev->ops->upload(d->dev, r.data, rows, (size_t)(r.rows * r.cols) * di_act_bytes(r.dtype));
+    d->dev->ops->copy(d->dev, &r, &x, 0);
+    DI_TRY(run_top(d, w, b, e, err));
 done:
     return st;
 }

@@ -48,7 +48,7 @@ static void add_param(di_params *p, const char *name, int64_t rows, int64_t cols
     t->rows = rows;
     t->cols = cols;
     t->at = p->size;
-    t->layer = -1;
+    t->layer = DI_HEAD;
     p->size += rows * cols;
 }
 
@@ -72,6 +72,17 @@ static void add_pair(di_params *p, const di_config *c, int64_t layer, di_linear 
     }
 }
 
+static void add_adaptor(di_params *p)
+{
+    int64_t r = p->lora.adaptor_r;
+
+    for (int is_b = 0; is_b < 2; is_b++) {
+        add_param(p, is_b ? "adaptor.B" : "adaptor.A", is_b ? p->width : r, is_b ? r : p->width);
+        p->param[p->n - 1].layer = DI_ADAPTOR;
+        p->param[p->n - 1].is_b = is_b;
+    }
+}
+
 static dial_status check_options(const di_config *c, const di_lora_options *o, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -79,7 +90,15 @@ static dial_status check_options(const di_config *c, const di_lora_options *o, d
     if (o->r < 0 || o->r > 65536)
         DI_FAIL(err, DIAL_ERR_USAGE, "LoRA rank %lld: expected 0 (head only) to 65536",
                 (long long)o->r);
+    if (o->adaptor_r < 0 || o->adaptor_r > 65536)
+        DI_FAIL(err, DIAL_ERR_USAGE, "adaptor of rank %lld: expected 0 (none) to 65536",
+                (long long)o->adaptor_r);
     if (o->r == 0) goto done;
+    if (o->adaptor_r > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "use one of them",
+                   "LoRA of rank %lld and an adaptor of rank %lld: embeddings that LoRA changes "
+                   "are not stored",
+                   (long long)o->r, (long long)o->adaptor_r);
     if (o->targets == 0 || o->targets >> DI_LINEAR_COUNT != 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "name at least one linear layer, or use rank 0",
                    "LoRA of rank %lld with no target", (long long)o->r);
@@ -101,7 +120,7 @@ dial_status di_params_init(di_params *p, const di_alloc *al, const di_config *c,
 
     DI_TRY(check_options(c, opt, err));
     pairs = (size_t)(end - first) * (size_t)__builtin_popcount(opt->targets);
-    q.param = di_new_array(al, 2 * pairs + 1, sizeof *q.param);
+    q.param = di_new_array(al, 2 * pairs + 3, sizeof *q.param);
     q.index = di_new_array(al, (size_t)c->layers, sizeof *q.index);
     if (q.param == NULL || q.index == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the table of trainable tensors");
@@ -109,6 +128,7 @@ dial_status di_params_init(di_params *p, const di_alloc *al, const di_config *c,
     for (int64_t i = first; i < end; i++)
         for (int l = 0; l < DI_LINEAR_COUNT; l++)
             if (opt->targets >> l & 1) add_pair(&q, c, i, (di_linear)l);
+    if (opt->adaptor_r > 0) add_adaptor(&q);
     q.head_at = q.size;
     add_param(&q, "base_model.model.score.weight", 1, c->width);
     q.theta = di_new_array(al, (size_t)q.size, sizeof *q.theta);
@@ -139,7 +159,7 @@ void di_params_randomize(di_params *p, uint64_t seed)
         float *v = p->theta + t->at;
         int64_t count = t->rows * t->cols;
 
-        if (t->layer < 0) {
+        if (t->layer == DI_HEAD) {
             di_rng g = di_rng_make(seed, DI_RNG_HEAD_INIT, 0);
             for (int64_t k = 0; k < count; k++) v[k] = HEAD_STD * (float)di_rng_normal(&g);
         } else if (t->is_b) {

@@ -28,15 +28,19 @@ typedef struct di_lora_options {
     int rslora;                     /* scale alpha/sqrt(r) instead of alpha/r */
     unsigned targets;               /* bit per di_linear */
     int64_t first_layer, end_layer; /* layers [first, end) carry LoRA */
+    int64_t adaptor_r; /* rank of the adaptor (model/adaptor.h); 0: none. r must be 0 */
+    int adaptor_tanh;  /* 0: linear */
 } di_lora_options;
+
+enum { DI_HEAD = -1, DI_ADAPTOR = -2 }; /* places of a di_param outside the layers */
 
 /* A trainable tensor: a slice of one flat block of floats. */
 typedef struct di_param {
     char name[128];         /* "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight" */
     int64_t rows, cols, at; /* at: offset in the block, elements */
-    int layer;              /* -1: the head */
+    int layer;              /* or DI_HEAD, DI_ADAPTOR */
     di_linear linear;
-    int is_b; /* lora_B; head: 0 */
+    int is_b; /* lora_B, adaptor.B; head: 0 */
 } di_param;
 
 /* The table and the values. All blocks have `size` floats, laid out alike. */
@@ -47,9 +51,9 @@ typedef struct di_params {
     int64_t n_layers; /* L of the model: rows of index */
     di_param *param;
     int n;
-    int64_t size;                         /* floats in all */
-    int64_t head_at;                      /* LoRA comes first; the head is [head_at, head_at + C) */
-    float *theta;                         /* values */
+    int64_t size;    /* floats in all */
+    int64_t head_at; /* LoRA or adaptor comes first; the head is [head_at, head_at + C) */
+    float *theta;    /* values */
     int16_t (*index)[DI_LINEAR_COUNT][2]; /* [layer][linear][A, B] -> param, -1: none */
 } di_params;
 
@@ -64,15 +68,17 @@ float di_lora_scale(const di_lora_options *o);
 
 /*
  * Table and zeroed values: pairs by layer and linear, A before B, then the head. ERR_USAGE: a
- * negative rank, no target, or layers that the model lacks. Free with di_params_deinit.
+ * negative rank, no target, layers that the model lacks, or LoRA and an adaptor at once. Free with
+ * di_params_deinit.
  */
 dial_status di_params_init(di_params *p, const di_alloc *al, const di_config *c,
                            const di_lora_options *opt, dial_error *err);
 void di_params_deinit(di_params *p);
 
 /*
- * A ~ U(-1/sqrt(in), 1/sqrt(in)), B = 0, head ~ N(0, 0.02^2) (method.md 2.12). Each A draws from a
- * stream of its own, numbered by its place in the table; the head's does not depend on the table.
+ * A ~ U(-1/sqrt(in), 1/sqrt(in)) (adaptor: in = C), B = 0, head ~ N(0, 0.02^2) (method.md 2.12).
+ * Each A draws from a stream of its own, numbered by its place in the table; the head's does not
+ * depend on the table.
  */
 void di_params_randomize(di_params *p, uint64_t seed);
 
@@ -90,6 +96,9 @@ static inline float *di_head_at(const di_params *p, float *block)
  * read_config turns the settings into options for di_params_init. ERR_INPUT by name: whatever would
  * change what the adapter computes and is not built here (DoRA, patterns, biases, other tuners, a
  * set of layers with gaps, initialisations that change the base weights).
+ *
+ * An adaptor is read and written beside them (model/adaptor.h): score.weight is then the fold of
+ * the linear one, while p->theta holds the head that goes with e'.
  *
  * load fills p->theta, which must have been initialised with these options. ERR_INPUT, naming the
  * tensor: a missing one, a wrong shape (expected and found), one that p has no place for. A file

@@ -1,6 +1,8 @@
 /* Low-rank adaptors. Hu et al. 2021, LoRA, eq. 3; gradients in method.md 2.12. */
 #include "ref/ref.h"
 
+#include <math.h>
+
 size_t di_ref_lora_bytes(const di_device *dev, int64_t n, int64_t in, int64_t out, int64_t r)
 {
     (void)dev;
@@ -20,7 +22,7 @@ void di_ref_lora_forward(di_device *dev, const di_lora_args *a)
 
             for (int64_t i = 0; i < a->x.cols; i++)
                 sum += get(&a->x, n, i) * (double)a->a[r * a->x.cols + i];
-            u[r] = (float)sum;
+            u[r] = (float)(a->tanh ? tanh(sum) : sum);
         }
         for (int64_t o = 0; o < a->y.cols; o++) {
             double sum = 0;
@@ -31,15 +33,18 @@ void di_ref_lora_forward(di_device *dev, const di_lora_args *a)
     }
 }
 
-/* du [N, R] = s dy b. */
+/* du [N, R] = s dy b, through the slope of tanh if there is one. */
 static void backward_u(const di_lora_args *a, double *du)
 {
     for (int64_t n = 0; n < a->x.rows; n++) {
+        const float *u = a->u + n * a->r;
+
         for (int64_t r = 0; r < a->r; r++) {
             double sum = 0;
 
             for (int64_t o = 0; o < a->dy.cols; o++)
                 sum += get(&a->dy, n, o) * (double)a->b[o * a->r + r];
+            if (a->tanh) sum *= 1 - (double)u[r] * (double)u[r];
             du[n * a->r + r] = (double)a->scale * sum;
         }
     }

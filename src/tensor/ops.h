@@ -64,6 +64,7 @@ enum { DI_FORWARD = 1, DI_BACKWARD = 2 };
  * One LoRA pair beside a linear layer; scale s = alpha / R (Hu et al. 2021, eq. 3).
  *     forward     u = x a^T        y += s u b^T
  *     backward    du = s dy b      db += s dy^T u      da += du^T x      dx += du a
+ * tanh: u = tanh(x a^T), du = (s dy b) .* (1 - u .* u), the rest alike (method.md 2.12, adaptor).
  */
 typedef struct di_lora_args {
     di_mat x;       /* [N, in] act, the linear layer's input */
@@ -76,6 +77,7 @@ typedef struct di_lora_args {
     float *u;       /* [N, R] forward out: x a^T; backward in */
     int64_t r;
     float scale;
+    int tanh;
     void *work; /* lora_bytes() */
 } di_lora_args;
 

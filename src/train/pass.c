@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "model/adaptor.h"
 
 struct di_pass {
     di_device *dev;
@@ -14,6 +15,10 @@ struct di_pass {
     void *batch_memory[DI_SIDES];
     int keep;     /* activations of the first forward serve the backward pass */
     float *texts; /* [most texts of a pass, C] in batch order */
+    int stored;   /* the trunk has the embedding of every text of the run: no pass is needed */
+    void *rows;   /* [most rows of a pass, C] act, out of the trunk; NULL: none */
+    di_adaptor adaptor[DI_SIDES];
+    float *raw[DI_SIDES]; /* [texts of a step, C] before the adaptor; NULL: none */
 };
 
 int di_pass_sides(const di_train_settings *set)
@@ -32,6 +37,24 @@ static di_workspace_options workspace_of(const di_train_settings *set, int64_t l
                                   .grad_checkpoint = set->grad_checkpoint};
 }
 
+/* Are the embeddings of all texts of a side there to be looked up? */
+static int is_stored(const di_train_settings *set, const di_examples *x)
+{
+    if (!set->head_only || set->trunk == NULL) return 0;
+    for (int64_t i = 0; i < x->n; i++)
+        for (int t = 0; t < di_example_at(x, i)->n_texts && t < 2; t++) {
+            const di_seq *s = di_example_seq(x, i, t);
+
+            if (di_trunk_find(set->trunk, &(di_seq_view){s->id, s->n}) == NULL) return 0;
+        }
+    return 1;
+}
+
+static int64_t texts_of(const di_train_settings *set, int k)
+{
+    return 2 * (k == DI_SOURCE ? set->batch_source : set->batch_target);
+}
+
 /* Sides of a step, the longest text and the most texts of a pass, and whether both fit one pass. */
 typedef struct shape {
     int n_sides, keep;
@@ -44,7 +67,7 @@ static shape shape_of(const di_train_settings *set, const di_examples *source,
     shape s = {.n_sides = di_pass_sides(set), .keep = 1};
 
     for (int k = 0; k < s.n_sides; k++) {
-        int64_t texts = 2 * (k == DI_SOURCE ? set->batch_source : set->batch_target);
+        int64_t texts = texts_of(set, k);
 
         s.longest[k] = di_examples_longest(k == DI_SOURCE ? source : target);
         s.pass_texts[k] = texts < set->micro_texts ? texts : set->micro_texts;
@@ -95,6 +118,58 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
     return n;
 }
 
+/* Workspaces and batches of a step, and room for what comes out of them. */
+static dial_status new_works(di_pass *p, const shape *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_device *dev = p->dev;
+    const di_trunk *trunk = p->set.trunk;
+    di_workspace_options o[DI_SIDES];
+    int lender, works = plan(&p->set, s, o, &lender);
+    int64_t texts = 0;
+
+    DI_TRY(di_workspace_new(p->decoder, &o[lender], &p->work[lender], err));
+    for (int k = 0; k < works; k++) {
+        if (k != lender) {
+            o[k].borrows = 1;
+            o[k].lender = p->work[lender];
+            DI_TRY(di_workspace_new(p->decoder, &o[k], &p->work[k], err));
+        }
+        p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o[k].max_rows, o[k].max_texts));
+        if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
+        di_batch_init(&p->batch[k], p->batch_memory[k], o[k].max_rows, o[k].max_texts);
+        if (o[k].max_texts > texts) texts = o[k].max_texts;
+    }
+    p->texts = dev->ops->buffer_new(dev, (size_t)(texts * p->width) * sizeof *p->texts);
+    if (p->texts == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)texts);
+    if (trunk == NULL || !di_trunk_get_shape(trunk)->per_token) goto done;
+    p->rows = di_new(dev->al, (size_t)o[lender].max_rows * di_trunk_get_shape(trunk)->row_bytes);
+    if (p->rows == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows of a trunk",
+                (long long)o[lender].max_rows);
+done:
+    return st;
+}
+
+static dial_status new_adaptors(di_pass *p, int n_sides, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_params *params = di_decoder_lora(p->decoder);
+
+    if (params == NULL || !di_has_adaptor(params)) return DIAL_OK;
+    for (int k = 0; k < n_sides; k++) {
+        int64_t n = texts_of(&p->set, k);
+
+        DI_TRY(di_adaptor_init(&p->adaptor[k], p->dev, params, n, err));
+        p->raw[k] = p->dev->ops->buffer_new(p->dev, (size_t)(n * p->width) * sizeof *p->raw[k]);
+        if (p->raw[k] == NULL)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)n);
+    }
+done:
+    return st;
+}
+
 dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
                         const di_examples *source, const di_examples *target, di_pass **out,
                         dial_error *err)
@@ -102,9 +177,6 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
     dial_status st = DIAL_OK;
     di_pass *p = di_zalloc(dev->al, sizeof *p);
     shape s = shape_of(set, source, target);
-    di_workspace_options o[DI_SIDES];
-    int lender, works = plan(set, &s, o, &lender);
-    int64_t most = 0;
 
     if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the passes of a step");
     p->dev = dev;
@@ -112,21 +184,9 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
     p->set = *set;
     p->width = di_decoder_config(decoder)->width;
     p->keep = s.keep;
-    DI_TRY(di_workspace_new(decoder, &o[lender], &p->work[lender], err));
-    for (int k = 0; k < works; k++) {
-        if (k != lender) {
-            o[k].borrows = 1;
-            o[k].lender = p->work[lender];
-            DI_TRY(di_workspace_new(decoder, &o[k], &p->work[k], err));
-        }
-        p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o[k].max_rows, o[k].max_texts));
-        if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
-        di_batch_init(&p->batch[k], p->batch_memory[k], o[k].max_rows, o[k].max_texts);
-        if (o[k].max_texts > most) most = o[k].max_texts;
-    }
-    p->texts = dev->ops->buffer_new(dev, (size_t)(most * p->width) * sizeof *p->texts);
-    if (p->texts == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)most);
+    p->stored = is_stored(set, source) && (s.n_sides == 1 || is_stored(set, target));
+    if (!p->stored) DI_TRY(new_works(p, &s, err));
+    DI_TRY(new_adaptors(p, s.n_sides, err));
     *out = p;
     p = NULL;
 done:
@@ -140,7 +200,10 @@ void di_pass_free(di_pass *p)
     for (int k = 0; k < DI_SIDES; k++) {
         di_workspace_free(p->work[k]);
         di_free(p->dev->al, p->batch_memory[k]);
+        di_adaptor_deinit(&p->adaptor[k]);
+        p->dev->ops->buffer_free(p->dev, p->raw[k]);
     }
+    di_free(p->dev->al, p->rows);
     p->dev->ops->buffer_free(p->dev, p->texts);
     di_free(p->dev->al, p);
 }
@@ -155,7 +218,11 @@ static dial_status forward_part(di_pass *p, int k, const di_side *s, int64_t at,
     if (di_batch_pack(&p->batch[w], s->text + at, s->group + at, n) < 0)
         DI_FAIL(err, DIAL_ERR_NOMEM, "a batch of %lld texts exceeds the planned workspace",
                 (long long)n);
-    DI_TRY(di_decoder_forward(p->decoder, p->work[w], &p->batch[w], p->texts, err));
+    if (p->rows != NULL && di_trunk_gather(p->set.trunk, &p->batch[w], s->text + at, p->rows))
+        DI_TRY(
+            di_decoder_forward_from(p->decoder, p->work[w], &p->batch[w], p->rows, p->texts, err));
+    else
+        DI_TRY(di_decoder_forward(p->decoder, p->work[w], &p->batch[w], p->texts, err));
 done:
     return st;
 }
@@ -167,17 +234,30 @@ static int64_t part_size(const di_pass *p, const di_side *s, int64_t at)
     return left < p->set.micro_texts ? left : p->set.micro_texts;
 }
 
-dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err)
+/* Embeddings before the adaptor. */
+static dial_status embed(di_pass *p, int k, const di_side *s, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
     size_t c = (size_t)p->width;
 
-    for (int64_t at = 0, n; at < s->n_texts; at += n) {
+    for (int64_t i = 0; p->stored && i < s->n_texts; i++)
+        memcpy(e + (size_t)s->row[i] * c, di_trunk_find(p->set.trunk, &s->text[i]), c * sizeof *e);
+    for (int64_t at = 0, n; !p->stored && at < s->n_texts; at += n) {
         n = part_size(p, s, at);
         DI_TRY(forward_part(p, k, s, at, n, err));
         for (int64_t i = 0; i < n; i++)
             memcpy(e + (size_t)s->row[at + i] * c, p->texts + (size_t)i * c, c * sizeof *e);
     }
+done:
+    return st;
+}
+
+dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    DI_TRY(embed(p, k, s, p->raw[k] != NULL ? p->raw[k] : e, err));
+    if (p->raw[k] != NULL) di_adaptor_forward(&p->adaptor[k], p->raw[k], s->n_texts, e);
 done:
     return st;
 }
@@ -189,6 +269,7 @@ dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *d
     size_t c = (size_t)p->width;
     int w = p->keep ? k : 0;
 
+    if (p->raw[k] != NULL) di_adaptor_backward(&p->adaptor[k], p->raw[k], de, s->n_texts, grad);
     if (p->set.head_only) return DIAL_OK;
     for (int64_t at = 0, n; at < s->n_texts; at += n) {
         n = part_size(p, s, at);

@@ -3,6 +3,9 @@
  * decoder. A side that fits one pass keeps its activations for the backward pass; one that does not
  * goes through in parts, and each part again with activations when its gradient is known (gradient
  * caching, arXiv 2101.06983). Equal to rounding, at one more forward.
+ *
+ * What the settings' trunk holds is not computed again: embeddings of a head-only run are looked
+ * up, else the pass starts from the rows that enter the lowest trained layer. Same bits.
  */
 #ifndef DI_TRAIN_PASS_H
 #define DI_TRAIN_PASS_H
@@ -28,12 +31,15 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
                      const di_examples *source, const di_examples *target,
                      const int64_t rows[DI_SIDES]);
 
-/* Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=". */
+/*
+ * Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=": e'
+ * where the run has an adaptor.
+ */
 dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err);
 
 /*
  * grad (laid out like the decoder's LoRA) += gradient of the loss with dL/de = de [n_texts, C], for
- * what the last di_pass_forward of side k saw. Without LoRA nothing happens.
+ * what the last di_pass_forward of side k saw. Without LoRA and adaptor nothing happens.
  */
 dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
                              dial_error *err);

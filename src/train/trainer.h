@@ -15,6 +15,7 @@
 
 #include "align/alignment.h"
 #include "data/dataset.h"
+#include "data/trunk.h"
 #include "model/decoder.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
@@ -61,7 +62,9 @@ typedef struct di_train_settings {
     int alternate;       /* alignment and source loss in turn instead of on the sum */
     int64_t micro_texts; /* most texts of one forward pass; even */
     int grad_checkpoint;
-    int head_only; /* no LoRA is trained: forward passes alone */
+    int head_only;         /* no LoRA is trained: forward passes alone */
+    const di_trunk *trunk; /* what is computed already (borrowed): embeddings if head_only, else
+                              rows that enter the lowest trained layer; NULL: nothing */
     double lambda;
     di_ramp ramp;
     int64_t ramp_over;

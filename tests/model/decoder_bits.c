@@ -5,6 +5,8 @@
  */
 #include "decoder_fixture.h"
 
+#include "data/trunk.h"
+
 /*
  * One group of texts that begin alike, per row: 1 token; a few; either side of 16, 32, 64, 128
  * (tiles of rows and blocks of keys); longer than a tile of any backend. Prefixes end inside a
@@ -264,6 +266,74 @@ static void gradients_repeat(void **state)
         }
 }
 
+/*
+ * The trunk of each text alone, looked up for a batch that shares prefixes: embeddings and LoRA
+ * gradients of the training step have the bits of the whole way.
+ */
+static void check_trunk(model *m, const char *what, const corpus *c)
+{
+    int64_t width = di_decoder_config(m->decoder)->width, n = c->n;
+    di_trunk_shape shape = {(size_t)width * di_act_bytes(m->dev.act), 1};
+    di_workspace_options o = {.max_rows = c->rows, .max_texts = n, .max_length = c->longest};
+    size_t size = (size_t)(n * width) * sizeof(float);
+    float *e[2] = {malloc(size), malloc(size)}, *grad[2];
+    void *rows = malloc((size_t)c->rows * shape.row_bytes);
+    dial_error err = {0};
+    di_workspace *forward, *train;
+    di_trunk *t;
+    packed p;
+
+    assert_true(di_decoder_entry(m->decoder) > 0);
+    assert_ok(di_trunk_new(di_alloc_default(), NULL, &shape, &t, &err), err);
+    assert_ok(di_workspace_new(m->decoder, &o, &forward, &err), err);
+    o.train = 1;
+    assert_ok(di_workspace_new(m->decoder, &o, &train, &err), err);
+    for (int64_t i = 0; i < n; i++) {
+        p = pack_texts(&c->view[i], NULL, 1);
+        assert_ok(di_decoder_trunk(m->decoder, forward, &p.b, rows, &err), err);
+        assert_ok(di_trunk_add(t, &c->view[i], (const void *[]){rows}, 1, &err), err);
+        free(p.memory);
+    }
+    p = pack_texts(c->view, c->group, n);
+    assert_true(p.b.n_rows < c->rows);
+    assert_int_equal(di_trunk_gather(t, &p.b, c->view, rows), 1);
+    for (int k = 0; k < 2; k++) {
+        grad[k] = calloc((size_t)m->params.size, sizeof **grad);
+        assert_ok(k == 0 ? di_decoder_forward(m->decoder, train, &p.b, e[k], &err)
+                         : di_decoder_forward_from(m->decoder, train, &p.b, rows, e[k], &err),
+                  err);
+        assert_ok(di_decoder_backward(m->decoder, train, &p.b, e[0], grad[k], &err), err);
+    }
+    assert_same_bits(what, e[1], e[0], n * width);
+    assert_same_bits(what, grad[1], grad[0], m->params.size);
+    assert_true(grad[0][0] != 0);
+    assert_ok(di_decoder_forward_from(m->decoder, forward, &p.b, rows, e[1], &err), err);
+    assert_same_bits(what, e[1], e[0], n * width);
+    for (int k = 0; k < 2; k++) free(e[k]), free(grad[k]);
+    free(rows);
+    free(p.memory);
+    di_workspace_free(train);
+    di_workspace_free(forward);
+    di_trunk_free(t);
+}
+
+static void a_stored_trunk_changes_no_bit(void **state)
+{
+    (void)state;
+    for (int k = 0; k < N_BACKENDS * 2; k++) {
+        model m;
+        corpus c;
+        char what[64];
+
+        make_corpus(&c, 97, k < 2 ? 66 : 300);
+        snprintf(what, sizeof what, "trunk, %s %s", BACKENDS[k / 2], DTYPES[k % 2]);
+        open_model(&m, MODELS "llama", MODELS "llama/adapter_top", BACKENDS[k / 2], DTYPES[k % 2],
+                   (di_decoder_options){.pooling = DI_POOL_LAST});
+        check_trunk(&m, what, &c);
+        close_model(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +341,7 @@ int main(void)
         cmocka_unit_test(a_wider_model_scores_alone_as_in_a_batch),
         cmocka_unit_test(random_weights_come_from_the_seed),
         cmocka_unit_test(gradients_repeat),
+        cmocka_unit_test(a_stored_trunk_changes_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,24 +3,25 @@
 
 typedef struct lora_case {
     int64_t n, in, out, r;
-    int narrow_y, no_dx;
+    int narrow_y, no_dx, tanh;
     const char *why;
 } lora_case;
 
 /* clang-format off */
 static const lora_case cases[] = {
-    {  1,   8,   8,  1, 1, 0, "one row, rank 1"},
-    {  3,  37,  19,  5, 1, 0, "all odd"},
-    { 67, 192,  96,  8, 1, 0, "the usual rank"},
-    { 40, 576,  64, 16, 0, 0, "into an f32 output"},
-    { 18,  64, 200, 32, 1, 0, "wide rank"},
-    {130,  48,  40,  8, 1, 1, "long sums over rows; dx not wanted"},
-    {  0,  64,  48,  8, 1, 0, "no rows: nothing written"},
+    {  1,   8,   8,  1, 1, 0, 0, "one row, rank 1"},
+    {  3,  37,  19,  5, 1, 0, 0, "all odd"},
+    { 67, 192,  96,  8, 1, 0, 0, "the usual rank"},
+    { 40, 576,  64, 16, 0, 0, 0, "into an f32 output"},
+    { 18,  64, 200, 32, 1, 0, 0, "wide rank"},
+    {130,  48,  40,  8, 1, 1, 0, "long sums over rows; dx not wanted"},
+    {  0,  64,  48,  8, 1, 0, 0, "no rows: nothing written"},
+    { 70,  96,  96, 20, 0, 1, 1, "tanh between the two, as the adaptor has it"},
 };
 static const lora_case perf_cases[] = {
-    {1024,  576,  576, 8, 1, 0, "SmolLM2-135M q"},
-    {1024, 1536,  576, 8, 0, 0, "down"},
-    {1024,  576, 1536, 8, 1, 0, "gate"},
+    {1024,  576,  576, 8, 1, 0, 0, "SmolLM2-135M q"},
+    {1024, 1536,  576, 8, 0, 0, 0, "down"},
+    {1024,  576, 1536, 8, 1, 0, 0, "gate"},
 };
 /* clang-format on */
 
@@ -35,6 +36,7 @@ static di_lora_args lora_args(const problem *p)
                           .u = p->arg[U].m.data,
                           .r = ((const lora_case *)p->c)->r,
                           .scale = scale,
+                          .tanh = ((const lora_case *)p->c)->tanh,
                           .work = p->extra};
 }
 
@@ -72,7 +74,9 @@ static double operand(const problem *p)
     return p->act == DI_BF16 ? 0x1p-8 : 0;
 }
 
-/* u errs by the order of its sum and the operand a; y by that, by u and b as operands, and its sum.
+/*
+ * u errs by the order of its sum and the operand a, and tanh (slope at most 1) by 4 E of its own; y
+ * by that, by u and b as operands, and its sum.
  */
 static void limit_forward(problem *p, const problem *answer)
 {
@@ -86,7 +90,8 @@ static void limit_forward(problem *p, const problem *answer)
             for (int64_t i = 0; i < c->in; i++)
                 size[r] += fabs(el(&p->arg[X].m, n, i) * el(&p->arg[A].m, r, i));
             p->arg[U].limit[n * c->r + r] =
-                (sum_error(c->in) + operand(p)) * size[r] + unit(DI_F32) * fabs(el(u, n, r));
+                (sum_error(c->in) + operand(p)) * size[r] +
+                (unit(DI_F32) + (c->tanh ? 4 * E : 0)) * fabs(el(u, n, r));
         }
         for (int64_t o = 0; o < c->out; o++) {
             double sum = 0;
@@ -94,7 +99,7 @@ static void limit_forward(problem *p, const problem *answer)
             for (int64_t r = 0; r < c->r; r++)
                 sum += (double)scale * size[r] * fabs(el(&p->arg[B].m, o, r));
             p->arg[Y].limit[n * c->out + o] =
-                (sum_error(c->in) + sum_error(c->r) + 3 * operand(p) + 4 * E) * sum +
+                (sum_error(c->in) + sum_error(c->r) + 3 * operand(p) + 8 * E) * sum +
                 (sum_error(c->r) + 4 * E) * fabs(el(&p->arg[Y].m, n, o)) +
                 unit(y->dtype) * fabs(el(y, n, o));
         }
@@ -111,6 +116,8 @@ static void make_backward(problem *p, di_rng *r)
     add_arg(p, "a", IN, DI_F32, c->r, c->in, r, 1);
     add_arg(p, "b", IN, DI_F32, c->out, c->r, r, 1);
     add_arg(p, "u", IN | ROWS | DENSE, DI_F32, c->n, c->r, r, 1);
+    for (int64_t i = 0; c->tanh && i < c->n; i++)
+        for (int64_t k = 0; k < c->r; k++) set_el(&p->arg[U].m, i, k, tanh(el(&p->arg[U].m, i, k)));
     plant_column(add_arg(p, "dy", IN | ROWS, p->act, c->n, c->out, r, 1), sqrt((double)c->out));
     add_arg(p, "dx", IN | OUT | ROWS, p->act, c->n, c->in, r, 1);
     add_arg(p, "da", IN | OUT, DI_F32, c->r, c->in, r, 1);
@@ -143,13 +150,14 @@ static void set_limit(problem *p, const problem *answer, int at, int64_t i, int6
 }
 
 /*
- * du errs by its sum and the operand b; da and dx add the operand du (and a), db has the operand u.
- * Every size below is the sum of magnitudes of the products that make the element.
+ * du errs by its sum and the operand b, and through tanh by 3 E for 1 - u^2 <= 1; da and dx add the
+ * operand du (and a), db has the operand u. Every size below is the sum of magnitudes of the
+ * products that make the element.
  */
 static void limit_backward(problem *p, const problem *answer)
 {
     const lora_case *c = p->c;
-    double w = operand(p), eu = sum_error(c->out) + w + 2 * E;
+    double w = operand(p), eu = sum_error(c->out) + w + 5 * E;
     di_mat du = new_mat(DI_F32, c->n, c->r, c->r);
 
     for (int64_t n = 0; n < c->n; n++)
@@ -237,18 +245,19 @@ static double loss(void *p, double *size)
     return inner(&c->l.dy, &c->l.y, size);
 }
 
-static void gradient(void **state)
+static void check_slopes(int with_tanh)
 {
     enum { N = 9, C = 21, O = 13, R = 4 };
     di_rng r = di_rng_make(6, DI_RNG_TEXT_ORDER, 0);
-    di_mat a = normals(R, C, 1, &r), b = normals(O, R, 1, &r), u = normals(N, R, 1, &r);
+    /* tanh: slopes of x a^T of order 1, so that the fifth derivative is what grad.h allows for */
+    di_mat a = normals(R, C, with_tanh ? 0.5 : 1, &r), b = normals(O, R, 1, &r),
+           u = normals(N, R, 1, &r);
     di_mat da = normals(R, C, 0, &r), db = normals(O, R, 0, &r);
     di_device dev;
     ctx c = {.dev = &dev};
 
-    (void)state;
     assert_true(open_device("ref", DI_F32, 1, &dev));
-    c.l = (di_lora_args){.x = normals(N, C, 1, &r),
+    c.l = (di_lora_args){.x = normals(N, C, with_tanh ? 0.2 : 1, &r),
                          .y = normals(N, O, 0, &r),
                          .dy = normals(N, O, 1, &r),
                          .dx = normals(N, C, 0, &r),
@@ -258,7 +267,8 @@ static void gradient(void **state)
                          .db = db.data,
                          .u = u.data,
                          .r = R,
-                         .scale = scale};
+                         .scale = scale,
+                         .tanh = with_tanh};
     c.l.work = dev.ops->buffer_new(&dev, dev.ops->lora_bytes(&dev, N, C, O, R));
     dev.ops->lora_forward(&dev, &c.l);
     dev.ops->lora_backward(&dev, &c.l);
@@ -269,6 +279,13 @@ static void gradient(void **state)
     free_mat(&a), free_mat(&b), free_mat(&u), free_mat(&da), free_mat(&db);
     free_mat(&c.l.x), free_mat(&c.l.y), free_mat(&c.l.dy), free_mat(&c.l.dx);
     di_device_close(&dev);
+}
+
+static void gradient(void **state)
+{
+    (void)state;
+    check_slopes(0);
+    check_slopes(1);
 }
 
 /* What is there before is added to: one row, rank 1, width 1 of everything. */

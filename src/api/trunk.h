@@ -1,0 +1,33 @@
+/* The stored trunk of a job (interfaces.md 1.4, --trunk-cache): which files, under which key. */
+#ifndef DI_API_TRUNK_H
+#define DI_API_TRUNK_H
+
+#include "api/session.h"
+#include "eval/trunk_fill.h"
+#include "train/trainer.h"
+
+/* What all files of a job have in common. */
+typedef struct di_trunk_job {
+    const di_session *s;
+    di_embedder *embedder;
+    const di_decoder *decoder; /* that of the embedder */
+    char *dir;                 /* NULL: nothing is read from or kept on the disk */
+    int64_t max;               /* bytes of the folder */
+    json_t *about;             /* all that decides the rows but the texts */
+    di_trunk *trunk;
+} di_trunk_job;
+
+/*
+ * cache: auto, off or a folder. Of the decoder the embedder runs: embeddings where it has no LoRA,
+ * else what enters the lowest layer with LoRA. Close it after what borrows the trunk.
+ */
+dial_status di_trunk_job_open(di_trunk_job *j, const di_session *s, di_embedder *embedder,
+                              const di_decoder *decoder, const char *cache, int64_t max,
+                              dial_error *err);
+void di_trunk_job_close(di_trunk_job *j);
+
+/* The texts of a data file that stand in one of n lists of examples (n 0: all) into the trunk. */
+dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_examples *const *lists,
+                              int n, dial_error *err);
+
+#endif
