@@ -147,9 +147,10 @@ static void differences_back(const di_align_side *side, const float *dx, const f
 
 /*
  * Rows of part p, from a->z. n_s or n_t 0: this step has nothing for it. Differences are divided by
- * their running rms norm: where a pair differs in one word they are short, and a critic whose
- * inputs are short is a straight line, which is blind to symmetric rows. observe: the step counts
- * in that norm.
+ * their running rms norm s: where a pair differs in one word they are short, and a critic whose
+ * inputs are short is a straight line, which is blind to symmetric rows. The loss is s times that
+ * of the divided rows, so that it is still a distance of the differences: W1(delta) = s W1(delta /
+ * s). observe: the step counts in s.
  */
 static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step *step, int observe)
 {
@@ -191,13 +192,14 @@ static double part_gradient(di_alignment *a, const part *p, const di_align_step 
     di_align_rows rows = rows_of(a, p, step, 0);
     int64_t c = a->opt.width, n = rows.n_s + rows.n_t, n_s = step->source.rows;
     float *dx = p->on_delta ? a->dx : a->dz;
+    double weight = p->weight * (p->on_delta ? di_scale_norm(&a->delta_scale) : 1);
 
     if (rows.n_s == 0 || rows.n_t == 0) return 0;
     if (wanted && p->on_delta) {
         memset(a->dx, 0, (size_t)(n * c) * sizeof *a->dx);
         memset(a->dmargin, 0, (size_t)n * sizeof *a->dmargin);
     }
-    p->method->method->gradient(p->method, &rows, lambda * p->weight, wanted ? dx : NULL,
+    p->method->method->gradient(p->method, &rows, lambda * weight, wanted ? dx : NULL,
                                 wanted && p->on_delta ? a->dmargin : NULL, stats);
     if (wanted && p->on_delta) {
         di_scale_apply(&a->delta_scale, a->dx, n, a->dx); /* a factor: its own transpose */
@@ -205,7 +207,8 @@ static double part_gradient(di_alignment *a, const part *p, const di_align_step 
         differences_back(&step->target, a->dx + rows.n_s * c, a->dmargin + rows.n_s, c,
                          a->dz + n_s * c, dr + n_s);
     }
-    return p->weight * stats->loss;
+    stats->w1 *= weight / p->weight;
+    return weight * stats->loss;
 }
 
 void di_alignment_gradient(di_alignment *a, const di_align_step *step, double lambda, float *de,

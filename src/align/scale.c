@@ -66,9 +66,9 @@ void di_scale_observe(di_scale *s, const float *e, int64_t n)
     s->s2 = (float)(s->s2 > 0 ? EMA_DECAY * (double)s->s2 + (1 - EMA_DECAY) * sum : sum);
 }
 
-static float inverse_norm(const di_scale *s)
+double di_scale_norm(const di_scale *s)
 {
-    return s->s2 > 0 ? (float)(1 / sqrt((double)s->s2)) : 1;
+    return s->kind == DI_SCALE_EMA && s->s2 > 0 ? sqrt((double)s->s2) : 1;
 }
 
 /* Mean and 1 / (sd sqrt(C)) of a row. */
@@ -85,7 +85,7 @@ static void row_moments(const float *e, int64_t c, double *mean, double *inverse
 void di_scale_apply(const di_scale *s, const float *e, int64_t n, float *z)
 {
     int64_t c = s->width;
-    float inverse = inverse_norm(s);
+    float inverse = (float)(1 / di_scale_norm(s));
 
     if (s->kind == DI_SCALE_NONE && z != e) memcpy(z, e, (size_t)(n * c) * sizeof *z);
     if (s->kind == DI_SCALE_EMA)
@@ -119,7 +119,7 @@ static void layernorm_back(const float *e, const float *dz, int64_t c, float *de
 void di_scale_pull_back(const di_scale *s, const float *e, int64_t n, const float *dz, float *de)
 {
     int64_t c = s->width;
-    float inverse = inverse_norm(s);
+    float inverse = (float)(1 / di_scale_norm(s));
 
     if (s->kind == DI_SCALE_NONE)
         for (int64_t i = 0; i < n * c; i++) de[i] += dz[i];

@@ -41,6 +41,9 @@ void di_scale_fit(di_scale *s, const float *e, int64_t n);
 /* ema: takes the rows of a step into s (decay 0.99; the first step sets it). */
 void di_scale_observe(di_scale *s, const float *e, int64_t n);
 
+/* ema: s, the running rms norm (1 before the first rows); other kinds: 1. */
+double di_scale_norm(const di_scale *s);
+
 /* z [n, C] of e [n, C]; z may be e. */
 void di_scale_apply(const di_scale *s, const float *e, int64_t n, float *z);
 
