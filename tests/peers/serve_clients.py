@@ -1,11 +1,13 @@
-"""dial serve and clients that others wrote: openai, huggingface_hub, prometheus_client, and the request
-code of OpenRLHF, verl and LLaMA-Factory by their exact JSON. Every reward must be that of `dial score`.
+"""dial serve and clients that others wrote: openai, huggingface_hub, prometheus_client, schemathesis with
+docs/openapi.yaml, and the request code of OpenRLHF, verl and LLaMA-Factory by their exact JSON. Every reward
+must be that of `dial score`.
 
 usage: serve_clients.py DIAL RUN
 """
 
 import json
 import math
+import pathlib
 import subprocess
 import sys
 
@@ -124,6 +126,14 @@ def prometheus(s):
     print(f"prometheus_client: {len(families)} metrics")
 
 
+def schemathesis(s):
+    """Requests made from the OpenAPI file: no 5xx, and answers of the shapes that it promises."""
+    subprocess.run([pathlib.Path(sys.executable).with_name("schemathesis"), "run",
+                    pathlib.Path(__file__).parents[2] / "docs/openapi.yaml", "--url", s.url, "--max-examples", "30", "--checks",
+                    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"],
+                   check=True)
+
+
 want = score_offline(TEXTS)
 with Server() as s:
     openrlhf(s, want)
@@ -132,6 +142,7 @@ with Server() as s:
     openai_client(s)
     tei_client(s, want)
     prometheus(s)
+    schemathesis(s)
 with Server("--embeddings", "reward") as s:
     got = openai.OpenAI(base_url=s.url + "/v1", api_key="none").embeddings.create(
         model="m", input=TEXTS, encoding_format="float")

@@ -460,6 +460,30 @@ static void not_finite(void **state)
     di_call_deinit(&c);
 }
 
+/* docs/openapi.yaml has every path with its method, and no other. */
+static void documented(void **state)
+{
+    FILE *f = fopen(TEST_DIR "/../docs/openapi.yaml", "r");
+    char line[512], path[64] = "";
+    int n_routes, n = 0;
+
+    (void)state;
+    assert_non_null(f);
+    di_route_names(&n_routes);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (line[0] == ' ' && line[2] == '/') {
+            snprintf(path, sizeof path, "%.*s", (int)strcspn(line + 2, ":"), line + 2);
+            continue;
+        }
+        if (strcmp(line, "    post:\n") != 0 && strcmp(line, "    get:\n") != 0) continue;
+        if (di_route_find(path) == NULL || (di_route_find(path)->parse != NULL) != (line[4] == 'p'))
+            fail_msg("openapi.yaml has %s %s", path, line);
+        n++;
+    }
+    fclose(f);
+    assert_int_equal(n, n_routes - 1); /* all but "other" */
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -482,7 +506,7 @@ int main(void)
         cmocka_unit_test(openrlhf),  cmocka_unit_test(vllm),        cmocka_unit_test(sglang),
         cmocka_unit_test(tei),       cmocka_unit_test(openai),      cmocka_unit_test(llamafactory),
         cmocka_unit_test(dials_own), cmocka_unit_test(which_model), cmocka_unit_test(bad_bodies),
-        cmocka_unit_test(deep_json), cmocka_unit_test(not_finite),
+        cmocka_unit_test(deep_json), cmocka_unit_test(not_finite),  cmocka_unit_test(documented),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
