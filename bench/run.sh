@@ -18,6 +18,7 @@ bench() {
 
 bench --what kernels
 bench --what train --dtype bf16
+bench --what train --dtype bf16 --lora-layers top:8 --trunk
 bench --what train --dtype f32
 bench --what forward --dtype bf16
 bench --what forward --dtype f32

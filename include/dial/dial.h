@@ -218,7 +218,7 @@ typedef struct dial_bench_options {
     dial_list length;
     int64_t repeat, batch_source, batch_target, lora_r;
     const char *lora_targets, *lora_layers, *grad_checkpoint;
-    int check;
+    int trunk, check;
 } dial_bench_options;
 
 DIAL_API dial_status dial_bench(const dial_bench_options *options, const dial_env *env, char **json,

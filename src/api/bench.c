@@ -13,6 +13,7 @@
 #include "api/bench_parts.h"
 #include "api/session.h"
 #include "base/error.h"
+#include "eval/trunk_fill.h"
 #include "train/split.h"
 #include "train/trainer.h"
 
@@ -284,6 +285,7 @@ typedef struct train_bench {
     int has_params;
     di_decoder *decoder;
     di_alignment *align;
+    di_trunk *trunk;
     di_trainer *trainer;
 } train_bench;
 
@@ -305,6 +307,28 @@ static dial_status bench_lora(bench_job *j, di_lora_options *out, dial_error *er
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lora-layers", "write all or top:8, q_proj,v_proj or all",
                    "expected layers of the model and names of linear layers");
 done:
+    return st;
+}
+
+/* What enters the lowest trained block, of all texts, in memory: as after a first epoch. */
+static dial_status store_trunk(bench_job *j, train_bench *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t width = di_decoder_config(t->decoder)->width;
+    di_trunk_shape shape = {(size_t)width * di_act_bytes(j->s.dev.act), 1};
+    di_trunk_store nowhere = {.path = NULL};
+    const fake *side[2] = {&t->source, &t->target};
+    di_embedder *m = NULL;
+
+    if (di_decoder_entry(t->decoder) == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--trunk", "add --lora-layers top:8",
+                   "every block is trained: there is no trunk");
+    DI_TRY(di_trunk_new(j->al, j->s.env, &shape, &t->trunk, err));
+    DI_TRY(di_embedder_new(&j->s.dev, t->decoder, 1024, PAIR_TOKENS, &m, err));
+    for (int k = 0; k < 2; k++)
+        DI_TRY(di_trunk_fill(m, t->trunk, &nowhere, side[k]->text, NULL, side[k]->set.n_seq, err));
+done:
+    di_embedder_free(m);
     return st;
 }
 
@@ -344,6 +368,8 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     di_params_randomize(&t->params, 0);
     DI_TRY(di_decoder_new(&j->s.dev, j->s.source, &d, &t->decoder, err));
     di_decoder_set_lora(t->decoder, &t->params);
+    if (o->trunk) DI_TRY(store_trunk(j, t, err));
+    set.trunk = t->trunk;
     DI_TRY(di_wasserstein_new(&j->s.dev, &critic, &method, err));
     DI_TRY(di_alignment_new(
         &j->s.dev, &(di_alignment_options){.width = critic.width, .max_rows = critic.max_rows},
@@ -382,16 +408,19 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     for (int i = 0; i < DI_PART_COUNT; i++) parts.seconds[i] /= PART_STEPS;
     started = (now() - started) / PART_STEPS;
     top = t.params.lora.end_layer - t.params.lora.first_layer;
-    flops = (block_flops(c, j->s.layers) + block_flops(c, top)) * (double)rows;
-    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld",
+    flops =
+        (block_flops(c, j->opt->trunk ? top : j->s.layers) + block_flops(c, top)) * (double)rows;
+    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld%s",
              (long long)j->opt->batch_source, (long long)j->opt->batch_target,
-             (long long)j->opt->lora_r);
+             (long long)j->opt->lora_r,
+             j->opt->trunk ? DI_FMT(", top %lld over a stored trunk", (long long)top) : "");
     add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, rows / 2, NAN);
     json_object_set_new(json_array_get(j->cases, json_array_size(j->cases) - 1), "parts",
                         di_parts_json(&parts, started));
 done:
     di_trainer_free(t.trainer);
     di_alignment_free(t.align);
+    di_trunk_free(t.trunk);
     di_decoder_free(t.decoder);
     if (t.has_params) di_params_deinit(&t.params);
     free_fake(j->al, &t.source);

@@ -193,6 +193,7 @@ const dial_option dial_bench_table[] = {
     {"lora-r",          DIAL_OPT_INT,  offsetof(T, lora_r),          "64",      NULL, "LoRA rank"},
     {"lora-targets",    DIAL_OPT_TEXT, offsetof(T, lora_targets),    "q_proj,v_proj", NULL, "linear layers with LoRA, or all"},
     {"lora-layers",     DIAL_OPT_TEXT, offsetof(T, lora_layers),     "all",     NULL, "all, or top:K"},
+    {"trunk",           DIAL_OPT_BOOL, offsetof(T, trunk),           "no",      NULL, "in `train`, with top:K: the blocks below are stored"},
     {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass"},
     {"check",           DIAL_OPT_BOOL, offsetof(T, check),           "no",      NULL, "compare the result with the ref backend; exit 4 if it differs"},
     COMMON(T, "1024"),
