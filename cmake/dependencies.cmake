@@ -9,6 +9,12 @@ pkg_check_modules(ZLIB IMPORTED_TARGET zlib)
 pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71)
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
+# Several processes (docs/scaling.md). DIAL_MPI=OFF leaves it out where it is installed.
+option(DIAL_MPI "run on several processes, if MPI is there" ON)
+if(DIAL_MPI)
+  find_package(MPI 3.1 QUIET COMPONENTS C)
+endif()
+
 # oneDNN has no pkg-config file; distributions carry versions 2 and 3.
 find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h)
 find_library(DNNL_LIBRARY dnnl)
@@ -27,6 +33,7 @@ function(dial_print_summary)
                  "utf8proc ${UTF8PROC_VERSION}, libcrypto ${CRYPTO_VERSION}, OpenMP")
   foreach(row
       "DNNL|oneDNN|fast matrix products (without it: plain C, many times slower)"
+      "MPI_C|MPI|several processes (mpirun, srun)"
       "ZLIB|zlib|reading .gz data files"
       "MICROHTTPD|libmicrohttpd|dial serve"
       "CMOCKA|cmocka|the tests")

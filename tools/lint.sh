@@ -7,7 +7,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 
 # Includes point left in this list; ref and cpu do not see each other; cmd sees the public header.
-order="base text data tensor ref cpu model align train eval report serve api cmd"
+order="base text data tensor ref cpu model align dist train eval report serve api cmd"
 
 sources() { find src include tests bench -name '*.[ch]' 2>/dev/null | LC_ALL=C sort; }
 

@@ -107,6 +107,31 @@ typedef struct dial_common_options {
     int override_text, allow_hash_mismatch;
 } dial_common_options;
 
+/* ---- several processes ---- */
+
+/*
+ * The processes that mpirun or srun started together, to be put into env->ranks of jobs that divide
+ * their work: dial_train, dial_eval, dial_score, dial_embed. Every process calls the same job with
+ * the same options; rank 0 alone writes files and receives the JSON document (the others: NULL),
+ * all return the same status. A dial_ranks may be used by one thread, once in a process.
+ *
+ * *out NULL: this process was started alone, or as the only one. ERR_USAGE: several were started,
+ * and this build has no MPI or its MPI does not find them. Of env the allocator is used.
+ */
+DIAL_API dial_status dial_ranks_open(const dial_env *env, dial_ranks **out, dial_error *err);
+
+/* All ranks return DIAL_OK, or the status of the lowest rank whose own is another, and its error. */
+DIAL_API dial_status dial_ranks_agree(const dial_ranks *ranks, dial_status mine, dial_error *err);
+
+/* 1 on the rank that results and messages come from; 1 for NULL. */
+DIAL_API int dial_ranks_speaks(const dial_ranks *ranks);
+
+/*
+ * Ends the use of MPI. Does not return, but ends the processes with exit_code, if a job failed so
+ * that the others cannot be met any more. NULL is fine.
+ */
+DIAL_API void dial_ranks_close(dial_ranks *ranks, int exit_code);
+
 /* ---- jobs ---- */
 
 struct dial_train_options {

@@ -68,12 +68,13 @@ typedef struct dial_allocator {
 } dial_allocator;
 
 typedef struct dial_progress dial_progress;
+typedef struct dial_ranks dial_ranks; /* several processes: dial.h */
 
 typedef enum dial_log_level { DIAL_LOG_DEBUG, DIAL_LOG_INFO, DIAL_LOG_WARN } dial_log_level;
 
 /*
  * What a call needs from its surroundings. All members may be zero: the heap of the C library, no
- * log, no progress, no way to stop.
+ * log, no progress, no way to stop, one process.
  */
 typedef struct dial_env {
     const dial_allocator *allocator;
@@ -81,6 +82,7 @@ typedef struct dial_env {
     void (*progress)(void *ctx, const dial_progress *progress);
     void *ctx;                /* first argument of log and progress */
     const volatile int *stop; /* *stop != 0: finish the step, save, return DIAL_INTERRUPTED */
+    const dial_ranks *ranks;  /* the processes that run the job together; NULL: this one alone */
 } dial_env;
 
 /* State of a long call, handed to env->progress after every step. Negative or NaN: not known. */

@@ -6,6 +6,7 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "dist/dist.h"
 #include "model/head.h"
 #include "model/safetensors.h"
 
@@ -151,6 +152,7 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)d->n_seq);
     DI_TRY(di_score_dataset(s.embedder, s.has_params ? di_head_at(&s.params, s.params.theta) : none,
                             d, "embed", reward, e, NULL, NULL, err));
+    if (di_dist_of(env)->rank > 0) goto done;
     DI_TRY(spread(&s, d, e, reward, &v, err));
     if (strcmp(o->embed_norm, "l2") == 0) normalise(&v);
     DI_TRY(ends_in(o->out, ".npy")     ? write_npy(al, o->out, &v, err)
@@ -162,6 +164,7 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
                   d->example[0].n_texts, "dtype", "f32", "rows", di_row_counts_to_json(&d->counts));
     DI_TRY(di_document(al, doc, json, err));
 done:
+    st = di_dist_leave(di_dist_of(env), st, err);
     di_free(al, e);
     di_free(al, reward);
     di_free(al, none);

@@ -5,6 +5,7 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "dist/dist.h"
 #include "eval/metrics.h"
 
 static di_eval_options eval_options(const dial_eval_options *o)
@@ -127,7 +128,7 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     for (int64_t i = 0; i < o->data.n; i++)
         DI_TRY(eval_file(&s, o->compare != NULL ? &other : NULL, o, o->data.item[i], &scores,
                          results, err));
-    if (o->scores != NULL)
+    if (o->scores != NULL && di_dist_of(env)->rank == 0)
         DI_TRY(
             di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size, err));
     macro = di_eval_macro(results);
@@ -135,13 +136,17 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     doc = json_pack("{s:s, s:s, s:I, s:b, s:O, s:O}", "schema", "dial.eval/1", "model", o->model,
                     "step", json_integer_value(v), "text_override", s.text_override, "results",
                     results, "macro", macro);
-    DI_TRY(di_document(al, doc, json, err));
+    if (di_dist_of(env)->rank > 0)
+        json_decref(doc);
+    else
+        DI_TRY(di_document(al, doc, json, err));
     v = json_object_get(macro, "accuracy");
     accuracy = json_is_number(v) ? json_number_value(v) : -1;
     if (o->min_accuracy >= 0 && accuracy < o->min_accuracy)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--min-accuracy", NULL, "accuracy %.4f is below %.4f",
                    accuracy, o->min_accuracy);
 done:
+    st = di_dist_leave(di_dist_of(env), st, err);
     json_decref(results);
     json_decref(macro);
     di_buf_deinit(&scores);

@@ -5,9 +5,10 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "dist/dist.h"
 #include "model/head.h"
 
-enum { BLOCK_ROWS = 256 }; /* rows that are tokenised before a forward pass */
+enum { BLOCK_ROWS = 256 }; /* rows of a rank that are tokenised before a forward pass */
 
 /* One row of a block: its texts' indices, or the error that it gave. */
 typedef struct scored_row {
@@ -23,8 +24,9 @@ typedef struct score_job {
     const dial_score_options *opt;
     di_session s;
     di_text_scratch scratch;
-    scored_row row[BLOCK_ROWS];
-    int n_rows;
+    const di_dist *dist;
+    scored_row *row; /* [block] */
+    int n_rows, block;
     di_buf ids; /* int32 ids of all texts of the block */
     size_t *at; /* [cap] offset of each text in ids, elements */
     di_seq_view *text;
@@ -135,7 +137,9 @@ static dial_status write_lines(score_job *j, dial_error *err)
     dial_status st = DIAL_OK;
 
     DI_TRY(di_buf_status(&j->lines, err));
-    if (j->opt->out != NULL)
+    if (j->dist->rank > 0)
+        ; /* rank 0 writes the same lines */
+    else if (j->opt->out != NULL)
         DI_TRY(di_write(&j->file, j->lines.data, j->lines.size, err));
     else if (j->lines.size > 0 && j->write(j->ctx, j->lines.data, j->lines.size) != 0)
         DI_FAIL(err, DIAL_ERR_IO, "cannot write the scores");
@@ -148,6 +152,7 @@ done:
 static dial_status flush(score_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    int stop = di_stop_asked(j->s.env);
 
     for (int64_t i = 0; i < j->n_texts; i++) {
         j->text[i].id = (const int32_t *)(const void *)j->ids.data + j->at[i];
@@ -171,6 +176,8 @@ static dial_status flush(score_job *j, dial_error *err)
     j->n_rows = 0;
     j->n_texts = 0;
     j->ids.size = 0;
+    DI_TRY(di_dist_any(j->dist, &stop, err));
+    if (stop) DI_FAIL(err, DIAL_INTERRUPTED, "stopped");
 done:
     return st;
 }
@@ -212,8 +219,7 @@ static dial_status score_file(score_job *j, dial_error *err)
             snprintf(r->id, sizeof r->id, "%s", row.id != NULL ? row.id : "");
             for (int k = 0; k < row.n_texts; k++) DI_TRY(add_text(j, &row.text[k], err));
         }
-        if (j->n_rows == BLOCK_ROWS) DI_TRY(flush(j, err));
-        if (di_stop_asked(j->s.env)) DI_FAIL(err, DIAL_INTERRUPTED, "stopped");
+        if (j->n_rows == j->block) DI_TRY(flush(j, err));
     }
     DI_TRY(flush(j, err));
     j->counts.read = di_rows_counts(rows)->read;
@@ -253,6 +259,8 @@ dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *c
 
     if (j == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for scoring");
     j->opt = o;
+    j->dist = di_dist_of(env);
+    j->block = BLOCK_ROWS * j->dist->size;
     j->write = write;
     j->ctx = ctx;
     j->scratch.al = al;
@@ -261,24 +269,33 @@ dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *c
     if (o->model == NULL || (o->data == NULL && o->response == NULL))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
                    "give --data FILE, or --prompt and --response", "the flag is required");
+    if (j->dist->size > 1 && o->data != NULL && strcmp(o->data, "-") == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--data -", "write the rows to a file first",
+                   "a launcher gives its standard input to one of the %d processes alone",
+                   j->dist->size);
+    j->row = di_new_array(al, (size_t)j->block, sizeof *j->row);
+    if (j->row == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %d rows", j->block);
     DI_TRY(di_session_open(&j->s, o->model, &o->common, 1, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&j->s, err));
-    if (o->out != NULL) DI_TRY(di_write_begin(al, o->out, &j->file, err));
+    if (o->out != NULL && j->dist->rank == 0) DI_TRY(di_write_begin(al, o->out, &j->file, err));
     if (o->response != NULL)
         DI_TRY(score_one(j, err));
     else
         DI_TRY(score_file(j, err));
+    if (j->dist->rank > 0) goto done;
     if (o->out != NULL) DI_TRY(di_write_commit(&j->file, err));
     doc = json_pack("{s:s, s:s, s:s?, s:o, s:I}", "schema", "dial.score/1", "model", o->model,
                     "out", o->out, "rows", di_row_counts_to_json(&j->counts), "tokens",
                     (json_int_t)j->tokens);
     DI_TRY(di_document(al, doc, json, err));
 done:
+    st = di_dist_leave(di_dist_of(env), st, err);
     if (j != NULL) {
         di_write_abort(&j->file);
         di_text_scratch_deinit(&j->scratch);
         di_buf_deinit(&j->ids);
         di_buf_deinit(&j->lines);
+        di_free(al, j->row);
         di_free(al, j->at);
         di_free(al, j->text);
         di_free(al, j->flags);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "dist/dist.h"
 #include "model/adaptor.h"
 
 dial_status di_rows_options_from(const dial_common_options *c, di_rows_options *out,
@@ -310,12 +311,47 @@ done:
     return st;
 }
 
+/*
+ * Results are gathered and must be what one process would have computed, and in training every rank
+ * repeats the alignment on them: so all ranks compute alike, with the same model.
+ */
+static dial_status check_ranks(di_session *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_dist *d = di_dist_of(s->env);
+    json_t *files = json_object();
+    di_buf b;
+
+    di_buf_init(&b, s->al);
+    if (files == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the hashes of the model");
+    di_buf_printf(&b, "%s %s %s %d", DIAL_VERSION, s->dev.isa, di_dtype_name(s->dev.act),
+                  s->dev.threads);
+    DI_TRY(di_buf_status(&b, err));
+    DI_TRY(di_dist_same(d, di_fnv1a(b.data, b.size), "version, instruction set, dtype or threads",
+                        "use machines of one kind and the same dial, or give --dtype and --threads",
+                        err));
+    DI_TRY(di_source_hashes(s->source, files, err));
+    b.size = 0;
+    DI_TRY(di_json_write(files, &b, err));
+    DI_TRY(di_dist_same(d, di_fnv1a(b.data, b.size), "the files of the base model",
+                        "give every machine the same files, or a folder that all of them see",
+                        err));
+    if (d->rank == 0)
+        di_log(s->env, DIAL_LOG_INFO, "%d ranks on %d host%s, %d thread%s each", d->size, d->hosts,
+               d->hosts == 1 ? "" : "s", s->dev.threads, s->dev.threads == 1 ? "" : "s");
+done:
+    json_decref(files);
+    di_buf_deinit(&b);
+    return st;
+}
+
 dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
                             int need_run, const char *layer, const char *pooling,
                             const dial_env *env, dial_error *err)
 {
     dial_status st = DIAL_OK;
     char *config = NULL;
+    int threads;
 
     *s = (di_session){
         .al = di_env_alloc(env), .env = env, .scale = 1, .batch_tokens = common->batch_tokens};
@@ -324,8 +360,8 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     if (s->path == NULL || config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     if (!di_exists(path))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "check the path", "no such file or folder");
-    DI_TRY(di_device_open(s->al, env, common->device, common->dtype, (int)common->threads, &s->dev,
-                          err));
+    threads = common->threads > 0 ? (int)common->threads : di_dist_of(env)->threads;
+    DI_TRY(di_device_open(s->al, env, common->device, common->dtype, threads, &s->dev, err));
     s->device_open = 1;
     if (di_exists(config)) {
         DI_TRY(di_json_read(s->al, config, &s->run, err));
@@ -340,6 +376,7 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
                        "give a finished run, a PEFT adapter or a model for sequence classification",
                        "the model has no reward head, and a random one would give random scores");
     }
+    if (di_dist_of(env)->size > 1) DI_TRY(check_ranks(s, err));
 done:
     di_free(s->al, config);
     if (st != DIAL_OK) di_session_close(s);

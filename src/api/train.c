@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "dist/dist.h"
 #include "eval/probe.h"
 #include "model/head.h"
 #include "train/pass.h"
@@ -184,10 +185,11 @@ static dial_status evaluate(void *ctx, int64_t step, dial_error *err)
 
 static json_t *start_event(const di_train_job *job)
 {
-    return json_pack("{s:s, s:s, s:O, s:s, s:s, s:i, s:I}", "event", "start", "dial_version",
+    return json_pack("{s:s, s:s, s:O, s:s, s:s, s:i, s:i, s:I}", "event", "start", "dial_version",
                      DIAL_VERSION, "flags", job->flags, "device", job->base.dev.isa, "dtype",
                      job->base.dev.act == DI_BF16 ? "bf16" : "f32", "threads",
-                     job->base.dev.threads, "steps", (json_int_t)job->set.steps);
+                     job->base.dev.threads, "ranks", job->set.ranks, "steps",
+                     (json_int_t)job->set.steps);
 }
 
 /* Opens journal and loop: fresh, or from the latest checkpoint. */
@@ -218,7 +220,8 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
                   .history = json_array()};
     if (job->loop.history == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history");
     if (checkpoint != NULL) DI_TRY(di_loop_resume(&job->loop, checkpoint, err));
-    DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
+    if (di_dist_of(job->env)->rank == 0)
+        DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
     if (checkpoint != NULL) {
         di_log(job->env, DIAL_LOG_INFO, "continuing from step %lld", (long long)step);
         goto done;
@@ -280,6 +283,7 @@ done:
 static dial_status take_choice(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    const di_dist *d = di_dist_of(job->env);
     char *dir = NULL;
 
     job->selected_step = 0;
@@ -287,7 +291,10 @@ static dial_status take_choice(di_train_job *job, dial_error *err)
     DI_TRY(choose(job, job->loop.history, &job->selected_step, err));
     dir = di_checkpoint_dir(job->al, job->opt->out, job->selected_step);
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    DI_TRY(di_adapter_load(job->al, dir, &job->params, err));
+    if (d->rank == 0) st = di_adapter_load(job->al, dir, &job->params, err);
+    DI_TRY(di_dist_agree(d, st, err));
+    DI_TRY(di_dist_broadcast(d, job->params.theta,
+                             (size_t)job->params.size * sizeof *job->params.theta, err));
 done:
     di_free(job->al, dir);
     return st;
@@ -314,6 +321,7 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     if (steps > 0) DI_TRY(di_job_write_maps(job, job->selected_step, err));
     DI_TRY(di_job_reward_stats(job, &stats, err));
     DI_TRY(di_job_selftest(job, &selftest, err));
+    if (di_dist_of(job->env)->rank > 0) goto done; /* the rest is files */
     DI_TRY(tail_of(job, &mean, err));
     getrusage(RUSAGE_SELF, &use);
     doc = json_pack(
@@ -405,13 +413,59 @@ done:
     return st;
 }
 
+/*
+ * Where --resume continues, NULL for a new run, and state.json there. Rank 0 looks and tells the
+ * others, which need not see the run's folder.
+ */
+static dial_status find_checkpoint(di_train_job *job, char **checkpoint, int64_t *step,
+                                   json_t **resumed, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_dist *d = di_dist_of(job->env);
+    char *path = NULL, *text = NULL;
+    size_t n;
+
+    if (!job->opt->resume) return DIAL_OK;
+    if (d->rank == 0) st = di_checkpoint_latest(job->al, job->opt->out, step, checkpoint, err);
+    if (st == DIAL_OK && *checkpoint != NULL) {
+        path = di_path_join(job->al, *checkpoint, "state.json");
+        st = path != NULL ? di_read_file(job->al, path, &text, &n, err) : DIAL_ERR_NOMEM;
+    }
+    DI_TRY(di_dist_agree(d, st, err));
+    DI_TRY(di_dist_broadcast(d, step, sizeof *step, err));
+    DI_TRY(di_dist_broadcast_text(d, job->al, checkpoint, err));
+    DI_TRY(di_dist_broadcast_text(d, job->al, &text, err));
+    if (text == NULL) goto done;
+    DI_TRY(di_json_parse(text, strlen(text), *checkpoint, 1, resumed, err));
+    DI_TRY(same_flags(job->flags, json_object_get(*resumed, "flags"), err));
+done:
+    di_free(job->al, path);
+    di_free(job->al, text);
+    return st;
+}
+
+/* All ranks have read the same rows: each computes a part of every step of them. */
+static dial_status same_rows(const di_train_job *job, dial_error *err)
+{
+    const di_file_set *list[] = {&job->source_files, &job->target_files, &job->heldout_files,
+                                 &job->eval_files};
+    uint64_t h = (uint64_t)job->source.n;
+
+    for (size_t k = 0; k < sizeof list / sizeof *list; k++)
+        for (int i = 0; i < list[k]->n; i++)
+            for (int64_t t = 0; t < list[k]->set[i]->n_seq; t++)
+                h = (h ^ list[k]->set[i]->seq[t].hash) * 0x100000001b3u;
+    return di_dist_same(di_dist_of(job->env), h, "the rows of --source, --target or --eval",
+                        "give every machine the same files, or a folder that all of them see", err);
+}
+
 /* Everything up to the first step. *checkpoint: where --resume continues, or NULL. */
 static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, json_t **resumed,
                            dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
-    char *path = NULL;
+    const di_dist *d = di_dist_of(job->env);
 
     DI_TRY(required(o, err));
     DI_TRY(
@@ -421,15 +475,16 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
                    "training from a run is not built yet");
     DI_TRY(di_plan_settings(job, err));
     DI_TRY(flags_json(job, err));
-    if (!o->dry_run) DI_TRY(prepare_out(job, err));
-    if (o->resume) DI_TRY(di_checkpoint_latest(job->al, o->out, step, checkpoint, err));
-    if (*checkpoint != NULL) {
-        path = di_path_join(job->al, *checkpoint, "state.json");
-        if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-        DI_TRY(di_json_read(job->al, path, resumed, err));
-        DI_TRY(same_flags(job->flags, json_object_get(*resumed, "flags"), err));
-    }
+    if (!o->dry_run && d->rank == 0) st = prepare_out(job, err);
+    DI_TRY(di_dist_agree(d, st, err));
+    DI_TRY(find_checkpoint(job, checkpoint, step, resumed, err));
     DI_TRY(di_job_load_data(job, err));
+    DI_TRY(same_rows(job, err));
+    if (d->size > o->batch_source)
+        di_log(job->env, DIAL_LOG_WARN,
+               "%d ranks for %lld source rows a step: some have nothing to do; raise "
+               "--batch-source and --batch-target",
+               d->size, (long long)o->batch_source);
     DI_TRY(new_model(job, err));
     DI_TRY(di_plan_steps(job, json_object_get(*resumed, "flags"), err));
     json_object_set_new(job->flags, "plan",
@@ -439,7 +494,6 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give more steps",
                    "the run to resume is at step %lld already", (long long)*step);
 done:
-    di_free(job->al, path);
     return st;
 }
 
@@ -467,6 +521,11 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     int whole = steps * set->batch_source >= job->source.n;
 
     if (set->steps == 0 || (!set->head_only && di_decoder_entry(job->decoder) == 0)) return st;
+    if (set->ranks >
+        1) { /* the store is one process's: whether a text is there differs by machine */
+        di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");
+        return st;
+    }
     DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
                              o->trunk_cache_max, err));
     DI_TRY(fill_files(job, &job->source_files, source, 1 + whole, err));
@@ -495,6 +554,14 @@ done:
     return st;
 }
 
+/* The document, from rank 0; takes over the reference (NULL elsewhere, or as it is there). */
+static dial_status hand_out(const di_train_job *job, json_t *doc, char **json, dial_error *err)
+{
+    if (di_dist_of(job->env)->rank == 0) return di_document(job->al, doc, json, err);
+    json_decref(doc);
+    return DIAL_OK;
+}
+
 dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
                        dial_error *err)
 {
@@ -503,15 +570,17 @@ dial_status dial_train(const dial_train_options *options, const dial_env *env, c
     json_t *doc = NULL, *resumed = NULL;
     char *checkpoint = NULL;
     int64_t step = -1;
-    int fits = 1;
+    int fits = 1, over;
 
     job.warnings = json_array();
     DI_TRY(prepare(&job, &checkpoint, &step, &resumed, err));
     if (options->dry_run) {
-        fits = di_plan_fits(&job);
+        over = !di_plan_fits(&job);
+        DI_TRY(di_dist_any(di_dist_of(env), &over, err));
+        fits = !over;
         if (fits && job.set.steps > 0) DI_TRY(new_trainer(&job, err));
         DI_TRY(di_plan_document(&job, fits, &doc, err));
-        DI_TRY(di_document(job.al, doc, json, err));
+        DI_TRY(hand_out(&job, doc, json, err));
         if (!fits) DI_FAIL(err, DIAL_ERR_CHECK, "the run does not fit the memory that is free");
         goto done;
     }
@@ -520,9 +589,10 @@ dial_status dial_train(const dial_train_options *options, const dial_env *env, c
     DI_TRY(begin(&job, checkpoint, step, err));
     DI_TRY(di_loop_run(&job.loop, err));
     DI_TRY(finish(&job, &doc, err));
-    DI_TRY(di_document(job.al, doc, json, err));
+    DI_TRY(hand_out(&job, doc, json, err));
     if (options->overfit > 0) DI_TRY(check_overfit(&job, err));
 done:
+    st = di_dist_leave(di_dist_of(env), st, err);
     json_decref(resumed);
     di_free(job.al, checkpoint);
     job_close(&job);

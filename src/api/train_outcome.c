@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "dist/dist.h"
 #include "model/head.h"
 #include "model/safetensors.h"
 
@@ -75,7 +76,8 @@ static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int fina
                                       (json_int_t)step, "name", job->eval_files.name[k], "final",
                                       final, "result", result),
                             err));
-    if (final) DI_TRY(write_scores(job, d, job->eval_files.name[k], reward, err));
+    if (final && di_dist_of(job->env)->rank == 0)
+        DI_TRY(write_scores(job, d, job->eval_files.name[k], reward, err));
     *out = result;
     result = NULL;
 done:
@@ -135,7 +137,7 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err)
 
     if (job->opt->maps <= 0) goto done;
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    DI_TRY(di_make_dirs(dir, err));
+    if (di_dist_of(job->env)->rank == 0) DI_TRY(di_make_dirs(dir, err));
     snprintf(file, sizeof file, "step-%08lld.safetensors", (long long)step);
     path = di_path_join(job->al, dir, file);
     if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
@@ -162,7 +164,8 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err)
     }
     snprintf(number, sizeof number, "%lld", (long long)step);
     meta = json_pack("{s:s}", "step", number);
-    DI_TRY(di_st_write(job->al, path, entry, (size_t)n, meta, err));
+    if (di_dist_of(job->env)->rank == 0)
+        DI_TRY(di_st_write(job->al, path, entry, (size_t)n, meta, err));
 done:
     for (int k = 0; k < 2 + DI_MAX_FILES; k++) di_free(job->al, e[k]);
     json_decref(meta);

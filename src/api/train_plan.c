@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "dist/dist.h"
 #include "train/pass.h"
 
 static int is(const char *a, const char *b)
@@ -149,6 +150,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                                                                    : DI_METHOD_DIAL,
                              .parts = summed ? 2 : 1,
                              .alternate = is(o->update, "alternate"),
+                             .ranks = di_dist_of(job->env)->size,
                              .lambda = o->lambda,
                              .batch_source = o->batch_source / (summed ? 2 : 1),
                              .batch_target = o->batch_target / (summed ? 2 : 1),
@@ -206,7 +208,8 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
     di_train_settings *s = &job->set;
     const dial_train_options *o = job->opt;
     int64_t most = 2 * (s->batch_source > s->batch_target ? s->batch_source : s->batch_target);
-    int64_t room = di_memory_available() / 2;
+    const di_dist *d = di_dist_of(job->env);
+    int64_t room = di_memory_available() / 2 / ((d->size + d->hosts - 1) / d->hosts);
     double share;
 
     s->grad_checkpoint = is(o->grad_checkpoint, "on");
@@ -243,6 +246,7 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     int64_t target = job->has_target ? (job->target.n + per_target - 1) / per_target : 0;
     int64_t pass = is(o->epoch_of, "source") ? source : is(o->epoch_of, "target") ? target : 0;
     const json_t *plan = json_object_get(resumed, "plan");
+    int64_t kept[2]; /* rank 0 decides for all: the run remembers one plan */
     double share;
 
     if (pass == 0) pass = source > target ? source : target;
@@ -266,6 +270,11 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
         s->grad_checkpoint = json_is_true(json_object_get(plan, "grad_checkpoint"));
     } else {
         DI_TRY(plan_micro_batch(job, err));
+        kept[0] = s->micro_texts;
+        kept[1] = s->grad_checkpoint;
+        DI_TRY(di_dist_broadcast(di_dist_of(job->env), kept, sizeof kept, err));
+        s->micro_texts = kept[0];
+        s->grad_checkpoint = (int)kept[1];
     }
 done:
     return st;

@@ -65,6 +65,7 @@ typedef struct cmd_verb {
     const cmd_group *groups;     /* ended by first NULL; NULL: one group */
     int max_words;               /* positional arguments that it takes */
     int rows;                    /* prints JSON Lines itself; the document is its summary */
+    int ranks;                   /* divides its work among the processes of mpirun or srun */
     /* May set *json beside a status that is not DIAL_OK: the result of a failed check. */
     dial_status (*run)(cmd_call *call, char **json, dial_error *err);
 } cmd_verb;
@@ -85,6 +86,7 @@ struct cmd_call {
     const char *word[CMD_MAX_WORDS]; /* positional arguments */
     int n_words;
     dial_env env;
+    dial_ranks *ranks; /* NULL: one process */
     cmd_progress progress;
     json_t *kept; /* array that owns every string made while parsing */
     cmd_value value[CMD_MAX_VALUES];

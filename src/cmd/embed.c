@@ -15,5 +15,6 @@ const cmd_verb cmd_embed = {
     .table = dial_embed_table,
     .size = sizeof(dial_embed_options),
     .required = required,
+    .ranks = 1,
     .run = run,
 };

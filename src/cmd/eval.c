@@ -15,5 +15,6 @@ const cmd_verb cmd_eval = {
     .table = dial_eval_table,
     .size = sizeof(dial_eval_options),
     .required = required,
+    .ranks = 1,
     .run = run,
 };

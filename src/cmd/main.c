@@ -103,10 +103,18 @@ static dial_status print_config(cmd_call *call, dial_error *err)
 static dial_status run_verb(cmd_call *call, int n, char **argv, int *printed, dial_error *err)
 {
     char *json = NULL;
-    dial_status st = cmd_flags_parse(call, n, argv, err), st_print = DIAL_OK;
+    dial_status st = DIAL_OK, st_print = DIAL_OK;
     dial_error print_err;
 
+    if (call->verb->ranks) st = dial_ranks_open(&call->env, &call->ranks, err);
+    call->env.ranks = call->ranks;
     if (st != DIAL_OK) return st;
+    st = dial_ranks_agree(call->ranks, cmd_flags_parse(call, n, argv, err), err);
+    if (st != DIAL_OK) return st;
+    if (!dial_ranks_speaks(call->ranks)) {
+        call->settings.quiet = 1;
+        if (call->settings.help || call->settings.print_config) return DIAL_OK;
+    }
     if (call->settings.help) {
         cmd_help(stdout, call->verb);
         return cmd_stdout_flush(err);
@@ -154,8 +162,9 @@ int main(int argc, char **argv)
         st = no_verb(argc, argv, call.settings.json, &err);
     if (st != DIAL_OK) {
         err.status = st;
-        cmd_print_error(&call, &err, exit_code(st), printed);
+        if (dial_ranks_speaks(call.ranks)) cmd_print_error(&call, &err, exit_code(st), printed);
     }
     json_decref(call.kept);
+    dial_ranks_close(call.ranks, exit_code(st));
     return exit_code(st);
 }

@@ -88,5 +88,6 @@ const cmd_verb cmd_score = {
     .size = sizeof(dial_score_options),
     .required = required,
     .rows = 1,
+    .ranks = 1,
     .run = run,
 };

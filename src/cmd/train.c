@@ -31,5 +31,6 @@ const cmd_verb cmd_train = {
     .size = sizeof(dial_train_options),
     .required = required,
     .groups = groups,
+    .ranks = 1,
     .run = run,
 };

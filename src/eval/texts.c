@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "dist/dist.h"
 #include "model/adaptor.h"
 #include "model/head.h"
 
@@ -261,12 +262,157 @@ done:
     return st;
 }
 
+/*
+ * Where the shares of the ranks begin in the sorted texts: equal tokens each, and texts that share
+ * a prompt stay together. first [size + 1].
+ */
+static void cut_shares(const di_dist *d, const di_seq_view *view, const int32_t *group, int64_t n,
+                       int64_t *first)
+{
+    double total = 0, before = 0;
+    int r = 1;
+
+    for (int64_t i = 0; i < n; i++) total += (double)view[i].n;
+    first[0] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int opens = i > 0 && group[i] != group[i - 1];
+
+        for (; opens && r < d->size && before * d->size >= total * r; r++) first[r] = i;
+        before += (double)view[i].n;
+    }
+    for (; r <= d->size; r++) first[r] = n;
+}
+
+/* Sorted texts and the shares of them; `mine` and `round` are filled by the functions below. */
+typedef struct shares {
+    const di_dist *dist;
+    int64_t n;
+    item *order;        /* [n] */
+    di_seq_view *view;  /* [n] */
+    int32_t *group;     /* [n] */
+    uint64_t *prompt;   /* [n] */
+    int64_t *first;     /* [size + 1] */
+    int64_t *round;     /* [size + 1] */
+    int64_t per;        /* most rows of a rank that travel at a time */
+    float *mine, *rows; /* [share of this rank, C], [size * per, C] */
+} shares;
+
+static dial_status new_shares(di_embedder *m, shares *s, const di_seq_view *text,
+                              const uint64_t *prompt, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = m->dev->al;
+    const di_dist *d = s->dist;
+    size_t n = (size_t)s->n, ranks = (size_t)d->size;
+    int64_t most = 0;
+
+    s->order = di_new_array(al, n, sizeof *s->order);
+    s->view = di_new_array(al, n, sizeof *s->view);
+    s->group = di_new_array(al, n, sizeof *s->group);
+    s->prompt = di_new_array(al, n, sizeof *s->prompt);
+    s->first = di_new_array(al, ranks + 1, sizeof *s->first);
+    s->round = di_new_array(al, ranks + 1, sizeof *s->round);
+    if (!s->order || !s->view || !s->group || !s->prompt || !s->first || !s->round)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", n);
+    for (int64_t i = 0; i < s->n; i++)
+        s->order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    order_texts(s->order, text, prompt, s->n, s->view, s->group);
+    for (int64_t i = 0; i < s->n; i++) s->prompt[i] = s->order[i].prompt;
+    cut_shares(d, s->view, s->group, s->n, s->first);
+    for (int r = 0; r < d->size; r++)
+        if (s->first[r + 1] - s->first[r] > most) most = s->first[r + 1] - s->first[r];
+    s->per = m->max_rows / d->size > 0 ? m->max_rows / d->size : 1;
+    if (s->per > most) s->per = most;
+    n = (size_t)(s->first[d->rank + 1] - s->first[d->rank]);
+    s->mine = di_new_array(al, n * (size_t)m->width, sizeof *s->mine);
+    s->rows = di_new_array(al, ranks * (size_t)(s->per * m->width), sizeof *s->rows);
+    if (!s->mine || !s->rows) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to gather %zu texts", n);
+done:
+    return st;
+}
+
+static void free_shares(const di_alloc *al, shares *s)
+{
+    void *own[] = {s->order, s->view, s->group, s->prompt, s->first, s->round, s->mine, s->rows};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
+}
+
+/* Of lengths and order: rows of other texts would be taken for embeddings of these. */
+static uint64_t fingerprint(const shares *s)
+{
+    uint64_t h = (uint64_t)s->n;
+
+    for (int64_t i = 0; i < s->n; i++)
+        h = (h ^ (uint64_t)s->view[i].n ^ (s->prompt[i] << 16)) * 0x100000001b3u;
+    return h;
+}
+
+/*
+ * All embeddings into e. They lie there in the order of the input, but travel in the order of
+ * computation: in rounds of a buffer, so that memory does not grow with the texts.
+ */
+static dial_status gather_shares(di_embedder *m, shares *s, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_dist *d = s->dist;
+    size_t width = (size_t)m->width, row = width * sizeof *e;
+    int more = s->n > 0;
+
+    for (int64_t begin = 0; more; begin += s->per) {
+        int64_t own;
+
+        more = 0;
+        for (int r = 0; r < d->size; r++) {
+            int64_t left = s->first[r + 1] - s->first[r] - begin;
+
+            s->round[r + 1] = s->round[r] + (left < 0 ? 0 : left < s->per ? left : s->per);
+            more = more || left > s->per;
+        }
+        own = s->round[d->rank + 1] - s->round[d->rank];
+        if (own > 0)
+            memcpy(s->rows + (size_t)s->round[d->rank] * width, s->mine + (size_t)begin * width,
+                   (size_t)own * row);
+        DI_TRY(di_dist_gather(d, s->rows, row, s->round, err));
+        for (int r = 0; r < d->size; r++)
+            for (int64_t i = s->round[r]; i < s->round[r + 1]; i++) {
+                int64_t k = s->first[r] + begin + i - s->round[r];
+
+                memcpy(e + (size_t)s->order[k].index * width, s->rows + (size_t)i * width, row);
+            }
+    }
+done:
+    return st;
+}
+
+/* embed_plain by several ranks: a share each, then all of them to all. */
+static dial_status embed_shared(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                                int64_t n, const char *what, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    shares s = {.dist = di_dist_of(m->dev->env), .n = n};
+
+    st = new_shares(m, &s, text, prompt, err);
+    DI_TRY(di_dist_agree(s.dist, st, err));
+    DI_TRY(di_dist_same(s.dist, fingerprint(&s), DI_FMT("the texts (%s)", what),
+                        "give every machine the same files", err));
+    st = embed_plain(m, s.view + s.first[s.dist->rank],
+                     prompt != NULL ? s.prompt + s.first[s.dist->rank] : NULL,
+                     s.first[s.dist->rank + 1] - s.first[s.dist->rank], what, s.mine, err);
+    DI_TRY(di_dist_agree(s.dist, st, err));
+    DI_TRY(gather_shares(m, &s, e, err));
+done:
+    free_shares(m->dev->al, &s);
+    return st;
+}
+
 dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
                            int64_t n, const char *what, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
-    DI_TRY(embed_plain(m, text, prompt, n, what, e, err));
+    DI_TRY(di_dist_of(m->dev->env)->size > 1 ? embed_shared(m, text, prompt, n, what, e, err)
+                                             : embed_plain(m, text, prompt, n, what, e, err));
     for (int64_t at = 0, some; m->adaptor.params != NULL && at < n; at += some) {
         float *e_at = e + at * m->width;
 

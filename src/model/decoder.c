@@ -99,3 +99,8 @@ const di_params *di_decoder_lora(const di_decoder *d)
 {
     return d->lora;
 }
+
+void di_decoder_on_layer(di_decoder *d, const di_layer_hook *hook)
+{
+    d->on_layer = hook;
+}

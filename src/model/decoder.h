@@ -79,6 +79,15 @@ void di_workspace_free(di_workspace *w);
 dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
                                dial_error *err);
 
+/* Told of each layer from the top down, when a backward pass has added all of its gradient. */
+typedef struct di_layer_hook {
+    void (*done)(void *ctx, int64_t layer);
+    void *ctx;
+} di_layer_hook;
+
+/* For the backward passes from here on, borrowed; NULL: none. */
+void di_decoder_on_layer(di_decoder *d, const di_layer_hook *hook);
+
 /*
  * The forward pass in two halves, for trunks that are computed once (data/trunk.h). The trunk ends
  * where the lowest layer with LoRA begins (0: at the token embeddings, and all layers are top).

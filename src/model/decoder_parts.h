@@ -35,12 +35,13 @@ struct di_decoder {
     di_layer *layer;        /* [n_layers] */
     float *norms;           /* device memory of all norm weights, "1 +" folded in */
     size_t norms_bytes;
-    float *final_norm;     /* into norms */
-    di_weight table;       /* token embeddings: rows are read where the file has them */
-    void *random_table;    /* ... or here, for a source without weights */
-    di_packed *head;       /* [V, C]; NULL without with_logits */
-    float embed_scale;     /* as the act dtype rounds it */
-    const di_params *lora; /* borrowed; NULL: none */
+    float *final_norm;             /* into norms */
+    di_weight table;               /* token embeddings: rows are read where the file has them */
+    void *random_table;            /* ... or here, for a source without weights */
+    di_packed *head;               /* [V, C]; NULL without with_logits */
+    float embed_scale;             /* as the act dtype rounds it */
+    const di_params *lora;         /* borrowed; NULL: none */
+    const di_layer_hook *on_layer; /* borrowed; NULL: none */
 };
 
 /* Device buffers of the activations of one block: what its backward reads. */

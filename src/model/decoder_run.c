@@ -248,6 +248,7 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
             di_layer_forward(d, w, b, l, s, 1);
         }
         di_layer_backward(d, w, b, l, s, grad, l == w->first);
+        if (d->on_layer != NULL) d->on_layer->done(d->on_layer->ctx, l);
     }
 done:
     return st;

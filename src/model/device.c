@@ -1,9 +1,9 @@
 #include "model/device.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cores.h"
 #include "base/error.h"
 
 /* A function added to the table but not to its list would silently stay that of ref. */
@@ -40,42 +40,6 @@ static void lay_over_ref(const di_backend *b, di_backend *t)
 #undef X
 }
 
-/* The lowest CPU of the core that this CPU is a thread of; the CPU itself where Linux is silent. */
-static int first_sibling(int cpu)
-{
-    char path[128];
-    int first = cpu;
-    FILE *f;
-
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    f = fopen(path, "r");
-    if (f == NULL) return cpu;
-    if (fscanf(f, "%d", &first) != 1) first = cpu; /* "3,67" or "6-7": ascending */
-    fclose(f);
-    return first;
-}
-
-/*
- * Physical cores among the CPUs that the process may run on. Two threads of a core share its
- * vector units, so the second one would only take turns with the first.
- */
-static int physical_cores(void)
-{
-    cpu_set_t allowed, cores;
-
-    CPU_ZERO(&allowed);
-    CPU_ZERO(&cores);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        int first;
-
-        if (!CPU_ISSET(cpu, &allowed)) continue;
-        first = first_sibling(cpu);
-        CPU_SET(first >= 0 && first < CPU_SETSIZE ? first : cpu, &cores);
-    }
-    return CPU_COUNT(&cores) > 0 ? CPU_COUNT(&cores) : 1;
-}
-
 static dial_status choose_dtype(di_device *dev, const char *dtype, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -101,7 +65,7 @@ dial_status di_device_open(const di_alloc *al, const dial_env *env, const char *
 {
     dial_status st = DIAL_OK;
     const di_backend *b = find(name);
-    di_device dev = {.al = al, .env = env, .threads = threads > 0 ? threads : physical_cores()};
+    di_device dev = {.al = al, .env = env, .threads = threads > 0 ? threads : di_cores_here()};
 
     if (b == NULL && strncmp(name, "cuda", 4) == 0 && (name[4] == '\0' || name[4] == ':'))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "use --device cpu",

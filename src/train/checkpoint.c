@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "dist/dist.h"
 #include "model/safetensors.h"
 
 enum { MAX_ALIGN_TENSORS = 64 };
@@ -222,27 +223,60 @@ done:
     return st;
 }
 
-dial_status di_checkpoint_read(const di_alloc *al, const char *dir, di_trainer *t, json_t **state,
-                               dial_error *err)
+/* Rank 0 has read the folder: state and tensors to the others, who need not see the run's files. */
+static dial_status share_state(const di_alloc *al, const di_dist *d, di_trainer *t,
+                               state_tensors *x, char **text, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_params *p = di_trainer_params(t);
+
+    DI_TRY(di_dist_broadcast_text(d, al, text, err));
+    DI_TRY(di_dist_broadcast(d, p->theta, (size_t)p->size * sizeof *p->theta, err));
+    for (size_t i = 0; i < x->n + x->n_critic; i++) {
+        di_st_entry *e = i < x->n ? &x->entry[i] : &x->critic[i - x->n];
+
+        DI_TRY(di_dist_broadcast(d, (void *)(uintptr_t)e->data, e->bytes, err));
+    }
+done:
+    return st;
+}
+
+static dial_status read_files(const di_alloc *al, const char *dir, const char *path, di_trainer *t,
+                              state_tensors *x, char **text, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    size_t n;
+
+    DI_TRY(di_read_file(al, path, text, &n, err));
+    DI_TRY(di_adapter_load(al, dir, di_trainer_params(t), err));
+    DI_TRY(read_entries(al, dir, "optimizer.safetensors", x->entry, x->n, err));
+    if (x->n_critic > 0)
+        DI_TRY(read_entries(al, dir, "critic.safetensors", x->critic, x->n_critic, err));
+done:
+    return st;
+}
+
+dial_status di_checkpoint_read(const di_alloc *al, const di_dist *dist, const char *dir,
+                               di_trainer *t, json_t **state, dial_error *err)
 {
     dial_status st = DIAL_OK;
     state_tensors x = {.n = 0};
-    char *path = NULL;
+    char *path = NULL, *text = NULL;
     json_t *v = NULL;
 
     DI_TRY(join(al, dir, "state.json", &path, err));
-    DI_TRY(di_json_read(al, path, &v, err));
-    DI_TRY(di_adapter_load(al, dir, di_trainer_params(t), err));
     DI_TRY(list_tensors(al, t, &x, err));
-    DI_TRY(read_entries(al, dir, "optimizer.safetensors", x.entry, x.n, err));
-    if (x.n_critic > 0)
-        DI_TRY(read_entries(al, dir, "critic.safetensors", x.critic, x.n_critic, err));
+    if (dist->rank == 0) st = read_files(al, dir, path, t, &x, &text, err);
+    DI_TRY(di_dist_agree(dist, st, err));
+    DI_TRY(share_state(al, dist, t, &x, &text, err));
+    DI_TRY(di_json_parse(text, strlen(text), path, 1, &v, err));
     DI_TRY(di_trainer_restore(t, v, path, err));
     *state = v;
     v = NULL;
 done:
     json_decref(v);
     free_tensors(al, &x);
+    di_free(al, text);
     di_free(al, path);
     return st;
 }

@@ -7,6 +7,7 @@
 #ifndef DI_TRAIN_CHECKPOINT_H
 #define DI_TRAIN_CHECKPOINT_H
 
+#include "dist/dist.h"
 #include "train/trainer.h"
 
 /* Writes the trainer's state at its step. extra: members added to state.json (borrowed). */
@@ -17,9 +18,12 @@ dial_status di_checkpoint_write(const di_alloc *al, const char *run, di_trainer 
 dial_status di_checkpoint_latest(const di_alloc *al, const char *run, int64_t *step, char **dir,
                                  dial_error *err);
 
-/* Loads a folder into the trainer; *state (json_decref it) is the whole of state.json. */
-dial_status di_checkpoint_read(const di_alloc *al, const char *dir, di_trainer *t, json_t **state,
-                               dial_error *err);
+/*
+ * Loads a folder into the trainer; *state (json_decref it) is the whole of state.json. On several
+ * ranks rank 0 reads and the others receive.
+ */
+dial_status di_checkpoint_read(const di_alloc *al, const di_dist *dist, const char *dir,
+                               di_trainer *t, json_t **state, dial_error *err);
 
 /* RUN/checkpoints/step-%08d in a new string. */
 char *di_checkpoint_dir(const di_alloc *al, const char *run, int64_t step);

@@ -12,7 +12,7 @@ dial_status di_forecast_rows(const di_alloc *al, const di_train_settings *set,
 
     rows[DI_SOURCE] = rows[DI_TARGET] = 0;
     for (int k = 0; k < di_pass_sides(set); k++) {
-        DI_TRY(di_side_init(&side, al, k == DI_SOURCE ? source : target,
+        DI_TRY(di_side_init(&side, al, di_dist_of(NULL), k == DI_SOURCE ? source : target,
                             k == DI_SOURCE ? set->batch_source : set->batch_target, set->seed,
                             k == DI_SOURCE ? DI_RNG_SOURCE_ORDER : DI_RNG_TARGET_ORDER, err));
         for (int64_t i = 0; i < steps * set->parts; i++) {

@@ -20,6 +20,7 @@ typedef struct di_journal {
 /* keep_step < 0: a new file. Else: keeps lines whose step is at most keep_step. */
 dial_status di_journal_open(di_journal *j, const di_alloc *al, const char *path, int64_t keep_step,
                             dial_error *err);
+/* Both of a journal that is not open (ranks other than 0 keep none): nothing happens. */
 /* Appends and takes over the reference to value. */
 dial_status di_journal_write(di_journal *j, json_t *value, dial_error *err);
 /* What was written is on the disk afterwards. */

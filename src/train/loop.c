@@ -4,6 +4,8 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "dist/dist.h"
 
 static double now(void)
 {
@@ -77,8 +79,14 @@ static dial_status save(di_loop *l, int candidate, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t step = di_trainer_steps_done(l->trainer);
+    const di_dist *dist = di_dist_of(l->env);
+    const di_params *p = di_trainer_params(l->trainer);
     json_t *seen = NULL, *extra = NULL;
     char *dir = NULL;
+
+    DI_TRY(di_dist_same(
+        dist, di_fnv1a(p->theta, (size_t)p->size * sizeof *p->theta), "the trained weights",
+        "the ranks must compute alike: machines of one kind, the same libraries", err));
 
     if (candidate) {
         DI_TRY(l->validate(l->ctx, &seen, err));
@@ -91,7 +99,9 @@ static dial_status save(di_loop *l, int candidate, dial_error *err)
         json_pack("{s:s, s:f, s:I, s:O, s:O}", "schema", "dial.state/1", "seconds", l->seconds,
                   "tokens_done", (json_int_t)l->tokens, "history", l->history, "flags", l->flags);
     if (extra == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a checkpoint");
-    DI_TRY(di_checkpoint_write(l->al, l->run, l->trainer, l->base_name, extra, err));
+    if (dist->rank == 0)
+        st = di_checkpoint_write(l->al, l->run, l->trainer, l->base_name, extra, err);
+    DI_TRY(di_dist_agree(dist, st, err));
     dir = di_checkpoint_dir(l->al, "", step); /* relative to the run */
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     DI_TRY(di_journal_write(l->journal,
@@ -110,7 +120,7 @@ dial_status di_loop_resume(di_loop *l, const char *checkpoint, dial_error *err)
     dial_status st = DIAL_OK;
     json_t *state = NULL, *history;
 
-    DI_TRY(di_checkpoint_read(l->al, checkpoint, l->trainer, &state, err));
+    DI_TRY(di_checkpoint_read(l->al, di_dist_of(l->env), checkpoint, l->trainer, &state, err));
     history = json_object_get(state, "history");
     if (!json_is_array(history))
         DI_FAIL_AT(err, DIAL_ERR_INPUT, checkpoint, "resume from an earlier checkpoint",
@@ -185,6 +195,7 @@ dial_status di_loop_run(di_loop *l, dial_error *err)
         if (l->eval_every > 0 && step % l->eval_every == 0 && step < l->steps)
             DI_TRY(l->evaluate(l->ctx, step, err));
         asked = di_stop_asked(l->env);
+        DI_TRY(di_dist_any(di_dist_of(l->env), &asked, err));
         saving = di_loop_is_save(l, step);
         if (saving || asked) DI_TRY(save(l, saving, err));
         if (asked && step < l->steps) {

@@ -14,7 +14,7 @@ struct di_pass {
     di_batch batch[DI_SIDES];
     void *batch_memory[DI_SIDES];
     int keep;     /* activations of the first forward serve the backward pass */
-    float *texts; /* [most texts of a pass, C] in batch order */
+    float *texts; /* [most texts of a side, C] in batch order */
     int stored;   /* the trunk has the embedding of every text of the run: no pass is needed */
     void *rows;   /* [most rows of a pass, C] act, out of the trunk; NULL: none */
     di_adaptor adaptor[DI_SIDES];
@@ -55,6 +55,14 @@ static int64_t texts_of(const di_train_settings *set, int k)
     return 2 * (k == DI_SOURCE ? set->batch_source : set->batch_target);
 }
 
+/* Of them, most of a rank. */
+static int64_t share_of(const di_train_settings *set, int k)
+{
+    int64_t ranks = set->ranks > 1 ? set->ranks : 1;
+
+    return 2 * ((texts_of(set, k) / 2 + ranks - 1) / ranks);
+}
+
 /* Sides of a step, the longest text and the most texts of a pass, and whether both fit one pass. */
 typedef struct shape {
     int n_sides, keep;
@@ -67,7 +75,7 @@ static shape shape_of(const di_train_settings *set, const di_examples *source,
     shape s = {.n_sides = di_pass_sides(set), .keep = 1};
 
     for (int k = 0; k < s.n_sides; k++) {
-        int64_t texts = texts_of(set, k);
+        int64_t texts = share_of(set, k);
 
         s.longest[k] = di_examples_longest(k == DI_SOURCE ? source : target);
         s.pass_texts[k] = texts < set->micro_texts ? texts : set->micro_texts;
@@ -138,8 +146,9 @@ static dial_status new_works(di_pass *p, const shape *s, dial_error *err)
         p->batch_memory[k] = di_new(dev->al, di_batch_bytes(o[k].max_rows, o[k].max_texts));
         if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
         di_batch_init(&p->batch[k], p->batch_memory[k], o[k].max_rows, o[k].max_texts);
-        if (o[k].max_texts > texts) texts = o[k].max_texts;
     }
+    for (int k = 0; k < s->n_sides; k++)
+        if (texts_of(&p->set, k) > texts) texts = texts_of(&p->set, k);
     p->texts = dev->ops->buffer_new(dev, (size_t)(texts * p->width) * sizeof *p->texts);
     if (p->texts == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)texts);
@@ -208,9 +217,9 @@ void di_pass_free(di_pass *p)
     di_free(p->dev->al, p);
 }
 
-/* Texts [at, at + n) of side k through the language model, embeddings into p->texts. */
+/* Texts [at, at + n) of side k through the language model, embeddings into e [n, C]. */
 static dial_status forward_part(di_pass *p, int k, const di_side *s, int64_t at, int64_t n,
-                                dial_error *err)
+                                float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int w = p->keep ? k : 0;
@@ -219,17 +228,17 @@ static dial_status forward_part(di_pass *p, int k, const di_side *s, int64_t at,
         DI_FAIL(err, DIAL_ERR_NOMEM, "a batch of %lld texts exceeds the planned workspace",
                 (long long)n);
     if (p->rows != NULL && di_trunk_gather(p->set.trunk, &p->batch[w], s->text + at, p->rows))
-        DI_TRY(
-            di_decoder_forward_from(p->decoder, p->work[w], &p->batch[w], p->rows, p->texts, err));
+        DI_TRY(di_decoder_forward_from(p->decoder, p->work[w], &p->batch[w], p->rows, e, err));
     else
-        DI_TRY(di_decoder_forward(p->decoder, p->work[w], &p->batch[w], p->texts, err));
+        DI_TRY(di_decoder_forward(p->decoder, p->work[w], &p->batch[w], e, err));
 done:
     return st;
 }
 
+/* Texts of the next part of this rank's share from `at` on; 0 at its end. */
 static int64_t part_size(const di_pass *p, const di_side *s, int64_t at)
 {
-    int64_t left = s->n_texts - at;
+    int64_t left = s->first[s->dist->rank + 1] - at;
 
     return left < p->set.micro_texts ? left : p->set.micro_texts;
 }
@@ -238,16 +247,17 @@ static int64_t part_size(const di_pass *p, const di_side *s, int64_t at)
 static dial_status embed(di_pass *p, int k, const di_side *s, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    size_t c = (size_t)p->width;
+    size_t c = (size_t)p->width, row = c * sizeof *e;
 
     for (int64_t i = 0; p->stored && i < s->n_texts; i++)
-        memcpy(e + (size_t)s->row[i] * c, di_trunk_find(p->set.trunk, &s->text[i]), c * sizeof *e);
-    for (int64_t at = 0, n; !p->stored && at < s->n_texts; at += n) {
-        n = part_size(p, s, at);
-        DI_TRY(forward_part(p, k, s, at, n, err));
-        for (int64_t i = 0; i < n; i++)
-            memcpy(e + (size_t)s->row[at + i] * c, p->texts + (size_t)i * c, c * sizeof *e);
-    }
+        memcpy(e + (size_t)s->row[i] * c, di_trunk_find(p->set.trunk, &s->text[i]), row);
+    if (p->stored) return DIAL_OK;
+    for (int64_t at = s->first[s->dist->rank], n; (n = part_size(p, s, at)) > 0; at += n)
+        if ((st = forward_part(p, k, s, at, n, p->texts + (size_t)at * c, err)) != DIAL_OK) break;
+    DI_TRY(di_dist_agree(s->dist, st, err));
+    DI_TRY(di_dist_gather(s->dist, p->texts, row, s->first, err));
+    for (int64_t i = 0; i < s->n_texts; i++)
+        memcpy(e + (size_t)s->row[i] * c, p->texts + (size_t)i * c, row);
 done:
     return st;
 }
@@ -263,7 +273,7 @@ done:
 }
 
 dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
-                             dial_error *err)
+                             const di_layer_hook *last, dial_error *err)
 {
     dial_status st = DIAL_OK;
     size_t c = (size_t)p->width;
@@ -271,13 +281,14 @@ dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *d
 
     if (p->raw[k] != NULL) di_adaptor_backward(&p->adaptor[k], p->raw[k], de, s->n_texts, grad);
     if (p->set.head_only) return DIAL_OK;
-    for (int64_t at = 0, n; at < s->n_texts; at += n) {
-        n = part_size(p, s, at);
-        if (!p->keep) DI_TRY(forward_part(p, k, s, at, n, err));
+    for (int64_t at = s->first[s->dist->rank], n; (n = part_size(p, s, at)) > 0; at += n) {
+        if (!p->keep) DI_TRY(forward_part(p, k, s, at, n, p->texts, err));
         for (int64_t i = 0; i < n; i++)
             memcpy(p->texts + (size_t)i * c, de + (size_t)s->row[at + i] * c, c * sizeof *de);
+        di_decoder_on_layer(p->decoder, part_size(p, s, at + n) == 0 ? last : NULL);
         DI_TRY(di_decoder_backward(p->decoder, p->work[w], &p->batch[w], p->texts, grad, err));
     }
 done:
+    di_decoder_on_layer(p->decoder, NULL);
     return st;
 }

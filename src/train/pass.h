@@ -24,8 +24,8 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
 void di_pass_free(di_pass *p);
 
 /*
- * Bytes of activations and workspace that di_pass_new takes from the device; rows != NULL: of these,
- * what passes of at most rows[k] token rows of side k ever touch.
+ * Bytes of activations and workspace that di_pass_new takes from the device; rows != NULL: of
+ * these, what passes of at most rows[k] token rows of side k ever touch.
  */
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
                      const di_examples *source, const di_examples *target,
@@ -33,15 +33,18 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
 
 /*
  * Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=": e'
- * where the run has an adaptor.
+ * where the run has an adaptor. On several ranks each computes its share and receives the others';
+ * an error of one is returned by all.
  */
 dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_error *err);
 
 /*
  * grad (laid out like the decoder's LoRA) += gradient of the loss with dL/de = de [n_texts, C], for
- * what the last di_pass_forward of side k saw. Without LoRA and adaptor nothing happens.
+ * what the last di_pass_forward of side k saw. On several ranks LoRA's is that of the texts of this
+ * one, the adaptor's that of all. Without LoRA and adaptor nothing happens. last (NULL: none) is
+ * told of each layer that no text will add to any more.
  */
 dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
-                             dial_error *err);
+                             const di_layer_hook *last, dial_error *err);
 
 #endif

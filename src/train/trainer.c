@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/head.h"
+#include "train/gradsum.h"
 #include "train/pass.h"
 
 enum { SOURCE = DI_SOURCE, TARGET = DI_TARGET, SIDES = DI_SIDES };
@@ -21,6 +22,8 @@ struct di_trainer {
     di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
     di_pass *pass;
+    const di_dist *dist;
+    di_gradsum sum;
     float *e, *de; /* [n_s + n_t, C] */
     float *r, *dr; /* [n_s + n_t] */
     int64_t step, tokens;
@@ -41,6 +44,7 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
     t->params = params;
     t->align = align;
     t->set = *set;
+    t->dist = di_dist_of(dev->env);
     t->width = params->width;
     t->n_sides = di_pass_sides(set);
     for (int k = 0; k < t->n_sides; k++) {
@@ -48,13 +52,14 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
         int64_t n = k == SOURCE ? set->batch_source : set->batch_target;
 
         rows += 2 * (size_t)n;
-        DI_TRY(di_side_init(&t->side[k], dev->al, x, n, set->seed,
+        DI_TRY(di_side_init(&t->side[k], dev->al, t->dist, x, n, set->seed,
                             k == SOURCE ? DI_RNG_SOURCE_ORDER : DI_RNG_TARGET_ORDER, err));
         DI_TRY(di_sampler_init(&t->warm[k], dev->al, x->n, set->seed + (uint64_t)k,
                                DI_RNG_WARMUP_ORDER, err));
     }
     DI_TRY(di_optimizer_init(&t->optimizer, dev, params, set->weight_decay, set->clip, err));
     DI_TRY(di_pass_new(dev, decoder, set, source, target, &t->pass, err));
+    di_gradsum_init(&t->sum, t->dist, params, t->optimizer.g);
     t->e = dev->ops->buffer_new(dev, rows * (size_t)t->width * f);
     t->de = dev->ops->buffer_new(dev, rows * (size_t)t->width * f);
     t->r = di_new_array(dev->al, rows, f);
@@ -98,11 +103,11 @@ static dial_status forward_side(di_trainer *t, int k, dial_error *err)
     return di_pass_forward(t->pass, k, &t->side[k], t->e + first_row(t, k) * t->width, err);
 }
 
-/* Adds the LoRA gradient of side k from t->de. */
-static dial_status backward_side(di_trainer *t, int k, dial_error *err)
+/* Adds the LoRA gradient of side k from t->de. last: the step has nothing to add after it. */
+static dial_status backward_side(di_trainer *t, int k, int last, dial_error *err)
 {
     return di_pass_backward(t->pass, k, &t->side[k], t->de + first_row(t, k) * t->width,
-                            t->optimizer.g, err);
+                            t->optimizer.g, last ? &t->sum.hook : NULL, err);
 }
 
 static void rewards_of(di_trainer *t, int k)
@@ -252,8 +257,9 @@ static dial_status align_alone(di_trainer *t, double lambda, double factor, di_a
     di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->de : NULL, t->dr, a);
     if (lambda <= 0) return DIAL_OK;
     for (int k = 0; k < t->n_sides; k++) reward_back(t, k);
-    DI_TRY(backward_side(t, SOURCE, err));
-    DI_TRY(backward_side(t, TARGET, err));
+    DI_TRY(backward_side(t, SOURCE, 0, err));
+    DI_TRY(backward_side(t, TARGET, 1, err));
+    DI_TRY(di_gradsum_end(&t->sum, err));
     di_optimizer_step(&t->optimizer, DI_GROUP_LORA, t->set.lr * factor, 0);
     DI_TRY(forward_side(t, SOURCE, err));
     rewards_of(t, SOURCE);
@@ -261,14 +267,16 @@ done:
     return st;
 }
 
-/* One part of a step: everything up to the gradients in optimizer.g. */
-static dial_status accumulate(di_trainer *t, double lambda, double factor, di_step_report *rep,
-                              dial_error *err)
+/* One part of a step: everything up to the gradients in optimizer.g. last: of the step's parts. */
+static dial_status accumulate(di_trainer *t, int last, double lambda, double factor,
+                              di_step_report *rep, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_align_stats a = {0};
     di_bt_result source, target = {0};
     di_align_step step;
+    int both = t->set.method == DI_METHOD_ORACLE ||
+               (t->align != NULL && !t->set.alternate && lambda > 0); /* sides to go back through */
 
     for (int k = 0; k < t->n_sides; k++) {
         di_side_pick(&t->side[k], &t->side[k].order);
@@ -285,9 +293,9 @@ static dial_status accumulate(di_trainer *t, double lambda, double factor, di_st
     if (t->align != NULL && !t->set.alternate)
         di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->de : NULL, t->dr, &a);
     for (int k = 0; k < t->n_sides; k++) reward_back(t, k);
-    DI_TRY(backward_side(t, SOURCE, err));
-    if (t->set.method == DI_METHOD_ORACLE || (t->align != NULL && !t->set.alternate && lambda > 0))
-        DI_TRY(backward_side(t, TARGET, err));
+    DI_TRY(backward_side(t, SOURCE, last && !both, err));
+    if (both) DI_TRY(backward_side(t, TARGET, last, err));
+    if (last) DI_TRY(di_gradsum_end(&t->sum, err));
     describe(t, rep);
     rep->loss_source = source.loss;
     rep->loss_aux = source.aux + target.loss + target.aux;
@@ -328,7 +336,7 @@ dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *e
 
     memset(t->optimizer.g, 0, g_bytes);
     for (int p = 0; p < set->parts && st == DIAL_OK; p++)
-        st = accumulate(t, lambda, factor, &rep, err);
+        st = accumulate(t, p + 1 == set->parts, lambda, factor, &rep, err);
     if (st != DIAL_OK && st != DIAL_ERR_NUMERIC) goto done;
     rep.skipped = st != DIAL_OK || !isfinite(rep.loss);
     if (rep.skipped)
@@ -361,7 +369,10 @@ dial_status di_trainer_warm_critic(di_trainer *t, dial_error *err)
 
     if (t->align == NULL) return DIAL_OK;
     for (int64_t i = 0; i < t->set.critic_warmup; i++) {
-        if (di_stop_asked(t->dev->env))
+        int stop = di_stop_asked(t->dev->env);
+
+        DI_TRY(di_dist_any(t->dist, &stop, err));
+        if (stop)
             DI_FAIL(err, DIAL_INTERRUPTED, "stopped in the critic's warm-up; nothing to save yet");
         for (int k = 0; k < t->n_sides; k++) {
             di_side_pick(&t->side[k], &t->warm[k]);

@@ -61,6 +61,7 @@ typedef struct di_train_settings {
                             under the preset `code` */
     int alternate;       /* alignment and source loss in turn instead of on the sum */
     int64_t micro_texts; /* most texts of one forward pass; even */
+    int ranks;           /* processes that share a step's examples; 0: one */
     int grad_checkpoint;
     int head_only;         /* no LoRA is trained: forward passes alone */
     const di_trunk *trunk; /* what is computed already (borrowed): embeddings if head_only, else
