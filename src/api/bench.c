@@ -230,6 +230,48 @@ done:
     return st;
 }
 
+/*
+ * Pairs whose two responses of 100 tokens share a prompt of 400, then the same without: 600 rows a
+ * pair instead of 1,000, so 1.67 is the bound.
+ */
+static dial_status bench_prefix(bench_job *j, dial_error *err)
+{
+    enum { PAIRS = 4, PROMPT = 400, RESPONSE = 100 };
+    dial_status st = DIAL_OK;
+    const di_config *c = di_source_config(j->s.source);
+    int64_t length = PROMPT + RESPONSE;
+    uint64_t prompt[2 * PAIRS];
+    int32_t *ids = NULL;
+    di_seq_view *text = NULL;
+    double seconds[MAX_REPEAT];
+    float *e = di_new_array(j->al, (size_t)(2 * PAIRS * c->width), sizeof *e);
+
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for embeddings");
+    DI_TRY(di_session_ready(&j->s, err));
+    DI_TRY(random_texts(j, 2 * PAIRS, length, PROMPT, &ids, &text, err));
+    for (int i = 0; i < 2 * PAIRS; i++) prompt[i] = (uint64_t)(i / 2);
+    for (int shared = 1; shared >= 0; shared--) {
+        int64_t rows = PAIRS * (shared ? length + RESPONSE : 2 * length);
+
+        for (int i = -1; i < repeats(j); i++) {
+            double started = now();
+
+            DI_TRY(di_embed_texts(j->s.embedder, text, shared ? prompt : NULL, 2 * PAIRS, "bench",
+                                  e, err));
+            if (i >= 0) seconds[i] = now() - started;
+        }
+        add_case(j,
+                 shared ? "prompts of 400, two responses of 100, shared" : "the same, not shared",
+                 2 * PAIRS * length, PAIRS, seconds, repeats(j),
+                 block_flops(c, j->s.layers) * (double)rows, rows, NAN);
+    }
+done:
+    di_free(j->al, e);
+    di_free(j->al, ids);
+    di_free(j->al, text);
+    return st;
+}
+
 /* Random pairs as a dataset in memory, for the trainer. */
 typedef struct fake {
     int32_t *ids, *text_of;
@@ -240,11 +282,21 @@ typedef struct fake {
     di_examples examples;
 } fake;
 
+/* Tokens of each text of a pair; its prompt stands in both. */
+static int64_t pair_length(const bench_job *j)
+{
+    return j->opt->length.n > 0 ? strtoll(j->opt->length.item[0], NULL, 10) : PAIR_TOKENS / 2;
+}
+
 static dial_status fake_pairs(bench_job *j, int64_t n, fake *f, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    /* a pair of 170 tokens, its prompt of 24 counted in both texts */
-    DI_TRY(random_texts(j, 2 * n, PAIR_TOKENS / 2, PAIR_PROMPT, &f->ids, &f->text, err));
+    int64_t length = pair_length(j);
+
+    if (length <= PAIR_PROMPT)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length", "give the tokens of a text, prompt included",
+                   "expected more than the %d tokens of a pair's prompt", PAIR_PROMPT);
+    DI_TRY(random_texts(j, 2 * n, length, PAIR_PROMPT, &f->ids, &f->text, err));
     f->seq = di_new_array(j->al, 2 * (size_t)n, sizeof *f->seq);
     f->text_of = di_new_array(j->al, 2 * (size_t)n, sizeof *f->text_of);
     f->example = di_new_array(j->al, (size_t)n, sizeof *f->example);
@@ -386,7 +438,8 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     train_bench t = {.has_params = 0};
     const di_config *c = di_source_config(j->s.source);
     int64_t pairs = j->opt->batch_source + j->opt->batch_target;
-    int64_t rows = pairs * (PAIR_TOKENS - PAIR_PROMPT); /* a shared prompt is computed once */
+    int64_t rows =
+        pairs * (2 * pair_length(j) - PAIR_PROMPT); /* a shared prompt is computed once */
     int64_t top;
     double seconds[MAX_REPEAT], flops;
     di_step_report r;
@@ -410,9 +463,9 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     top = t.params.lora.end_layer - t.params.lora.first_layer;
     flops =
         (block_flops(c, j->opt->trunk ? top : j->s.layers) + block_flops(c, top)) * (double)rows;
-    snprintf(name, sizeof name, "train, %lld + %lld pairs, LoRA r %lld%s",
+    snprintf(name, sizeof name, "train, %lld + %lld pairs of %lld tokens, LoRA r %lld%s",
              (long long)j->opt->batch_source, (long long)j->opt->batch_target,
-             (long long)j->opt->lora_r,
+             (long long)(2 * pair_length(j)), (long long)j->opt->lora_r,
              j->opt->trunk ? DI_FMT(", top %lld over a stored trunk", (long long)top) : "");
     add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, rows / 2, NAN);
     json_object_set_new(json_array_get(j->cases, json_array_size(j->cases) - 1), "parts",
@@ -523,6 +576,7 @@ dial_status dial_bench(const dial_bench_options *o, const dial_env *env, char **
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--model", "see dial bench --help", "the flag is required");
     DI_TRY(di_session_open(&j.s, o->model, &o->common, 0, NULL, NULL, env, err));
     DI_TRY(strcmp(o->what, "forward") == 0    ? bench_forward(&j, err)
+           : strcmp(o->what, "prefix") == 0   ? bench_prefix(&j, err)
            : strcmp(o->what, "tokenize") == 0 ? bench_tokenize(&j, err)
            : strcmp(o->what, "kernels") == 0  ? bench_kernels(&j)
                                               : bench_train(&j, err));

@@ -185,8 +185,8 @@ const dial_option dial_data_table[] = {
 #define T dial_bench_options
 const dial_option dial_bench_table[] = {
     {"model",           DIAL_OPT_TEXT, offsetof(T, model),           NULL,      NULL, "base model, run or config.json alone (random weights)"},
-    {"what",            DIAL_OPT_TEXT, offsetof(T, what),            "train",   "forward|train|tokenize|kernels", "what is measured"},
-    {"length",          DIAL_OPT_LIST, offsetof(T, length),          NULL,      NULL, "tokens of a text in `forward`; default 128,512"},
+    {"what",            DIAL_OPT_TEXT, offsetof(T, what),            "train",   "forward|train|prefix|tokenize|kernels", "what is measured"},
+    {"length",          DIAL_OPT_LIST, offsetof(T, length),          NULL,      NULL, "tokens of a text; default 128,512 in `forward`, 85 in `train`"},
     {"repeat",          DIAL_OPT_INT,  offsetof(T, repeat),          "5",       NULL, "measured repetitions"},
     {"batch-source",    DIAL_OPT_INT,  offsetof(T, batch_source),    "4",       NULL, "source pairs of a step"},
     {"batch-target",    DIAL_OPT_INT,  offsetof(T, batch_target),    "4",       NULL, "target pairs of a step"},

@@ -108,7 +108,10 @@ dial_status di_decoder_forward_from(di_decoder *d, di_workspace *w, const di_bat
 dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *b, const float *de,
                                 float *grad, dial_error *err);
 
-/* h [N, C] f32: the rows after the final norm of the last forward (tests, --pooling probes). */
+/*
+ * h [N, C] f32: the rows after the final norm of the last forward (tests, --pooling probes), until
+ * a backward pass.
+ */
 const float *di_workspace_hidden(const di_workspace *w);
 
 /* logits [n, V] f32 of rows row[0..n) of the last forward: output head and its soft cap. */

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-enum { SPARING_ROWS = 64 };
+enum { SPARING_ROWS = 16 };
 
 static const di_saved *saved_of(const di_workspace *w, int64_t l)
 {

@@ -156,8 +156,8 @@ static size_t work_bytes(const di_workspace *w, const sizes *z)
 static void lay_gradients(plan *p, const sizes *z, di_workspace *w)
 {
     w->dx = take_f32(p, z, z->c->width);
-    w->dnormed = take_f32(p, z, z->c->width);
-    w->dact = take_act(p, z, z->c->width);
+    w->dnormed = w->hidden; /* what the last norm made is pooled before any gradient is */
+    w->dact = w->normed;    /* each is spent before the other is made */
 }
 
 /* Layers below first leave nothing behind: their buffers are scratch of the backward pass. */
