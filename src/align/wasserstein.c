@@ -13,6 +13,7 @@
  */
 #include "align/critic.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ static void penalty_points(wasserstein *w, const di_align_rows *r)
 {
     int64_t n2 = r->n_s + r->n_t, c = w->opt.width;
 
+    assert(r->n_s > 0 && r->n_t > 0);
     for (int64_t i = 0; i < n2; i++) {
         const float *s = r->x + (i % r->n_s) * c;
         const float *t = r->x + (r->n_s + w->perm[i % r->n_t]) * c;

@@ -12,17 +12,23 @@
         if ((st = (call)) != DIAL_OK) goto done;                                                   \
     } while (0)
 
-/* DI_FAIL(err, code, "expected ..., found %d", n): no place in the input, no hint. */
+/*
+ * DI_FAIL(err, code, "expected ..., found %d", n): no place in the input, no hint. st is set here
+ * and not from di_error_set's answer: whoever reads this file alone, compilers and analysers too,
+ * sees that a failure is one.
+ */
 #define DI_FAIL(err, code, ...)                                                                    \
     do {                                                                                           \
-        st = di_error_set((err), (code), __FILE__, __LINE__, NULL, NULL, __VA_ARGS__);             \
+        (void)di_error_set((err), (code), __FILE__, __LINE__, NULL, NULL, __VA_ARGS__);            \
+        st = (code);                                                                               \
         goto done;                                                                                 \
     } while (0)
 
 /* DI_FAIL_AT(err, code, where, hint, "...", ...): both strings may be NULL or made by DI_FMT. */
 #define DI_FAIL_AT(err, code, where, hint, ...)                                                    \
     do {                                                                                           \
-        st = di_error_set((err), (code), __FILE__, __LINE__, (where), (hint), __VA_ARGS__);        \
+        (void)di_error_set((err), (code), __FILE__, __LINE__, (where), (hint), __VA_ARGS__);       \
+        st = (code);                                                                               \
         goto done;                                                                                 \
     } while (0)
 

@@ -15,6 +15,7 @@
 #include "cpu/cpu.h"
 #include "cpu/mm.h"
 
+#include <assert.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -92,6 +93,7 @@ static int64_t carve(di_device *dev, const di_critic *d, int64_t rows, float *wo
 {
     int64_t n = 0, widest = 0;
 
+    assert(d->n_layers >= 1 && d->n_layers <= DI_CRITIC_MAX_LAYERS);
     *s = (lines){.dev = dev, .d = d, .rows = rows};
     for (int l = 0; l <= d->n_layers; l++) {
         s->stride[l] = di_round_up(d->width[l], DI_PANEL);

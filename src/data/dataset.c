@@ -294,7 +294,7 @@ static dial_status refuse(loader *l, const dial_error *why, dial_error *err)
 static dial_status add_row(loader *l, const di_row *row, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int32_t index[DI_ROW_TEXTS];
+    int32_t index[DI_ROW_TEXTS] = {0};
     dial_error why = {0};
     int dropped = 0, same;
 

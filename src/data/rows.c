@@ -221,7 +221,6 @@ dial_status di_rows_next(di_rows *r, di_row *row, int *got, dial_error *bad, dia
         if (*got == 2) *bad = why;
         goto done;
     }
-    st = DIAL_OK;
     DI_TRY(judge(r, err));
 done:
     return st;

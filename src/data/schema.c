@@ -1,5 +1,6 @@
 #include "data/schema.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -578,6 +579,7 @@ dial_status di_schema_read(di_schema *s, di_row *row, dial_error *err)
     s->joined.size = 0;
     if (s->rs->n_header > 0) DI_TRY(unpack_cells(s, err));
     DI_TRY(match(s, &def, err));
+    assert(def != NULL);
     DI_TRY(def->read(s, row, err));
     DI_TRY(di_schema_extras(s, row, err));
     row->identical = row->kind == DI_ROW_PAIR && text_order(&row->text[0], &row->text[1]) == 0;

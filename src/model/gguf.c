@@ -5,6 +5,7 @@
  */
 #include "model/gguf.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,9 +83,9 @@ static void fail_at(cursor *c, size_t at, const char *hint, const char *fmt, ...
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    c->st = di_error_set(c->err, DIAL_ERR_INPUT, __FILE__, __LINE__,
-                         DI_FMT("%s: byte %zu", c->path, at), hint != NULL ? hint : damaged, "%s",
-                         message);
+    c->st = DIAL_ERR_INPUT;
+    di_error_set(c->err, c->st, __FILE__, __LINE__, DI_FMT("%s: byte %zu", c->path, at),
+                 hint != NULL ? hint : damaged, "%s", message);
 }
 
 /* The next n bytes, or NULL if the file ends before them. */
@@ -132,10 +133,11 @@ static size_t take_count(cursor *c, size_t each, const char *what)
     size_t at = c->at;
     uint64_t n = take_u64(c, what);
 
-    if (c->st == DIAL_OK && n > (c->size - c->at) / each)
-        fail_at(c, at, NULL, "%s: %" PRIu64 " do not fit the %zu bytes that follow", what, n,
-                c->size - c->at);
-    return c->st == DIAL_OK ? (size_t)n : 0;
+    if (c->st != DIAL_OK) return 0;
+    if (n <= (c->size - c->at) / each) return (size_t)n;
+    fail_at(c, at, NULL, "%s: %" PRIu64 " do not fit the %zu bytes that follow", what, n,
+            c->size - c->at);
+    return 0;
 }
 
 /* ---- metadata ---- */
@@ -151,18 +153,21 @@ static int by_key(const void *a, const void *b)
 
 static void read_array(cursor *c, pair *p)
 {
-    size_t at = c->at;
+    size_t at = c->at, each;
 
     p->item_type = take_u32(c, "the type of an array");
-    if (c->st == DIAL_OK && (p->item_type >= T_COUNT || p->item_type == T_ARRAY))
+    if (c->st != DIAL_OK) return;
+    if (p->item_type >= T_COUNT || p->item_type == T_ARRAY) {
         fail_at(c, at, NULL, "expected array items of type 0 to 12 but 9, found %" PRIu32,
                 p->item_type);
-    if (c->st != DIAL_OK) return;
-    p->n =
-        take_count(c, p->item_type == T_STRING ? 8 : type_size[p->item_type], "items of an array");
+        return;
+    }
+    each = p->item_type == T_STRING ? 8 : type_size[p->item_type];
+    assert(each > 0);
+    p->n = take_count(c, each, "items of an array");
     p->value = c->data + c->at;
     if (p->item_type != T_STRING)
-        take(c, (uint64_t)p->n * type_size[p->item_type], "an array"); /* bounded by take_count */
+        take(c, (uint64_t)p->n * each, "an array"); /* bounded by take_count */
     else
         for (size_t i = 0; i < p->n && c->st == DIAL_OK; i++)
             take_string(c, "a string of an array");
@@ -296,13 +301,18 @@ static void read_tensor_name(cursor *c, char name[NAME_SIZE])
     size_t at = c->at;
     di_str s = take_string(c, "the name of a tensor");
 
-    if (c->st == DIAL_OK && (s.size == 0 || s.size >= NAME_SIZE))
+    if (c->st != DIAL_OK) return;
+    if (s.size == 0 || s.size >= NAME_SIZE) {
         fail_at(c, at, NULL, "expected a tensor name of 1 to %d bytes, found %zu", NAME_SIZE - 1,
                 s.size);
-    for (size_t i = 0; c->st == DIAL_OK && i < s.size; i++)
-        if ((unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f)
+        return;
+    }
+    for (size_t i = 0; i < s.size; i++)
+        if ((unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f) {
             fail_at(c, at + 8 + i, NULL, "a tensor name holds the control character %d", s.data[i]);
-    if (c->st == DIAL_OK) memcpy(name, s.data, s.size); /* zeroed memory: the 0 is there */
+            return;
+        }
+    memcpy(name, s.data, s.size); /* zeroed memory: the 0 is there */
 }
 
 /* *offset: relative to the data. The size is worked out here, the place is checked later. */

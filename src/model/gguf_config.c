@@ -45,10 +45,10 @@ static const char convert[] = "convert the model again with a current converter"
 static void fail_key(reader *r, const char *key, const char *expected)
 {
     if (r->st != DIAL_OK) return;
-    r->st = di_error_set(
-        r->err, DIAL_ERR_INPUT, __FILE__, __LINE__, DI_FMT("%s: %s", r->path, KEY(r, key)), convert,
-        "%s %s", di_gguf_has(r->g, KEY(r, key)) ? "expected" : "the key is missing, expected",
-        expected);
+    r->st = DIAL_ERR_INPUT;
+    di_error_set(
+        r->err, r->st, __FILE__, __LINE__, DI_FMT("%s: %s", r->path, KEY(r, key)), convert, "%s %s",
+        di_gguf_has(r->g, KEY(r, key)) ? "expected" : "the key is missing, expected", expected);
 }
 
 /* A number, or an array of equal numbers (one per layer). otherwise < 0: the key is required. */
@@ -144,12 +144,16 @@ static void read_sizes(reader *r, di_config *c)
     if (get_int(r, "rope.dimension_count", c->head_dim) != c->head_dim)
         fail_key(r, "rope.dimension_count",
                  "the value of key_length; partial RoPE is not supported");
-    if (r->st == DIAL_OK && (embed == NULL || embed->n_dims != 2))
-        r->st = di_error_set(r->err, DIAL_ERR_INPUT, __FILE__, __LINE__,
-                             DI_FMT("%s: tensor 'token_embd.weight'", r->path), convert,
-                             "expected an embedding table of two dimensions, found %s",
-                             embed == NULL ? "none" : "another shape");
-    if (r->st == DIAL_OK) c->vocab = embed->dim[1];
+    if (r->st != DIAL_OK) return;
+    if (embed == NULL || embed->n_dims != 2) {
+        r->st = DIAL_ERR_INPUT;
+        di_error_set(r->err, r->st, __FILE__, __LINE__,
+                     DI_FMT("%s: tensor 'token_embd.weight'", r->path), convert,
+                     "expected an embedding table of two dimensions, found %s",
+                     embed == NULL ? "none" : "another shape");
+        return;
+    }
+    c->vocab = embed->dim[1];
 }
 
 static void read_rope(reader *r, const arch *a, di_config *c)
@@ -188,9 +192,11 @@ static void read_windows(reader *r, const arch *a, di_config *c)
 {
     static const char key[] = "attention.sliding_window_pattern";
     int64_t window = get_int(r, "attention.sliding_window", a->window), pattern = 0, on = 0;
-    int differs = memcmp(c->freq, c->freq_local, sizeof c->freq) != 0;
+    int differs = 0; /* the windowed layers turn at rates of their own */
     di_gguf_array each = {0};
 
+    for (size_t i = 0; i < sizeof c->freq / sizeof *c->freq; i++)
+        differs |= c->freq[i] != c->freq_local[i];
     if (r->st != DIAL_OK || window == 0 || c->layers > DI_MAX_LAYERS) return;
     if (!di_gguf_array_of(r->g, KEY(r, key), &each))
         pattern = get_int(r, key, a->pattern);

@@ -11,6 +11,7 @@
  */
 #include "ref/ref.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -39,6 +40,7 @@ static int64_t carve(const di_critic *d, double *work, lines *s)
 {
     int64_t n = 0;
 
+    assert(d->n_layers >= 1 && d->n_layers <= DI_CRITIC_MAX_LAYERS);
     for (int l = 0; l < d->n_layers; l++) {
         s->dw[l] = take(&work, &n, d->width[l + 1] * d->width[l]);
         s->db[l] = take(&work, &n, d->width[l + 1]);

@@ -53,15 +53,16 @@ static dial_status align_rows(side_by_side *x, const di_run *const *run, const c
     dial_status st = DIAL_OK;
     int64_t at[SIDES] = {0};
     uint64_t *hash = NULL;
+    const int n_sides = x->n_sides;
     int named = 1;
 
-    for (int k = 0; k < x->n_sides; k++) {
+    for (int k = 0; k < n_sides; k++) {
         DI_TRY(di_run_scores(run[k], set, &x->s[k], err));
         if (x->s[k].n == 0) goto done; /* no per-row scores: n stays 0 */
         qsort(x->s[k].row, (size_t)x->s[k].n, sizeof *x->s[k].row, by_place);
         if (x->s[k].n > x->most) x->most = x->s[k].n;
     }
-    for (int k = 0; k < x->n_sides; k++) {
+    for (int k = 0; k < n_sides; k++) {
         x->credit[k] = di_new_array(x->al, (size_t)x->s[0].n, sizeof **x->credit);
         if (x->credit[k] == NULL)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores of '%s'", set);
@@ -72,7 +73,7 @@ static dial_status align_rows(side_by_side *x, const di_run *const *run, const c
         const di_score_row *first = &x->s[0].row[at[0]];
         int all = 1;
 
-        for (int k = 1; k < x->n_sides; k++) {
+        for (int k = 1; k < n_sides; k++) {
             const di_scores *s = &x->s[k];
 
             while (at[k] < s->n && s->row[at[k]].i < first->i) at[k]++;
@@ -80,7 +81,7 @@ static dial_status align_rows(side_by_side *x, const di_run *const *run, const c
                    memcmp(s->row[at[k]].text, first->text, sizeof first->text) == 0;
         }
         if (!all) continue;
-        for (int k = 0; k < x->n_sides; k++) x->credit[k][x->n] = credit_of(&x->s[k].row[at[k]]);
+        for (int k = 0; k < n_sides; k++) x->credit[k][x->n] = credit_of(&x->s[k].row[at[k]]);
         memcpy(hash + 2 * x->n, first->text, sizeof first->text);
         named &= first->text[0] != 0 && first->text[1] != 0;
         x->n++;

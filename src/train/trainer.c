@@ -415,16 +415,20 @@ di_alignment *di_trainer_alignment(di_trainer *t)
     return t->align;
 }
 
+static const char *side_name(int k)
+{
+    return k == SOURCE ? "source" : "target";
+}
+
 json_t *di_trainer_state(const di_trainer *t)
 {
     json_t *state =
         json_pack("{s:I, s:I, s:i, s:I, s:I}", "step", (json_int_t)t->step, "tokens",
                   (json_int_t)t->tokens, "bad_steps", t->bad_steps, "t_lora",
                   (json_int_t)t->optimizer.t_lora, "t_head", (json_int_t)t->optimizer.t_head);
-    static const char *const name[SIDES] = {"source", "target"};
 
     for (int k = 0; k < t->n_sides; k++)
-        json_object_set_new(state, name[k],
+        json_object_set_new(state, side_name(k),
                             json_pack("{s:I, s:I}", "pass", (json_int_t)t->side[k].order.pass, "at",
                                       (json_int_t)t->side[k].order.at));
     if (t->align != NULL) json_object_set_new(state, "align", di_alignment_save(t->align));
@@ -435,7 +439,6 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
                                dial_error *err)
 {
     dial_status st = DIAL_OK;
-    static const char *const name[SIDES] = {"source", "target"};
     json_t *v = (json_t *)(uintptr_t)state;
     json_int_t step, tokens, t_lora, t_head, pass, at;
     int bad;
@@ -445,10 +448,11 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume from an earlier checkpoint",
                    "expected step, tokens, bad_steps, t_lora and t_head");
     for (int k = 0; k < t->n_sides; k++) {
-        if (json_unpack(json_object_get(v, name[k]), "{s:I, s:I}", "pass", &pass, "at", &at) != 0 ||
+        if (json_unpack(json_object_get(v, side_name(k)), "{s:I, s:I}", "pass", &pass, "at", &at) !=
+                0 ||
             pass < 0 || at < 0 || at > t->side[k].order.n)
             DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume with the same data files",
-                       "expected a position in the %s rows", name[k]);
+                       "expected a position in the %s rows", side_name(k));
         di_sampler_seek(&t->side[k].order, pass, at);
     }
     if (t->align != NULL)
