@@ -138,7 +138,7 @@ void cmd_help(FILE *out, const cmd_verb *verb);
 
 /* ---- output.c ---- */
 
-/* Makes descriptors 0-2 safe, ignores SIGPIPE. Call first. */
+/* Makes descriptors 0-2 safe, ignores SIGPIPE and SIGXFSZ. Call first. */
 void cmd_streams_open(void);
 
 /* 1: text goes to stdout, else JSON does. */

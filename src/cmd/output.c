@@ -37,6 +37,7 @@ void cmd_streams_open(void)
         if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
             if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) == -1) _exit(1);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write(), as a full disk is */
 }
 
 int cmd_text_on_stdout(const cmd_settings *s)
