@@ -94,6 +94,12 @@ target_link_libraries(dial_cmd PUBLIC dial_api)
 add_executable(dial ${PROJECT_SOURCE_DIR}/src/cmd/main.c)
 target_link_libraries(dial PRIVATE dial_cmd)
 
+# The tokenizer alone, timed beside huggingface/tokenizers (bench/peers.sh).
+if(DIAL_TESTS)
+  add_executable(bench_tokenize ${PROJECT_SOURCE_DIR}/bench/tokenize.c)
+  target_link_libraries(bench_tokenize PRIVATE dial_model)
+endif()
+
 # The commit, for --version --json. A new commit configures again, and compiles main.c alone.
 if(EXISTS ${PROJECT_SOURCE_DIR}/.git/logs/HEAD)
   execute_process(COMMAND git rev-parse --short=12 HEAD WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}

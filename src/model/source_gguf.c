@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 typedef struct name_row {
     const char *gguf, *hf; /* below "blk.N." and "model.layers.N." */
@@ -210,12 +211,26 @@ done:
     return st;
 }
 
+/* Version 2 is what ggml has written since May 2023; blocks of older files had other layouts. */
+static void warn_of_old_blocks(const di_source *s)
+{
+    int64_t version = 2;
+
+    if (di_gguf_int(s->gguf, "general.quantization_version", &version) && version != 2)
+        di_log(s->env, DIAL_LOG_WARN,
+               "%s: expected general.quantization_version 2, found %" PRId64
+               "; blocks of another version decode to wrong weights: convert the model again if "
+               "its texts score strangely",
+               s->path, version);
+}
+
 dial_status di_source_open_gguf(di_source *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_source_entry *e;
 
     DI_TRY(di_gguf_open(s->al, s->path, &s->gguf, err));
+    warn_of_old_blocks(s);
     DI_TRY(di_gguf_config(s->gguf, &s->config, err));
     DI_TRY(build_row_map(s, err));
     for (size_t i = 0; i < di_gguf_count(s->gguf); i++)

@@ -59,13 +59,15 @@ done:
 
 json_t *di_text_policy_to_json(const di_text_policy *p, const char *tokenizer_sha256)
 {
+    /* what auto came to: without chat templates, raw */
+    const char *name = strcmp(p->template_name, "auto") == 0 ? "raw" : p->template_name;
     json_t *v = json_pack("{s:s, s:n, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:s, s:s}", "template",
-                          p->template_name, "template_def", "bos", when_name[p->bos], "eos",
-                          when_name[p->eos], "adds_bos", p->adds_bos, "appends_eos", p->appends_eos,
-                          "bos_id", p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(),
-                          "eos_id", p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(),
-                          "max_length", (json_int_t)p->max_length, "overlong",
-                          overlong_name[p->overlong], "tokenizer_sha256", tokenizer_sha256);
+                          name, "template_def", "bos", when_name[p->bos], "eos", when_name[p->eos],
+                          "adds_bos", p->adds_bos, "appends_eos", p->appends_eos, "bos_id",
+                          p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(), "eos_id",
+                          p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(), "max_length",
+                          (json_int_t)p->max_length, "overlong", overlong_name[p->overlong],
+                          "tokenizer_sha256", tokenizer_sha256);
 
     return v;
 }

@@ -502,6 +502,35 @@ static void unused_tensors_are_logged(void **state)
     end(&f);
 }
 
+/* general.quantization_version stands before its 4 bytes of type and 4 of value. */
+static void old_blocks_are_warned_of(void **state)
+{
+    static const char key[] = "general.quantization_version";
+    char log[300] = "", *file = NULL, *at;
+    const dial_env env = {.log = keep_message, .ctx = log};
+    size_t n = 0;
+    dial_error err = {0};
+    di_source *s = NULL;
+    folder f;
+    (void)state;
+
+    begin(&f);
+    assert_ok(di_read_file(di_alloc_default(), GGUF "llama.gguf", &file, &n, &err), err);
+    write_file(in_folder(&f, "x.gguf"), file, n);
+    assert_ok(di_source_open(di_alloc_default(), &env, f.path, &s, &err), err);
+    assert_string_equal(log, "");
+    di_source_close(s);
+    at = memmem(file, n, key, sizeof key - 1);
+    assert_non_null(at);
+    at[sizeof key - 1 + 4] = 1;
+    write_file(in_folder(&f, "x.gguf"), file, n);
+    assert_ok(di_source_open(di_alloc_default(), &env, f.path, &s, &err), err);
+    assert_non_null(strstr(log, "expected general.quantization_version 2, found 1"));
+    di_source_close(s);
+    di_free(di_alloc_default(), file);
+    end(&f);
+}
+
 static dial_status open_once(void *arg, dial_error *err)
 {
     di_source *s = NULL;
@@ -540,6 +569,7 @@ int main(void)
         cmocka_unit_test(folders_that_are_no_models),
         cmocka_unit_test(indexes),
         cmocka_unit_test(unread_type_in_gguf),
+        cmocka_unit_test(old_blocks_are_warned_of),
         cmocka_unit_test(unused_tensors_are_logged),
         cmocka_unit_test(memory_runs_out),
     };
