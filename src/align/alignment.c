@@ -261,13 +261,14 @@ int di_alignment_tensors(di_alignment *a, di_align_tensor *out, int cap)
 json_t *di_alignment_save(const di_alignment *a)
 {
     json_t *list = json_array();
+    int failed = 0;
 
-    for (int k = 0; k < a->n_parts && list != NULL; k++) {
+    for (int k = 0; k < a->n_parts; k++) {
         const di_align *m = a->part[k].method;
 
-        json_array_append_new(list, m->method->save != NULL ? m->method->save(m) : json_object());
+        di_json_add(list, m->method->save != NULL ? m->method->save(m) : json_object(), &failed);
     }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 dial_status di_alignment_load(di_alignment *a, const json_t *state, const char *where,

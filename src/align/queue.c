@@ -77,15 +77,16 @@ int di_queue_tensors(di_queue *q, di_align_tensor *out, int cap)
 json_t *di_queue_save(const di_queue *q)
 {
     json_t *state = json_object();
+    int failed = 0;
 
     for (int k = 0; k < DI_SIDES && q->room > 0; k++) {
         json_t *list = json_array();
 
         for (int64_t a = 0; a <= q->age; a++)
-            json_array_append_new(list, json_integer((json_int_t)q->step[k][a]));
-        json_object_set_new(state, side_name[k], list);
+            di_json_add(list, json_integer((json_int_t)q->step[k][a]), &failed);
+        di_json_put(state, side_name[k], list, &failed);
     }
-    return state;
+    return di_json_whole(state, failed);
 }
 
 dial_status di_queue_load(di_queue *q, const json_t *state, const char *where, dial_error *err)

@@ -16,6 +16,7 @@ typedef struct survey {
     json_t *groups;
     double longer; /* pairs whose chosen is longer, equal = 1/2 */
     int64_t pairs;
+    int failed; /* memory ran out for a count of groups */
 } survey;
 
 static int64_t code_points(const char *s, size_t n)
@@ -50,9 +51,9 @@ static void look_at(survey *s, const di_row *row)
         s->longer += n[0] > n[1] ? 1 : n[0] == n[1] ? 0.5 : 0;
     }
     if (row->group != NULL)
-        json_object_set_new(
-            s->groups, row->group,
-            json_integer(1 + json_integer_value(json_object_get(s->groups, row->group))));
+        di_json_put(s->groups, row->group,
+                    json_integer(1 + json_integer_value(json_object_get(s->groups, row->group))),
+                    &s->failed);
 }
 
 static int by_number(const void *a, const void *b)
@@ -112,6 +113,8 @@ dial_status dial_data(const dial_data_options *o, const dial_env *env, char **js
         look_at(&s, &row);
     }
     DI_TRY(di_buf_status(&s.pair_hash, err));
+    for (int k = 0; k < COLUMNS; k++) DI_TRY(di_buf_status(&s.length[k], err));
+    if (s.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to count the groups");
     counts = *di_rows_counts(rows);
     counts.identical = identical;
     counts.used = counts.read - counts.bad;

@@ -33,19 +33,21 @@ static dial_status score_lines(const di_dataset *d, const float *reward, di_buf 
         const di_example *x = &d->example[i];
         const int32_t *t = d->text_of + x->first;
         json_t *line = json_pack("{s:I, s:s?}", "i", (json_int_t)x->row, "id", x->id), *scores;
+        int failed = 0;
 
-        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
         if (x->kind == DI_ROW_PAIR) {
-            json_object_set_new(line, "chosen", di_json_f32(reward[t[0]]));
-            json_object_set_new(line, "rejected", di_json_f32(reward[t[1]]));
+            di_json_put(line, "chosen", di_json_f32(reward[t[0]]), &failed);
+            di_json_put(line, "rejected", di_json_f32(reward[t[1]]), &failed);
         } else if (x->n_texts == 1) {
-            json_object_set_new(line, "score", di_json_f32(reward[t[0]]));
+            di_json_put(line, "score", di_json_f32(reward[t[0]]), &failed);
         } else {
             scores = json_array();
             for (int k = 0; k < x->n_texts; k++)
-                json_array_append_new(scores, di_json_f32(reward[t[k]]));
-            json_object_set_new(line, "scores", scores);
+                di_json_add(scores, di_json_f32(reward[t[k]]), &failed);
+            di_json_put(line, "scores", scores, &failed);
         }
+        line = di_json_whole(line, failed);
+        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
         st = di_json_write(line, out, err);
         json_decref(line);
         if (st != DIAL_OK) goto done;
@@ -91,10 +93,12 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
         DI_TRY(di_score_dataset(other->embedder, di_head_at(&other->params, other->params.theta),
                                 d2, name, reward2, NULL, NULL, NULL, err));
         DI_TRY(di_eval_compare(s->al, d, reward, o->compare, reward2, &e, &compare, err));
-        json_object_set(result, "compare", compare);
+        if (json_object_set(result, "compare", compare) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the comparison");
     }
     if (o->scores != NULL) DI_TRY(score_lines(d, reward, scores, err));
-    json_array_append(results, result);
+    if (json_array_append(results, result) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the results");
 done:
     json_decref(result);
     json_decref(compare);

@@ -29,7 +29,7 @@ static json_t *tokenizer_json(const di_tokenizer_info *t)
 }
 
 /* Counts tensors by dtype and sums their elements; lists them if asked. */
-static int64_t count_tensors(const di_source *s, json_t *dtypes, json_t *list)
+static int64_t count_tensors(const di_source *s, json_t *dtypes, json_t *list, int *failed)
 {
     int64_t params = 0;
 
@@ -41,14 +41,15 @@ static int64_t count_tensors(const di_source *s, json_t *dtypes, json_t *list)
 
         for (int k = 0; k < t.n_dims; k++) {
             n *= t.dim[k];
-            json_array_append_new(shape, json_integer(t.dim[k]));
+            di_json_add(shape, json_integer(t.dim[k]), failed);
         }
         params += n;
-        json_object_set_new(dtypes, name,
-                            json_integer(1 + json_integer_value(json_object_get(dtypes, name))));
+        di_json_put(dtypes, name,
+                    json_integer(1 + json_integer_value(json_object_get(dtypes, name))), failed);
         if (list != NULL)
-            json_array_append_new(
-                list, json_pack("{s:s, s:s, s:O}", "name", t.name, "dtype", name, "shape", shape));
+            di_json_add(list,
+                        json_pack("{s:s, s:s, s:O}", "name", t.name, "dtype", name, "shape", shape),
+                        failed);
         json_decref(shape);
     }
     return params;
@@ -76,12 +77,15 @@ static json_t *problems_of(const di_session *s)
 {
     const di_tokenizer_info *t = di_tokenizer_get_info(s->tok);
     json_t *list = json_array();
+    int failed = 0;
 
     if (t->pad >= 0 && t->pad == t->eos)
-        json_array_append_new(list, json_string("pad = eos (harmless in dial, which never pads; "
-                                                "other programs may pool the wrong token)"));
-    if (!s->has_params) json_array_append_new(list, json_string("no reward head: a base model"));
-    return list;
+        di_json_add(list,
+                    json_string("pad = eos (harmless in dial, which never pads; "
+                                "other programs may pool the wrong token)"),
+                    &failed);
+    if (!s->has_params) di_json_add(list, json_string("no reward head: a base model"), &failed);
+    return di_json_whole(list, failed);
 }
 
 dial_status dial_info(const dial_info_options *o, const dial_env *env, char **json, dial_error *err)
@@ -90,14 +94,14 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
     const di_alloc *al = di_env_alloc(env);
     di_session s = {0};
     json_t *doc = NULL, *dtypes = json_object(), *list = NULL, *selftest = NULL;
-    int ok = 1;
+    int ok = 1, failed = 0;
     int64_t params;
 
     if (o->model == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--model", "see dial info --help", "the flag is required");
     if (o->tensors) list = json_array();
     DI_TRY(di_session_open(&s, o->model, &o->common, o->verify, NULL, NULL, env, err));
-    params = count_tensors(s.source, dtypes, list);
+    params = count_tensors(s.source, dtypes, list, &failed);
     if (o->verify) DI_TRY(verify(&s, &selftest, &ok, err));
     doc = json_pack("{s:s, s:s, s:s, s:o, s:I, s:O, s:o, s:O?, s:O?, s:O?, s:O?, s:o}", "schema",
                     "dial.info/1", "kind",
@@ -110,8 +114,8 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
                     json_object_get(s.run, "text"), "head", json_object_get(s.run, "head"), "lora",
                     json_object_get(s.run, "lora"), "selftest", selftest, "problems",
                     problems_of(&s));
-    if (list != NULL) json_object_set(doc, "tensors", list);
-    DI_TRY(di_document(al, doc, json, err));
+    if (list != NULL) di_json_put(doc, "tensors", json_incref(list), &failed);
+    DI_TRY(di_document(al, di_json_whole(doc, failed), json, err));
     if (!ok)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, o->model, "train again on this machine, or use --dtype f32",
                    "the self-test gives other scores than those of the training");

@@ -376,6 +376,7 @@ static json_t *value_of(const dial_option *row, const void *options)
     const char *at = (const char *)options + row->offset;
     const char *text;
     json_t *list;
+    int failed = 0;
 
     switch (row->type) {
     case DIAL_OPT_BOOL: return json_boolean(*(const int *)at);
@@ -389,8 +390,8 @@ static json_t *value_of(const dial_option *row, const void *options)
     }
     list = json_array();
     for (int64_t i = 0; i < ((const dial_list *)at)->n; i++)
-        json_array_append_new(list, json_string(((const dial_list *)at)->item[i]));
-    return list;
+        di_json_add(list, json_string(((const dial_list *)at)->item[i]), &failed);
+    return di_json_whole(list, failed);
 }
 
 dial_status dial_options_to_json(const dial_env *env, const dial_option *table, const void *options,
@@ -402,7 +403,9 @@ dial_status dial_options_to_json(const dial_env *env, const dial_option *table, 
 
     di_buf_init(&b, di_env_alloc(env));
     for (const dial_option *row = table; row->name != NULL; row++)
-        if (row->help != NULL) json_object_set_new(all, row->name, value_of(row, options));
+        if (row->help != NULL && json_object_set_new(all, row->name, value_of(row, options)) != 0)
+            DI_FAIL_AT(err, DIAL_ERR_NOMEM, DI_FMT("--%s", row->name), "write it in UTF-8",
+                       "no memory for the flag as JSON, or its text is not UTF-8");
     DI_TRY(di_json_write(all, &b, err));
     *json = di_buf_take(&b);
     if (*json == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the options as JSON");

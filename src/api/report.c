@@ -62,7 +62,8 @@ static dial_status train_text(const json_t *doc, di_buf *out, dial_error *err)
                   (long long)json_integer_value(json_object_get(doc, "selected_step")),
                   json_string_value(json_object_get(doc, "selected_by")));
     json_object_foreach (json_object_get(doc, "eval"), name, result)
-        json_array_append(results, result);
+        if (json_array_append(results, result) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the results");
     eval = json_pack("{s:s, s:O, s:O}", "schema", "dial.eval/1", "model",
                      json_object_get(doc, "out"), "results", results);
     if (json_array_size(results) > 0) DI_TRY(di_report_eval_text(eval, out, err));

@@ -62,24 +62,27 @@ done:
 static json_t *files_json(const di_file_set *f, int64_t heldout)
 {
     json_t *list = json_array();
+    int failed = 0;
 
     for (int i = 0; i < f->n; i++) {
         json_t *o = json_pack("{s:s, s:s, s:o}", "path", f->set[i]->path, "sha256",
                               f->set[i]->sha256, "rows", di_row_counts_to_json(&f->set[i]->counts));
 
-        if (f->name[i] != NULL) json_object_set_new(o, "name", json_string(f->name[i]));
-        if (heldout >= 0) json_object_set_new(o, "heldout", json_integer(heldout));
-        json_array_append_new(list, o);
+        if (f->name[i] != NULL) di_json_put(o, "name", json_string(f->name[i]), &failed);
+        if (heldout >= 0) di_json_put(o, "heldout", json_integer(heldout), &failed);
+        di_json_add(list, o, &failed);
     }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 static json_t *lora_json(const di_lora_options *l)
 {
     json_t *targets = json_array();
+    int failed = 0;
 
     for (int i = 0; i < DI_LINEAR_COUNT; i++)
-        if (l->targets >> i & 1) json_array_append_new(targets, json_string(di_linear_name[i]));
+        if (l->targets >> i & 1) di_json_add(targets, json_string(di_linear_name[i]), &failed);
+    targets = di_json_whole(targets, failed);
     return json_pack("{s:I, s:o, s:o, s:I, s:I, s:o}", "r", (json_int_t)l->r, "alpha",
                      json_real((double)l->alpha), "targets", targets, "first_layer",
                      (json_int_t)l->first_layer, "end_layer", (json_int_t)l->end_layer, "adaptor",
@@ -88,18 +91,20 @@ static json_t *lora_json(const di_lora_options *l)
                                       : json_null());
 }
 
-static json_t *base_json(di_train_job *job, dial_error *err)
+static dial_status base_json(di_train_job *job, json_t **out, dial_error *err)
 {
+    dial_status st = DIAL_OK;
     const di_config *c = di_source_config(job->base.source);
     json_t *hashes = json_object();
 
-    if (di_source_hashes(job->base.source, hashes, err) != DIAL_OK) {
-        json_decref(hashes);
-        return NULL;
-    }
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "path", job->base.base_path, "kind",
+    DI_TRY(di_source_hashes(job->base.source, hashes, err));
+    *out = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "path", job->base.base_path, "kind",
                      di_source_kind(job->base.source), "arch", c->arch, "hidden_size",
                      (json_int_t)c->width, "num_layers", (json_int_t)c->layers, "sha256", hashes);
+    hashes = NULL;
+done:
+    json_decref(hashes);
+    return st;
 }
 
 /* What a method without a critic has none of. */
@@ -248,49 +253,51 @@ done:
     return st;
 }
 
+/* base: handed over. */
 static json_t *run_json(di_train_job *job, const char *sha, const json_t *selftest,
-                        const json_t *reward_stats, int finished, dial_error *err)
+                        const json_t *reward_stats, int finished, json_t *base)
 {
     char created[32];
     time_t t = time(NULL);
     struct tm utc;
-    json_t *run = json_object(), *base = base_json(job, err), *data;
+    int failed = 0;
+    json_t *run = json_object(), *data;
 
-    if (base == NULL) {
-        json_decref(run);
-        return NULL;
-    }
     gmtime_r(&t, &utc);
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_object_set_new(run, "schema", json_string("dial.run/1"));
-    json_object_set_new(run, "dial_version", json_string(DIAL_VERSION));
-    json_object_set_new(run, "created", json_string(created));
-    json_object_set_new(run, "base", base);
-    json_object_set_new(run, "text", di_text_policy_to_json(&job->base.policy, sha));
-    json_object_set_new(run, "layer", json_integer(job->base.layers));
-    json_object_set_new(run, "pooling", json_string(job->opt->pooling));
-    json_object_set_new(run, "head",
-                        json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift",
-                                  0.0, "scale", 1.0, "applied", 0));
-    json_object_set_new(run, "lora", lora_json(&job->lora));
-    json_object_set_new(run, "method", method_json(job));
-    json_object_set_new(run, "optim", optim_json(job));
-    json_object_set_new(run, "seed", json_integer(job->opt->common.seed));
+    di_json_put(run, "schema", json_string("dial.run/1"), &failed);
+    di_json_put(run, "dial_version", json_string(DIAL_VERSION), &failed);
+    di_json_put(run, "created", json_string(created), &failed);
+    di_json_put(run, "base", base, &failed);
+    di_json_put(run, "text", di_text_policy_to_json(&job->base.policy, sha), &failed);
+    di_json_put(run, "layer", json_integer(job->base.layers), &failed);
+    di_json_put(run, "pooling", json_string(job->opt->pooling), &failed);
+    di_json_put(run, "head",
+                json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift", 0.0,
+                          "scale", 1.0, "applied", 0),
+                &failed);
+    di_json_put(run, "lora", lora_json(&job->lora), &failed);
+    di_json_put(run, "method", method_json(job), &failed);
+    di_json_put(run, "optim", optim_json(job), &failed);
+    di_json_put(run, "seed", json_integer(job->opt->common.seed), &failed);
     data = json_pack("{s:o, s:o, s:s, s:n, s:o}", "source",
                      files_json(&job->source_files, job->held_rows), "target",
                      files_json(&job->target_files, -1), "target_labels",
                      job->set.method == DI_METHOD_ORACLE ? "read" : "dropped", "target_labelled",
                      "eval", files_json(&job->eval_files, -1));
-    json_object_set_new(run, "data", data);
-    json_object_set_new(run, "progress",
-                        json_pack("{s:I, s:b, s:I, s:s}", "step",
-                                  (json_int_t)di_trainer_steps_done(job->trainer), "finished",
-                                  finished, "selected_step", (json_int_t)job->selected_step,
-                                  "selected_by", di_select_name(job->rule)));
-    json_object_set(run, "selftest", (json_t *)(uintptr_t)selftest);
-    json_object_set(run, "reward_stats", (json_t *)(uintptr_t)reward_stats);
-    json_object_set(run, "flags", job->flags);
-    return run;
+    di_json_put(run, "data", data, &failed);
+    di_json_put(run, "progress",
+                json_pack("{s:I, s:b, s:I, s:s}", "step",
+                          (json_int_t)di_trainer_steps_done(job->trainer), "finished", finished,
+                          "selected_step", (json_int_t)job->selected_step, "selected_by",
+                          di_select_name(job->rule)),
+                &failed);
+    if (selftest != NULL)
+        di_json_put(run, "selftest", json_incref((json_t *)(uintptr_t)selftest), &failed);
+    if (reward_stats != NULL)
+        di_json_put(run, "reward_stats", json_incref((json_t *)(uintptr_t)reward_stats), &failed);
+    di_json_put(run, "flags", json_incref(job->flags), &failed);
+    return di_json_whole(run, failed);
 }
 
 dial_status di_run_write(di_train_job *job, const json_t *evals, const json_t *selftest,
@@ -298,15 +305,17 @@ dial_status di_run_write(di_train_job *job, const json_t *evals, const json_t *s
 {
     dial_status st = DIAL_OK;
     char sha[65] = "";
-    json_t *run = NULL;
+    json_t *run = NULL, *base = NULL;
     di_buf b;
 
     di_buf_init(&b, job->al);
     DI_TRY(di_adapter_save(&job->params, job->opt->out, job->base.base_path, err));
     DI_TRY(write_tokenizer(job, sha, err));
     DI_TRY(write_card(job, evals, err));
-    run = run_json(job, sha, selftest, reward_stats, finished, err);
-    if (run == NULL) DI_FAIL(err, DIAL_ERR_IO, "cannot describe the run '%s'", job->opt->out);
+    DI_TRY(base_json(job, &base, err));
+    run = run_json(job, sha, selftest, reward_stats, finished, base);
+    if (run == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to describe the run '%s'", job->opt->out);
     DI_TRY(di_json_write(run, &b, err));
     di_buf_append(&b, "\n", 1);
     DI_TRY(write_text(job, "dial.json", &b, err)); /* last: its presence says that all is there */

@@ -81,13 +81,10 @@ done:
     return st;
 }
 
-static void emit_error(score_job *j, const scored_row *r)
+static json_t *error_line(const scored_row *r)
 {
-    json_t *line = json_pack("{s:I, s:s, s:s}", "i", (json_int_t)r->index, "error", r->reason,
-                             "where", r->where);
-
-    if (di_json_write(line, &j->lines, NULL) == DIAL_OK) di_buf_append(&j->lines, "\n", 1);
-    json_decref(line);
+    return json_pack("{s:I, s:s, s:s}", "i", (json_int_t)r->index, "error", r->reason, "where",
+                     r->where);
 }
 
 static double reward_of(const score_job *j, int text)
@@ -99,37 +96,50 @@ static double reward_of(const score_job *j, int text)
     return j->opt->normalize || j->s.applied ? j->s.scale * r + j->s.shift : r;
 }
 
-static void emit(score_job *j, const scored_row *r)
+static json_t *score_line(const score_job *j, const scored_row *r)
 {
     json_t *line = json_pack("{s:I}", "i", (json_int_t)r->index), *list;
-    int truncated = 0;
+    int truncated = 0, failed = 0;
 
     if (r->has_id)
-        json_object_set_new(line, "id", json_string(r->id));
+        di_json_put(line, "id", json_string(r->id), &failed);
     else if (r->kind != DI_ROW_PAIR)
-        json_object_set_new(line, "id", json_null());
+        di_json_put(line, "id", json_null(), &failed);
     for (int k = 0; k < r->n_texts; k++) truncated |= j->flags[r->first + k] != 0;
     if (r->kind == DI_ROW_PAIR) {
         float chosen = (float)reward_of(j, r->first), rejected = (float)reward_of(j, r->first + 1);
 
-        json_object_set_new(line, "chosen", di_json_f32(chosen));
-        json_object_set_new(line, "rejected", di_json_f32(rejected));
-        json_object_set_new(line, "margin", di_json_f32(chosen - rejected));
-        json_object_set_new(line, "tokens",
-                            json_pack("[I, I]", (json_int_t)j->text[r->first].n,
-                                      (json_int_t)j->text[r->first + 1].n));
+        di_json_put(line, "chosen", di_json_f32(chosen), &failed);
+        di_json_put(line, "rejected", di_json_f32(rejected), &failed);
+        di_json_put(line, "margin", di_json_f32(chosen - rejected), &failed);
+        di_json_put(line, "tokens",
+                    json_pack("[I, I]", (json_int_t)j->text[r->first].n,
+                              (json_int_t)j->text[r->first + 1].n),
+                    &failed);
     } else if (r->n_texts == 1) {
-        json_object_set_new(line, "score", di_json_f32((float)reward_of(j, r->first)));
-        json_object_set_new(line, "tokens", json_integer(j->text[r->first].n));
+        di_json_put(line, "score", di_json_f32((float)reward_of(j, r->first)), &failed);
+        di_json_put(line, "tokens", json_integer(j->text[r->first].n), &failed);
     } else {
         list = json_array();
         for (int k = 0; k < r->n_texts; k++)
-            json_array_append_new(list, di_json_f32((float)reward_of(j, r->first + k)));
-        json_object_set_new(line, "scores", list);
+            di_json_add(list, di_json_f32((float)reward_of(j, r->first + k)), &failed);
+        di_json_put(line, "scores", list, &failed);
     }
-    json_object_set_new(line, "truncated", json_boolean(truncated));
-    if (di_json_write(line, &j->lines, NULL) == DIAL_OK) di_buf_append(&j->lines, "\n", 1);
+    di_json_put(line, "truncated", json_boolean(truncated), &failed);
+    return di_json_whole(line, failed);
+}
+
+static dial_status emit(score_job *j, const scored_row *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *line = r->bad ? error_line(r) : score_line(j, r);
+
+    if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
+    DI_TRY(di_json_write(line, &j->lines, err));
+    di_buf_append(&j->lines, "\n", 1);
+done:
     json_decref(line);
+    return st;
 }
 
 static dial_status write_lines(score_job *j, dial_error *err)
@@ -165,10 +175,7 @@ static dial_status flush(score_job *j, dial_error *err)
     }
     DI_TRY(di_embed_texts(j->s.embedder, j->text, NULL, j->n_texts, "score", j->e, err));
     for (int i = 0; i < j->n_rows; i++) {
-        if (j->row[i].bad)
-            emit_error(j, &j->row[i]);
-        else
-            emit(j, &j->row[i]);
+        DI_TRY(emit(j, &j->row[i], err));
         j->scored += !j->row[i].bad;
     }
     j->rows += j->n_rows;

@@ -142,7 +142,8 @@ static dial_status validate(void *ctx, json_t **out, dial_error *err)
 
         sum += loss;
         right += m > 0 ? 1 : m < 0 ? 0 : 0.5;
-        json_array_append_new(losses, di_json_f32((float)loss));
+        if (json_array_append_new(losses, di_json_f32((float)loss)) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     }
     *out = json_pack("{s:o, s:o, s:O}", "source_loss", di_json_stat(n > 0 ? sum / (double)n : NAN),
                      "source_accuracy", di_json_stat(n > 0 ? right / (double)n : NAN), "losses",
@@ -240,6 +241,7 @@ done:
 typedef struct tail {
     int64_t from, n;
     json_t *sum;
+    int failed;
 } tail;
 
 static int add_to_tail(void *ctx, const json_t *line)
@@ -254,9 +256,10 @@ static int add_to_tail(void *ctx, const json_t *line)
     t->n++;
     json_object_foreach ((json_t *)(uintptr_t)line, key, v) {
         if (!json_is_number(v) || strcmp(key, "step") == 0) continue;
-        json_object_set_new(
+        di_json_put(
             t->sum, key,
-            json_real(json_number_value(v) + json_number_value(json_object_get(t->sum, key))));
+            json_real(json_number_value(v) + json_number_value(json_object_get(t->sum, key))),
+            &t->failed);
     }
     return 1;
 }
@@ -272,7 +275,8 @@ static dial_status tail_of(di_train_job *job, json_t **out, dial_error *err)
 
     DI_TRY(di_journal_read(job->al, job->journal.path, add_to_tail, &t, err));
     json_object_foreach_safe(t.sum, next, key, v)
-        json_object_set_new(t.sum, key, di_json_stat(json_number_value(v) / (double)t.n));
+        di_json_put(t.sum, key, di_json_stat(json_number_value(v) / (double)t.n), &t.failed);
+    if (t.failed || t.sum == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the last steps");
     *out = json_incref(t.sum);
 done:
     json_decref(t.sum);
@@ -337,9 +341,11 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
         (json_int_t)use.ru_maxrss * 1024, "peak_device_bytes", "train", mean, "eval", evals, "rows",
         "source", counts_of(&job->source_files), "target", counts_of(&job->target_files),
         "warnings", job->warnings);
-    if (doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+    if (doc == NULL || job->warnings_failed)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     end = json_pack("{s:s}", "event", "end");
-    json_object_update(end, doc);
+    if (end == NULL || json_object_update(end, doc) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     DI_TRY(di_journal_write(&job->journal, end, err));
     DI_TRY(di_journal_sync(&job->journal, err));
     if (job->selected_step > 0)
@@ -487,9 +493,10 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
                d->size, (long long)o->batch_source);
     DI_TRY(new_model(job, err));
     DI_TRY(di_plan_steps(job, json_object_get(*resumed, "flags"), err));
-    json_object_set_new(job->flags, "plan",
-                        json_pack("{s:I, s:b}", "micro_batch", (json_int_t)job->set.micro_texts,
-                                  "grad_checkpoint", job->set.grad_checkpoint));
+    if (json_object_set_new(job->flags, "plan",
+                            json_pack("{s:I, s:b}", "micro_batch", (json_int_t)job->set.micro_texts,
+                                      "grad_checkpoint", job->set.grad_checkpoint)) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
     if (job->set.steps < *step)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give more steps",
                    "the run to resume is at step %lld already", (long long)*step);

@@ -16,8 +16,8 @@ void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...)
     va_end(ap);
     di_log(job->env, DIAL_LOG_WARN, "%s: %s", code, message);
     if (json_array_size(job->warnings) < DI_MAX_WARNINGS)
-        json_array_append_new(job->warnings,
-                              json_pack("{s:s, s:s}", "code", code, "message", message));
+        di_json_add(job->warnings, json_pack("{s:s, s:s}", "code", code, "message", message),
+                    &job->warnings_failed);
 }
 
 static dial_status load_files(di_train_job *job, const dial_list *files, int drop_labels,

@@ -57,7 +57,8 @@ typedef struct di_train_job {
     di_loop loop;
     json_t *flags;
     int64_t selected_step;
-    json_t *warnings; /* [{"code", "message"}] */
+    json_t *warnings;    /* [{"code", "message"}] */
+    int warnings_failed; /* one of them found no memory */
 } di_train_job;
 
 /* train_plan.c; ERR_USAGE naming the flag unless x > 0 (or = 0 where zero is fine). */

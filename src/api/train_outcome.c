@@ -95,7 +95,8 @@ dial_status di_job_evaluate(di_train_job *job, int64_t step, int final, json_t *
     if (all == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the evaluations");
     for (int k = 0; k < job->eval_files.n; k++) {
         DI_TRY(evaluate_one(job, k, step, final, &one, err));
-        json_object_set_new(all, job->eval_files.name[k], one);
+        if (json_object_set_new(all, job->eval_files.name[k], one) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the evaluations");
     }
     if (out != NULL) *out = json_incref(all);
 done:
@@ -253,6 +254,7 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
     json_t *texts = json_array(), *list;
     float *e = di_new_array(job->al, (size_t)job->params.width, sizeof *e);
     const float *head = di_head_at(&job->params, job->params.theta);
+    int failed = 0;
 
     if (texts == NULL || e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
     DI_TRY(pick_texts(job, job->opt->source.item[0], &p, err));
@@ -270,11 +272,13 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
         view = (di_seq_view){ids, n};
         DI_TRY(di_embed_texts(job->embedder, &view, NULL, 1, "self-test", e, err));
         list = json_array();
-        for (int64_t k = 0; k < n; k++) json_array_append_new(list, json_integer(ids[k]));
-        json_array_append_new(texts, json_pack("{s:s%, s:o, s:o}", "text", p.text[i], p.size[i],
-                                               "ids", list, "score",
-                                               di_json_f32(di_reward(head, e, job->params.width))));
+        for (int64_t k = 0; k < n; k++) di_json_add(list, json_integer(ids[k]), &failed);
+        di_json_add(texts,
+                    json_pack("{s:s%, s:o, s:o}", "text", p.text[i], p.size[i], "ids", list,
+                              "score", di_json_f32(di_reward(head, e, job->params.width))),
+                    &failed);
     }
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
     *out = json_pack("{s:s, s:s, s:O}", "backend", job->base.dev.ops->name, "dtype",
                      job->base.dev.act == DI_BF16 ? "bf16" : "f32", "texts", texts);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");

@@ -89,6 +89,23 @@ done:
     return st;
 }
 
+void di_json_put(json_t *object, const char *key, json_t *value, int *failed)
+{
+    if (json_object_set_new(object, key, value) != 0) *failed = 1;
+}
+
+void di_json_add(json_t *array, json_t *value, int *failed)
+{
+    if (json_array_append_new(array, value) != 0) *failed = 1;
+}
+
+json_t *di_json_whole(json_t *value, int failed)
+{
+    if (!failed) return value;
+    json_decref(value);
+    return NULL;
+}
+
 static json_t *rounded(double x, int digits)
 {
     char text[40];

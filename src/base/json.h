@@ -21,6 +21,17 @@ dial_status di_json_read(const di_alloc *al, const char *path, json_t **out, dia
 /* One line without spaces, appended without a newline. */
 dial_status di_json_write(const json_t *value, di_buf *out, dial_error *err);
 
+/*
+ * Building a document: *failed is set to 1 where the member is not in it afterwards, because
+ * memory ran out for the value (NULL) or for its place; else it stays as it was, so that one look
+ * at the end covers all of them. The value is the document's, or freed.
+ */
+void di_json_put(json_t *object, const char *key, json_t *value, int *failed);
+void di_json_add(json_t *array, json_t *value, int *failed);
+
+/* The value, or, if anything failed, NULL and the value is freed. */
+json_t *di_json_whole(json_t *value, int failed);
+
 /* A number with 6 significant digits (statistics) or 9 (float32); NaN and infinity become null. */
 json_t *di_json_stat(double x);
 json_t *di_json_f32(float x);

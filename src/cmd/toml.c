@@ -233,7 +233,10 @@ static dial_status array(toml *t, json_t **out)
         else
             st = scalar(t, &one);
         if (st != DIAL_OK) break;
-        json_array_append_new(all, one);
+        if (json_array_append_new(all, one) != 0) {
+            st = bad(t, "no memory");
+            break;
+        }
         skip_space(t);
         if (*t->at == ',')
             t->at++;

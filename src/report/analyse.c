@@ -17,7 +17,7 @@ void di_note(di_report_work *w, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    json_array_append_new(w->notes, json_string(text));
+    di_json_add(w->notes, json_string(text), &w->failed);
 }
 
 const di_run *di_counterpart(const di_report_work *w, const di_run *r, const char *role)
@@ -82,16 +82,18 @@ static json_t *held_json(const di_run *r)
 {
     json_t *steps = json_array(), *loss = json_array(), *accuracy = json_array(), *e;
     size_t i;
+    int failed = 0;
 
     json_array_foreach (r->saves, i, e) {
         double l = di_num(e, "validators.source_loss"), a = di_num(e, "validators.source_accuracy");
 
         if (!isfinite(l) && !isfinite(a)) continue;
-        json_array_append_new(steps, di_json_stat(di_num(e, "step")));
-        json_array_append_new(loss, di_json_stat(l));
-        json_array_append_new(accuracy, di_json_stat(a));
+        di_json_add(steps, di_json_stat(di_num(e, "step")), &failed);
+        di_json_add(loss, di_json_stat(l), &failed);
+        di_json_add(accuracy, di_json_stat(a), &failed);
     }
-    return json_pack("{s:o,s:o,s:o}", "step", steps, "loss", loss, "accuracy", accuracy);
+    return di_json_whole(
+        json_pack("{s:o,s:o,s:o}", "step", steps, "loss", loss, "accuracy", accuracy), failed);
 }
 
 /* Warnings of the end event and of the `warn` events, each code once. */
@@ -100,18 +102,21 @@ static json_t *warnings_json(const di_run *r)
     const json_t *lists[] = {di_at(r->end, "warnings"), r->warns};
     json_t *out = json_array(), *seen = json_object(), *e;
     size_t i;
+    int failed = 0;
 
     for (int k = 0; k < 2; k++)
         json_array_foreach (lists[k], i, e) {
             const char *code = di_text_at(e, "code"), *message = di_text_at(e, "message");
 
             if (code == NULL || json_object_get(seen, code) != NULL) continue;
-            json_object_set_new(seen, code, json_true());
-            json_array_append_new(out, json_pack("{s:s,s:s}", "code", code, "message",
-                                                 message != NULL ? message : ""));
+            di_json_put(seen, code, json_true(), &failed);
+            di_json_add(
+                out,
+                json_pack("{s:s,s:s}", "code", code, "message", message != NULL ? message : ""),
+                &failed);
         }
     json_decref(seen);
-    return out;
+    return di_json_whole(out, failed);
 }
 
 /* Flags of the start event: the whole event where it holds them itself. Runs started before the
@@ -121,14 +126,18 @@ static json_t *settings_json(const di_run *r)
     static const char *const parts[] = {"method", "lora", "optim"};
     const json_t *flags = di_at(r->start, "flags");
     json_t *o;
+    int failed = 0;
 
     if (json_is_object(flags)) return json_deep_copy(flags);
     o = r->start != NULL ? json_copy(r->start) : json_object();
     json_object_del(o, "event");
     if (json_object_size(o) > 0) return o;
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        json_object_set(o, parts[k], di_at(r->dial, parts[k]));
-    return o;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+        json_t *part = di_at(r->dial, parts[k]);
+
+        if (part != NULL) di_json_put(o, parts[k], json_incref(part), &failed);
+    }
+    return di_json_whole(o, failed);
 }
 
 static const char *folder_of(const char *path)
@@ -145,15 +154,16 @@ static json_t *rows_json(const di_run *r)
 {
     static const char *const sides[] = {"source", "target"};
     json_t *o = json_object();
+    int failed = 0;
 
     for (int k = 0; k < 2; k++) {
         json_t *rows = di_at(di_at(r->end, "rows"), sides[k]);
         json_t *file = json_array_get(di_at(di_at(r->dial, "data"), sides[k]), 0);
 
         if (!json_is_object(rows)) rows = di_at(file, "rows");
-        json_object_set_new(o, sides[k], json_is_object(rows) ? json_incref(rows) : json_null());
+        di_json_put(o, sides[k], json_is_object(rows) ? json_incref(rows) : json_null(), &failed);
     }
-    return o;
+    return di_json_whole(o, failed);
 }
 
 static json_t *first_of(const di_run *r, const char *in_dial, const char *in_end)

@@ -12,6 +12,7 @@ typedef struct di_report_work {
     di_run *run;
     int64_t n_runs;
     json_t *notes; /* list that every part may append to */
+    int failed;    /* memory ran out for something in the document */
 } di_report_work;
 
 /* Appends a note; out of memory is found when the document is put together. */

@@ -115,10 +115,11 @@ static void groups_text(const json_t *r, di_buf *out)
     json_array_foreach (list, i, g) {
         const json_t *ci = di_at(g, "ci95");
 
-        json_array_append_new(rows, json_pack("[s?,s,s,s]", di_text_at(g, "value"),
-                                              DI_DECIMAL(di_num(g, "n"), 0),
-                                              DI_DECIMAL(di_num(g, "accuracy"), 3),
-                                              DI_FMT("%.3f to %.3f", at(ci, 0), at(ci, 1))));
+        di_json_add(rows,
+                    json_pack("[s?,s,s,s]", di_text_at(g, "value"), DI_DECIMAL(di_num(g, "n"), 0),
+                              DI_DECIMAL(di_num(g, "accuracy"), 3),
+                              DI_FMT("%.3f to %.3f", at(ci, 0), at(ci, 1))),
+                    &out->failed);
     }
     end(out);
     di_table_print(rows, "lrrl", 4, out);

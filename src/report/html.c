@@ -11,6 +11,7 @@ void di_page_paragraphs(di_buf *out, json_t *list, const char *style)
     const json_t *s;
     size_t i;
 
+    if (list == NULL) out->failed = 1;
     json_array_foreach (list, i, s) {
         di_buf_printf(out, "<p class=\"%s\">", style);
         di_put_html(out, json_string_value(s));
@@ -111,7 +112,7 @@ static void models(const json_t *doc, di_buf *out)
         di_puts(out, "<li><b>");
         di_put_html(out, di_text_at(m, "label"));
         di_puts(out, "</b>: ");
-        di_puts(out, di_words_method(di_text_at(m, "method")));
+        di_puts(out, di_words_method(m));
         di_puts(out, ". <span class=\"soft\">");
         if (base != NULL) {
             di_puts(out, "Base ");

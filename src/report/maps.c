@@ -80,14 +80,15 @@ static json_t *points_json(const float *y, int64_t first, int64_t n, const doubl
                            double side)
 {
     json_t *list = json_array();
+    int failed = 0;
 
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < 2; k++) {
             double v = ((double)y[2 * (first + 2 * i) + k] - lo[k]) / side * 100;
 
-            json_array_append_new(list, json_real(round(v * 1000) / 1000));
+            di_json_add(list, json_real(round(v * 1000) / 1000), &failed);
         }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 static json_t *null_or(double x)
@@ -145,7 +146,7 @@ static dial_status add_panel(di_report_work *w, const char *path, const char *se
     if (p.e != NULL) {
         st = panel_json(w, &p, model, when, strcmp(set, "target") != 0, &o, err);
         di_free(w->al, p.e);
-        if (st == DIAL_OK) json_array_append_new(list, o);
+        if (st == DIAL_OK) di_json_add(list, o, &w->failed);
     }
 done:
     return st;
@@ -197,7 +198,7 @@ static dial_status map_sets(di_report_work *w, json_t *names, dial_error *err)
             DI_TRY(di_st_open(w->al, file[0], &s, err));
             /* in the order of the results, which is that of the command line */
             json_object_foreach (w->run[i].final, set, value)
-                if (embeddings(&s, set) != NULL) json_array_append_new(names, json_string(set));
+                if (embeddings(&s, set) != NULL) di_json_add(names, json_string(set), &w->failed);
             has_target = embeddings(&s, "target") != NULL;
             di_st_close(&s);
         }
@@ -206,7 +207,7 @@ static dial_status map_sets(di_report_work *w, json_t *names, dial_error *err)
         n = 0;
     }
     if (json_array_size(names) == 0 && has_target)
-        json_array_append_new(names, json_string("target"));
+        di_json_add(names, json_string("target"), &w->failed);
 done:
     di_free_names(w->al, file, n);
     return st;

@@ -10,6 +10,7 @@ static void sentences(di_buf *out, json_t *list)
     const json_t *s;
     size_t i;
 
+    if (list == NULL) out->failed = 1;
     json_array_foreach (list, i, s) {
         di_put_md(out, json_string_value(s));
         di_puts(out, "\n\n");
@@ -145,8 +146,7 @@ static void models(const json_t *doc, di_buf *out)
 
         di_puts(out, "- **");
         di_put_md(out, di_text_at(m, "label"));
-        di_buf_printf(out, "**: %s. %.0f steps", di_words_method(di_text_at(m, "method")),
-                      di_num(m, "steps"));
+        di_buf_printf(out, "**: %s. %.0f steps", di_words_method(m), di_num(m, "steps"));
         if (isfinite(di_num(m, "selected_step")))
             di_buf_printf(out, ", weights of step %.0f", di_num(m, "selected_step"));
         if (di_curve_ends(m, "loss_source", &first, &last))

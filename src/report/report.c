@@ -115,6 +115,7 @@ dial_status di_report_collect(const di_alloc *al, const dial_env *env, const di_
         maps = json_array();
     *doc = json_pack("{s:s,s:s,s:O,s:O,s:O,s:O}", "schema", "dial.report/1", "title", title,
                      "models", models, "sets", sets, "maps", maps, "notes", w.notes);
+    *doc = di_json_whole(*doc, w.failed);
     if (*doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the report");
 done:
     for (int64_t i = 0; i < w.n_runs; i++) di_run_close(&w.run[i]);

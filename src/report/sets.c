@@ -196,6 +196,7 @@ static json_t *result_json(const di_run *r, const json_t *result)
 static json_t *seeds_json(const di_report_work *w, const char *set)
 {
     json_t *list = json_array();
+    int failed = 0;
 
     for (int64_t i = 0; i < w->n_runs; i++) {
         double n = 0, sum = 0, squares = 0, mean;
@@ -212,12 +213,13 @@ static json_t *seeds_json(const di_report_work *w, const char *set)
         }
         if (n < 2) continue;
         mean = sum / n;
-        json_array_append_new(
-            list, json_pack("{s:s,s:I,s:o,s:o}", "method", w->run[i].method, "n", (json_int_t)n,
-                            "mean", di_json_stat(mean), "std",
-                            di_json_stat(sqrt(fmax(0, (squares - n * mean * mean) / (n - 1))))));
+        di_json_add(list,
+                    json_pack("{s:s,s:I,s:o,s:o}", "method", w->run[i].method, "n", (json_int_t)n,
+                              "mean", di_json_stat(mean), "std",
+                              di_json_stat(sqrt(fmax(0, (squares - n * mean * mean) / (n - 1))))),
+                    &failed);
     }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 /* Evaluations during training, of models that have at least two. The one at the end of a run that
@@ -225,6 +227,7 @@ static json_t *seeds_json(const di_report_work *w, const char *set)
 static json_t *along_json(const di_report_work *w, const char *set)
 {
     json_t *list = json_array();
+    int failed = 0;
 
     for (int64_t i = 0; i < w->n_runs; i++) {
         json_t *steps = json_array(), *value = json_array(), *lo = json_array(), *hi = json_array(),
@@ -238,21 +241,22 @@ static json_t *along_json(const di_report_work *w, const char *set)
             if (name == NULL || strcmp(name, set) != 0 || !isfinite(di_num(result, "accuracy")) ||
                 !isfinite(di_num(e, "step")) || json_is_true(di_at(e, "final")))
                 continue;
-            json_array_append_new(steps, di_json_stat(di_num(e, "step")));
-            json_array_append_new(value, di_json_stat(di_num(result, "accuracy")));
-            json_array_append(lo, json_is_array(ci) ? json_array_get(ci, 0)
-                                                    : di_at(result, "accuracy"));
-            json_array_append(hi, json_is_array(ci) ? json_array_get(ci, 1)
-                                                    : di_at(result, "accuracy"));
+            di_json_add(steps, di_json_stat(di_num(e, "step")), &failed);
+            di_json_add(value, di_json_stat(di_num(result, "accuracy")), &failed);
+            for (size_t end = 0; end < 2; end++)
+                di_json_add(end == 0 ? lo : hi,
+                            json_incref(json_is_array(ci) ? json_array_get(ci, end)
+                                                          : di_at(result, "accuracy")),
+                            &failed);
         }
         e = json_pack("{s:s,s:o,s:o,s:o,s:o}", "model", w->run[i].label, "step", steps, "accuracy",
                       value, "lo", lo, "hi", hi);
-        if (json_array_size(di_at(e, "step")) >= 2)
-            json_array_append_new(list, e);
+        if (e == NULL || json_array_size(di_at(e, "step")) >= 2)
+            di_json_add(list, e, &failed);
         else
             json_decref(e);
     }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 static dial_status comparisons(di_report_work *w, const char *set, json_t *paired, json_t *closures,
@@ -271,10 +275,10 @@ static dial_status comparisons(di_report_work *w, const char *set, json_t *paire
             !isfinite(di_num(json_object_get(base->final, set), "accuracy")))
             continue;
         DI_TRY(paired_json(w, r, base, set, &o, err));
-        json_array_append_new(paired, o);
+        di_json_add(paired, o, &w->failed);
         if (oracle == NULL || strcmp(r->role, "adapted") != 0) continue;
         DI_TRY(closure_json(w, r, base, oracle, set, &o, err));
-        if (o != NULL) json_array_append_new(closures, o);
+        if (o != NULL) di_json_add(closures, o, &w->failed);
     }
 done:
     return st;
@@ -323,9 +327,9 @@ dial_status di_sets_json(di_report_work *w, json_t **out, dial_error *err)
     for (int64_t i = 0; i < w->n_runs; i++) {
         json_object_foreach (w->run[i].final, name, value) {
             if (json_object_get(seen, name) != NULL) continue;
-            json_object_set_new(seen, name, json_true());
+            di_json_put(seen, name, json_true(), &w->failed);
             DI_TRY(set_json(w, name, &o, err));
-            json_array_append_new(list, o);
+            di_json_add(list, o, &w->failed);
         }
     }
     *out = list;

@@ -116,14 +116,15 @@ static void results_table(const json_t *set, di_buf *out)
         const json_t *ci = di_at(r, "ci95_cluster");
 
         if (!json_is_array(ci)) ci = di_at(r, "ci95");
-        json_array_append_new(rows, json_pack("[s,s,s,s,s,s,s,s,s,s]", di_text_at(r, "model"),
-                                              VALUE(di_num(r, "accuracy")), RANGE(ci),
-                                              WHOLE(di_num(r, "n")), WHOLE(di_num(r, "ties")),
-                                              VALUE(di_num(r, "length.baseline_longer")),
-                                              VALUE(di_num(r, "length.matched.accuracy")),
-                                              WHOLE(di_num(r, "length.matched.n")),
-                                              VALUE(di_num(r, "length.balanced_accuracy")),
-                                              WHOLE(di_num(r, "selected_step"))));
+        di_json_add(rows,
+                    json_pack("[s,s,s,s,s,s,s,s,s,s]", di_text_at(r, "model"),
+                              VALUE(di_num(r, "accuracy")), RANGE(ci), WHOLE(di_num(r, "n")),
+                              WHOLE(di_num(r, "ties")), VALUE(di_num(r, "length.baseline_longer")),
+                              VALUE(di_num(r, "length.matched.accuracy")),
+                              WHOLE(di_num(r, "length.matched.n")),
+                              VALUE(di_num(r, "length.balanced_accuracy")),
+                              WHOLE(di_num(r, "selected_step"))),
+                    &out->failed);
     }
     di_table_print(rows, "lrlrrrrrrr", 2, out);
     json_decref(rows);
@@ -138,13 +139,14 @@ static void scored_table(const json_t *set, di_buf *out)
                   "prompts", "Spearman pooled", "95% interval", "n");
 
     json_array_foreach (di_at(set, "results"), i, r)
-        json_array_append_new(rows,
-                              json_pack("[s,s,s,s,s,s,s]", di_text_at(r, "model"),
-                                        VALUE(di_num(r, "spearman.within_prompt")),
-                                        VALUE(di_num(r, "kendall.within_prompt")),
-                                        WHOLE(di_num(r, "spearman.prompts")),
-                                        VALUE(di_num(r, "spearman.pooled")),
-                                        RANGE(di_at(r, "spearman.ci95")), WHOLE(di_num(r, "n"))));
+        di_json_add(rows,
+                    json_pack("[s,s,s,s,s,s,s]", di_text_at(r, "model"),
+                              VALUE(di_num(r, "spearman.within_prompt")),
+                              VALUE(di_num(r, "kendall.within_prompt")),
+                              WHOLE(di_num(r, "spearman.prompts")),
+                              VALUE(di_num(r, "spearman.pooled")), RANGE(di_at(r, "spearman.ci95")),
+                              WHOLE(di_num(r, "n"))),
+                    &out->failed);
     di_table_print(rows, "lrrrrlr", 2, out);
     json_decref(rows);
 }
@@ -159,15 +161,16 @@ static void paired_table(const json_t *set, di_buf *out)
     json_array_foreach (di_at(set, "paired"), i, p) {
         const json_t *ci = di_at(p, "ci95");
 
-        json_array_append_new(
-            rows, json_pack("[s,s,s,s,s,s]",
-                            DI_FMT("%s - %s", di_text_at(p, "model"), di_text_at(p, "baseline")),
-                            DI_POINTS(di_num(p, "delta")),
-                            json_is_array(ci)
-                                ? DI_FMT("%s..%s", DI_POINTS(at(ci, 0)), DI_POINTS(at(ci, 1)))
-                                : "-",
-                            WHOLE(di_num(p, "better")), WHOLE(di_num(p, "worse")),
-                            DI_P_VALUE(di_num(p, "p_mcnemar"))));
+        di_json_add(rows,
+                    json_pack("[s,s,s,s,s,s]",
+                              DI_FMT("%s - %s", di_text_at(p, "model"), di_text_at(p, "baseline")),
+                              DI_POINTS(di_num(p, "delta")),
+                              json_is_array(ci)
+                                  ? DI_FMT("%s..%s", DI_POINTS(at(ci, 0)), DI_POINTS(at(ci, 1)))
+                                  : "-",
+                              WHOLE(di_num(p, "better")), WHOLE(di_num(p, "worse")),
+                              DI_P_VALUE(di_num(p, "p_mcnemar"))),
+                    &out->failed);
     }
     if (json_array_size(rows) > 1) {
         di_puts(out, "\n");
@@ -212,6 +215,7 @@ static void paragraphs(json_t *list, di_buf *out)
     const json_t *s;
     size_t i;
 
+    if (list == NULL) out->failed = 1;
     json_array_foreach (list, i, s) paragraph(json_string_value(s), out);
     json_decref(list);
 }

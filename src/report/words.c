@@ -8,8 +8,14 @@
 #include "report/collect.h"
 #include "report/markup.h"
 
-static void say(json_t *list, const char *fmt, ...) DIAL_PRINTF(2, 3);
-static void say(json_t *list, const char *fmt, ...)
+/* Sentences so far; failed: one of them found no memory. */
+typedef struct prose {
+    json_t *list;
+    int failed;
+} prose;
+
+static void say(prose *to, const char *fmt, ...) DIAL_PRINTF(2, 3);
+static void say(prose *to, const char *fmt, ...)
 {
     char text[900];
     va_list ap;
@@ -17,7 +23,7 @@ static void say(json_t *list, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    json_array_append_new(list, json_string(text));
+    di_json_add(to->list, json_string(text), &to->failed);
 }
 
 static double lo_of(const json_t *v, const char *key)
@@ -56,7 +62,7 @@ static const json_t *result_in_role(const json_t *set, const char *role)
 
 /* ---- the outcome ---- */
 
-static void one_difference(json_t *out, const json_t *set, const json_t *p)
+static void one_difference(prose *out, const json_t *set, const json_t *p)
 {
     const char *name = di_text_at(set, "name"), *model = di_text_at(p, "model");
     const char *base = di_text_at(p, "baseline");
@@ -94,7 +100,7 @@ static void one_difference(json_t *out, const json_t *set, const json_t *p)
 }
 
 /* What a label-trained model could reach, and how much of the way adaptation went. */
-static void one_gap(json_t *out, const json_t *set)
+static void one_gap(prose *out, const json_t *set)
 {
     const json_t *base = result_in_role(set, "baseline"), *oracle = result_in_role(set, "oracle");
     const json_t *list = di_at(set, "gap_closure"), *g;
@@ -139,7 +145,7 @@ static int most_seeds(const json_t *doc)
 
 json_t *di_words_summary(const json_t *doc)
 {
-    json_t *out = json_array();
+    prose text = {json_array(), 0}, *out = &text;
     const json_t *sets = di_at(doc, "sets"), *set, *p;
     size_t i, k, comparisons = 0;
     int seeds = most_seeds(doc);
@@ -154,7 +160,7 @@ json_t *di_words_summary(const json_t *doc)
         }
         one_gap(out, set);
     }
-    if (json_array_size(out) == 0)
+    if (json_array_size(out->list) == 0)
         say(out, json_array_size(sets) == 0
                      ? "These runs were not evaluated on any labelled set (train --eval "
                        "NAME=FILE), so this "
@@ -176,12 +182,12 @@ json_t *di_words_summary(const json_t *doc)
             "There are %d seeds at most. That describes the spread; a claim needs at least five, "
             "with the same sign in four.",
             seeds);
-    return out;
+    return di_json_whole(text.list, text.failed);
 }
 
 /* ---- one set ---- */
 
-static void against_length(json_t *out, const json_t *set)
+static void against_length(prose *out, const json_t *set)
 {
     const json_t *list = di_at(set, "results"), *r;
     double rule = di_num(set, "baseline_longer");
@@ -215,7 +221,7 @@ static void against_length(json_t *out, const json_t *set)
 
 json_t *di_words_set(const json_t *doc, const json_t *set)
 {
-    json_t *out = json_array();
+    prose text = {json_array(), 0}, *out = &text;
     const json_t *r = json_array_get(di_at(set, "results"), 0);
     double clusters = di_num(r, "clusters"), n = di_num(set, "n");
     const char *kind = di_text_at(set, "kind");
@@ -227,14 +233,14 @@ json_t *di_words_set(const json_t *doc, const json_t *set)
             "the rewards is compared with the order of the scores: 1 is the same order, 0 none, "
             "-1 reversed. Values across prompts mean something only if scores are comparable "
             "there.");
-        return out;
+        return di_json_whole(text.list, text.failed);
     }
     if (kind != NULL && strcmp(kind, "mcq") == 0) {
         say(out,
             "A question counts as right when the correct option has the highest reward. Guessing "
             "gets %s.",
             DI_PERCENT(di_num(r, "chance")));
-        return out;
+        return di_json_whole(text.list, text.failed);
     }
     if (isfinite(clusters) && clusters < 2 * n && clusters != n)
         say(out,
@@ -242,7 +248,7 @@ json_t *di_words_set(const json_t *doc, const json_t *set)
             "intervals draw texts, not pairs, and are as wide as that makes them.",
             n, clusters);
     against_length(out, set);
-    return out;
+    return di_json_whole(text.list, text.failed);
 }
 
 /* ---- curves ---- */
@@ -263,7 +269,7 @@ int di_curve_ends(const json_t *model, const char *key, double *first, double *l
 
 json_t *di_words_distance(const json_t *doc)
 {
-    json_t *out = json_array();
+    prose text = {json_array(), 0}, *out = &text;
     const json_t *list = di_at(doc, "models"), *m;
     double first, last;
     size_t i;
@@ -292,12 +298,12 @@ json_t *di_words_distance(const json_t *doc)
                 "%s: the critic's distance hardly changes (%.3g at the start, %.3g at the end).",
                 label, first, last);
     }
-    if (json_array_size(out) > 0)
+    if (json_array_size(out->list) > 0)
         say(out,
             "A small distance is a means, not the goal: it is measured by the critic that "
             "training works against, and features that say nothing have distance 0. The accuracy "
             "above decides.");
-    return out;
+    return di_json_whole(text.list, text.failed);
 }
 
 /* ---- maps ---- */
@@ -310,7 +316,7 @@ static const char *degree(double mixing)
                           : "are mixed as if they were one";
 }
 
-static void before_words(json_t *out, const json_t *b)
+static void before_words(prose *out, const json_t *b)
 {
     double mixing = di_num(b, "mixing");
 
@@ -324,7 +330,7 @@ static void before_words(json_t *out, const json_t *b)
             : " There is little shift for the eye to see in these embeddings.");
 }
 
-static void after_words(json_t *out, const json_t *b, const json_t *a)
+static void after_words(prose *out, const json_t *b, const json_t *a)
 {
     const char *model = di_text_at(a, "model");
     double from = di_num(b, "mixing"), to = di_num(a, "mixing");
@@ -352,7 +358,7 @@ static void after_words(json_t *out, const json_t *b, const json_t *a)
 
 json_t *di_words_map(const json_t *map)
 {
-    json_t *out = json_array();
+    prose text = {json_array(), 0}, *out = &text;
     const json_t *panels = di_at(map, "panels"), *p, *before = NULL;
     size_t i;
 
@@ -361,15 +367,15 @@ json_t *di_words_map(const json_t *map)
     if (before != NULL) before_words(out, before);
     json_array_foreach (panels, i, p)
         if (strcmp(di_text_at(p, "when"), "after") == 0) after_words(out, before, p);
-    return out;
+    return di_json_whole(text.list, text.failed);
 }
 
 /* ---- fixed texts ---- */
 
-const char *di_words_method(const char *method)
+const char *di_words_method(const json_t *model)
 {
     static const char *const rows[][2] = {
-        {"base", "the base model with an untrained reward head: where everything starts"},
+        {"base", "the base model with a random reward head: where everything starts"},
         {"src-pref", "trained on labelled source pairs alone: what one has without adaptation"},
         {"dial",
          "trained on labelled source pairs, while a critic pulls the embeddings of unlabelled "
@@ -380,6 +386,12 @@ const char *di_words_method(const char *method)
         {"oracle-target", "trained on target pairs with their labels alone: an upper reference"},
     };
 
+    const char *method = di_text_at(model, "method"),
+               *head = di_text_at(model, "settings.head-init");
+
+    if (strcmp(method, "base") == 0 && head != NULL && strcmp(head, "probe") == 0)
+        return "the base model as it is, with a linear probe fitted on labelled source pairs as "
+               "its reward head: what its embeddings give before any training";
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i][0], method) == 0) return rows[i][1];
     return "trained with another way of aligning the domains (see the settings)";

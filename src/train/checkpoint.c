@@ -151,7 +151,8 @@ dial_status di_checkpoint_write(const di_alloc *al, const char *run, di_trainer 
     char name[64];
 
     if (dir == NULL || state == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a checkpoint");
-    json_object_update(state, (json_t *)(uintptr_t)extra);
+    if (json_object_update(state, (json_t *)(uintptr_t)extra) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a checkpoint");
     snprintf(name, sizeof name, "checkpoints/step-%08lld.tmp-%ld", (long long)step, (long)getpid());
     DI_TRY(join(al, run, "checkpoints", &top, err));
     DI_TRY(di_make_dirs(top, err));

@@ -30,18 +30,24 @@ int di_loop_is_save(const di_loop *l, int64_t step)
     return is_part(step, l->steps, 10) || is_part(step, l->first_pass, 8);
 }
 
-static void put(json_t *o, const char *key, double x)
+typedef struct report_line {
+    json_t *o;
+    int failed;
+} report_line;
+
+static void put(report_line *to, const char *key, double x)
 {
-    json_object_set_new(o, key, di_json_stat(x));
+    di_json_put(to->o, key, di_json_stat(x), &to->failed);
 }
 
 static json_t *step_line(const di_loop *l, const di_step_report *r, double seconds)
 {
-    json_t *o = json_pack("{s:s, s:I}", "event", "step", "step", (json_int_t)r->step);
+    report_line line = {json_pack("{s:s, s:I}", "event", "step", "step", (json_int_t)r->step), 0};
+    report_line *o = &line;
 
     put(o, "epoch", r->epoch);
     put(o, "seconds", seconds);
-    json_object_set_new(o, "tokens", json_integer(r->tokens));
+    di_json_put(o->o, "tokens", json_integer(r->tokens), &o->failed);
     put(o, "tokens_per_second", (double)r->tokens / seconds);
     put(o, "loss", r->loss);
     put(o, "loss_source", r->loss_source);
@@ -49,7 +55,7 @@ static json_t *step_line(const di_loop *l, const di_step_report *r, double secon
     put(o, "loss_aux", r->loss_aux);
     put(o, "accuracy", r->accuracy);
     put(o, "margin", r->margin);
-    json_object_set_new(o, "ties", json_integer(r->ties));
+    di_json_put(o->o, "ties", json_integer(r->ties), &o->failed);
     put(o, "reward_chosen_mean", r->reward_chosen_mean);
     put(o, "reward_rejected_mean", r->reward_rejected_mean);
     put(o, "reward_min", r->reward_min);
@@ -68,7 +74,7 @@ static json_t *step_line(const di_loop *l, const di_step_report *r, double secon
     put(o, "critic_grad_norm", r->critic_grad_norm);
     put(o, "gp", r->gp);
     put(o, "critic_lr", l->critic_lr);
-    return o;
+    return di_json_whole(o->o, o->failed);
 }
 
 /*
@@ -90,8 +96,8 @@ static dial_status save(di_loop *l, int candidate, dial_error *err)
 
     if (candidate) {
         DI_TRY(l->validate(l->ctx, &seen, err));
-        json_object_set_new(seen, "step", json_integer(step));
-        if (json_array_append(l->history, seen) != 0)
+        if (json_object_set_new(seen, "step", json_integer(step)) != 0 ||
+            json_array_append(l->history, seen) != 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the history of the run");
     }
     DI_TRY(di_journal_sync(l->journal, err)); /* lines up to this step, before the checkpoint */

@@ -422,17 +422,19 @@ static const char *side_name(int k)
 
 json_t *di_trainer_state(const di_trainer *t)
 {
+    int failed = 0;
     json_t *state =
         json_pack("{s:I, s:I, s:i, s:I, s:I}", "step", (json_int_t)t->step, "tokens",
                   (json_int_t)t->tokens, "bad_steps", t->bad_steps, "t_lora",
                   (json_int_t)t->optimizer.t_lora, "t_head", (json_int_t)t->optimizer.t_head);
 
     for (int k = 0; k < t->n_sides; k++)
-        json_object_set_new(state, side_name(k),
-                            json_pack("{s:I, s:I}", "pass", (json_int_t)t->side[k].order.pass, "at",
-                                      (json_int_t)t->side[k].order.at));
-    if (t->align != NULL) json_object_set_new(state, "align", di_alignment_save(t->align));
-    return state;
+        di_json_put(state, side_name(k),
+                    json_pack("{s:I, s:I}", "pass", (json_int_t)t->side[k].order.pass, "at",
+                              (json_int_t)t->side[k].order.at),
+                    &failed);
+    if (t->align != NULL) di_json_put(state, "align", di_alignment_save(t->align), &failed);
+    return di_json_whole(state, failed);
 }
 
 dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *where,
