@@ -73,6 +73,8 @@ DIAL_API extern const dial_option dial_data_table[];
 DIAL_API extern const dial_option dial_bench_table[];
 DIAL_API extern const dial_option dial_report_table[];
 DIAL_API extern const dial_option dial_serve_table[];
+DIAL_API extern const dial_option dial_doctor_table[];
+DIAL_API extern const dial_option dial_select_table[];
 
 /* Zeroes the struct of that table and fills in the defaults. */
 DIAL_API void dial_options_default(const dial_option *table, void *options, size_t size);
@@ -277,6 +279,28 @@ typedef struct dial_serve_options {
  */
 DIAL_API dial_status dial_serve(const dial_serve_options *options, dial_write_fn write, void *ctx,
                                 const dial_env *env, dial_error *err);
+typedef struct dial_doctor_options {
+    dial_common_options common;
+    const char *model, *source, *target, *baseline, *labelled;
+    dial_list runs;
+    int64_t max_rows, folds;
+    int layers, two_heads, check;
+    double min_accuracy; /* < 0: 0.5 */
+} dial_doctor_options;
+
+/* DIAL_ERR_CHECK with `check` where the verdict is uncertain or unsafe; *json is set then too. */
+DIAL_API dial_status dial_doctor(const dial_doctor_options *options, const dial_env *env,
+                                 char **json, dial_error *err);
+
+typedef struct dial_select_options {
+    dial_common_options common;
+    dial_list runs;
+    const char *source, *target, *by, *labelled, *oracle;
+    int64_t max_rows;
+} dial_select_options;
+
+DIAL_API dial_status dial_select(const dial_select_options *options, const dial_env *env,
+                                 char **json, dial_error *err);
 
 /* The human form of a job's JSON document, for terminals (free with dial_free). */
 DIAL_API dial_status dial_document_text(const dial_env *env, const char *json, char **text,

@@ -105,8 +105,8 @@ const dial_option dial_train_table[] = {
     {"limit-source",    DIAL_OPT_INT,  offsetof(T, limit_source),    "0",       NULL, "draw of N source rows by the seed; 0: all"},
     {"limit-target",    DIAL_OPT_INT,  offsetof(T, limit_target),    "0",       NULL, "draw of N target rows by the seed; 0: all"},
     {"heldout-source",  DIAL_OPT_TEXT, offsetof(T, heldout_source),  "5%",      NULL, "share of source rows, or a file, to choose the checkpoint on"},
-    {"select",          DIAL_OPT_TEXT, offsetof(T, select),          "earliest", "earliest|source|last", "which checkpoint becomes the run's"},
-    {"select-rows",     DIAL_OPT_INT,  offsetof(T, select_rows),     "256",     NULL, "held-out rows looked at in a save"},
+    {"select",          DIAL_OPT_TEXT, offsetof(T, select),          NULL,      NULL, "checkpoint that becomes the run's: combined, earliest, source, last, iwv, dev or the name of an --eval set; default: combined with --target, else source"},
+    {"select-rows",     DIAL_OPT_INT,  offsetof(T, select_rows),     "256",     NULL, "rows of a domain looked at in a save"},
     {"save-every",      DIAL_OPT_TEXT, offsetof(T, save_every),      "auto",    NULL, "auto (tenths, and 8 in the first pass over the source) or N steps"},
     {"keep",            DIAL_OPT_INT,  offsetof(T, keep),            "3",       NULL, "checkpoints kept after selection; 0: all"},
     {"early-stop",      DIAL_OPT_INT,  offsetof(T, early_stop),      "0",       NULL, "end after N saves that do not change the choice; 0: off"},
@@ -197,6 +197,39 @@ const dial_option dial_bench_table[] = {
     {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass"},
     {"check",           DIAL_OPT_BOOL, offsetof(T, check),           "no",      NULL, "compare the result with the ref backend; exit 4 if it differs"},
     COMMON(T, "1024"),
+    END
+};
+#undef T
+
+#define T dial_doctor_options
+const dial_option dial_doctor_table[] = {
+    {"model",        DIAL_OPT_TEXT, offsetof(T, model),        NULL,   NULL, "run folder, or a base model before any training"},
+    {"source",       DIAL_OPT_TEXT, offsetof(T, source),       NULL,   NULL, "labelled rows of the source, best held out"},
+    {"target",       DIAL_OPT_TEXT, offsetof(T, target),       NULL,   NULL, "rows of the target; labels in them are dropped"},
+    {"baseline",     DIAL_OPT_TEXT, offsetof(T, baseline),     NULL,   NULL, "src-pref run to compare with"},
+    {"runs",         DIAL_OPT_LIST, offsetof(T, runs),         NULL,   NULL, "the same training with other seeds"},
+    {"max-rows",     DIAL_OPT_INT,  offsetof(T, max_rows),     "2000", NULL, "rows of a domain, drawn by the seed (--layers: at most 400)"},
+    {"folds",        DIAL_OPT_INT,  offsetof(T, folds),        "5",    NULL, "folds of the domain probe"},
+    {"layers",       DIAL_OPT_BOOL, offsetof(T, layers),       "no",   NULL, "compare every layer and pooling, recommend one"},
+    {"two-heads",    DIAL_OPT_BOOL, offsetof(T, two_heads),    "no",   NULL, "look for a shortcut: two heads of equal source fit that disagree on the target"},
+    {"labelled",     DIAL_OPT_TEXT, offsetof(T, labelled),     NULL,   NULL, "labelled target pairs drawn at random: certificate"},
+    {"min-accuracy", DIAL_OPT_REAL, offsetof(T, min_accuracy), "-1",   NULL, "what the certificate must show; -1: 0.5"},
+    {"check",        DIAL_OPT_BOOL, offsetof(T, check),        "no",   NULL, "exit 4 unless the verdict is no_shift or safe"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_select_options
+const dial_option dial_select_table[] = {
+    {"runs",     DIAL_OPT_LIST, offsetof(T, runs),     NULL,       NULL, "run folders, or a folder of runs; each checkpoint is a candidate"},
+    {"source",   DIAL_OPT_TEXT, offsetof(T, source),   NULL,       NULL, "labelled rows of the source that were not trained on"},
+    {"target",   DIAL_OPT_TEXT, offsetof(T, target),   NULL,       NULL, "rows of the target; labels in them are dropped"},
+    {"by",       DIAL_OPT_TEXT, offsetof(T, by),       "combined", "combined|earliest|source|iwv|dev|w1|rankme|snd|agreement", "what chooses"},
+    {"labelled", DIAL_OPT_TEXT, offsetof(T, labelled), NULL,       NULL, "labelled target pairs: accuracy and certificate of each candidate"},
+    {"oracle",   DIAL_OPT_TEXT, offsetof(T, oracle),   NULL,       NULL, "labelled rows that show the regret, after the choice"},
+    {"max-rows", DIAL_OPT_INT,  offsetof(T, max_rows), "256",      NULL, "rows of a domain, drawn by the seed"},
+    COMMON(T, "0"),
     END
 };
 #undef T

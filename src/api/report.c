@@ -88,6 +88,10 @@ dial_status dial_document_text(const dial_env *env, const char *json, char **tex
         DI_TRY(di_report_eval_text(doc, &b, err));
     else if (strcmp(schema, "dial.train/1") == 0)
         DI_TRY(train_text(doc, &b, err));
+    else if (strcmp(schema, "dial.doctor/1") == 0)
+        DI_TRY(di_report_doctor_text(doc, &b, err));
+    else if (strcmp(schema, "dial.select/1") == 0)
+        DI_TRY(di_report_select_text(doc, &b, err));
     else if (strcmp(schema, "dial.report/1") == 0)
         DI_TRY(di_report_table(doc, &b, err));
     else

@@ -209,7 +209,7 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
                   "checkpoint of step %lld was chosen by `%s`, which reads no target label.\n\n",
                   o->method, job->base.base_path, DIAL_VERSION, o->method,
                   (long long)o->common.seed, (long long)job->set.steps,
-                  (long long)job->selected_step, di_select_name(job->rule));
+                  (long long)job->selected_step, di_job_selected_by(job));
     di_buf_printf(&b,
                   "## Data\n\n| side | file | rows used | SHA-256 |\n| --- | --- | --- | --- |\n");
     for (int side = 0; side < 2; side++) {
@@ -290,7 +290,7 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
                 json_pack("{s:I, s:b, s:I, s:s}", "step",
                           (json_int_t)di_trainer_steps_done(job->trainer), "finished", finished,
                           "selected_step", (json_int_t)job->selected_step, "selected_by",
-                          di_select_name(job->rule)),
+                          di_job_selected_by(job)),
                 &failed);
     if (selftest != NULL)
         di_json_put(run, "selftest", json_incref((json_t *)(uintptr_t)selftest), &failed);

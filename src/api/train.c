@@ -119,66 +119,6 @@ done:
     return st;
 }
 
-static dial_status validate(void *ctx, json_t **out, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_train_job *job = ctx;
-    int64_t n = job->held.n, width = job->params.width;
-    const float *head = di_head_at(&job->params, job->params.theta);
-    float *e = NULL;
-    double sum = 0, right = 0;
-    json_t *losses = json_array();
-
-    if (losses == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
-    if (n > 0) {
-        e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
-        if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
-        DI_TRY(di_job_embed_pairs(job, &job->held, n, "held-out source", e, err));
-    }
-    for (int64_t i = 0; i < n; i++) {
-        double m = (double)di_reward(head, e + 2 * i * width, width) -
-                   (double)di_reward(head, e + (2 * i + 1) * width, width);
-        double loss = di_softplus(-m);
-
-        sum += loss;
-        right += m > 0 ? 1 : m < 0 ? 0 : 0.5;
-        if (json_array_append_new(losses, di_json_f32((float)loss)) != 0)
-            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
-    }
-    *out = json_pack("{s:o, s:o, s:O}", "source_loss", di_json_stat(n > 0 ? sum / (double)n : NAN),
-                     "source_accuracy", di_json_stat(n > 0 ? right / (double)n : NAN), "losses",
-                     losses);
-    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
-done:
-    json_decref(losses);
-    di_free(job->al, e);
-    return st;
-}
-
-static dial_status choose(void *ctx, const json_t *history, int64_t *step, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_train_job *job = ctx;
-    size_t n = json_array_size(history), rows = (size_t)job->held.n;
-    int64_t *steps = di_new_array(job->al, n, sizeof *steps), chosen = 0;
-    double *loss = di_new_array(job->al, n * rows, sizeof *loss);
-
-    if (steps == NULL || loss == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for selection");
-    for (size_t c = 0; c < n; c++) {
-        const json_t *save = json_array_get(history, c), *losses = json_object_get(save, "losses");
-
-        steps[c] = json_integer_value(json_object_get(save, "step"));
-        for (size_t i = 0; i < rows; i++)
-            loss[c * rows + i] = json_number_value(json_array_get(losses, i));
-    }
-    DI_TRY(di_select(steps, (int64_t)n, loss, (int64_t)rows, job->rule, &chosen, NULL, err));
-    *step = steps[chosen];
-done:
-    di_free(job->al, steps);
-    di_free(job->al, loss);
-    return st;
-}
-
 static dial_status evaluate(void *ctx, int64_t step, dial_error *err)
 {
     return di_job_evaluate(ctx, step, 0, NULL, err);
@@ -214,8 +154,8 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
                   .eval_every = job->opt->eval_every,
                   .early_stop = job->opt->early_stop,
                   .critic_lr = job->kind != NULL && job->kind->critic ? job->opt->critic_lr : NAN,
-                  .validate = validate,
-                  .choose = choose,
+                  .validate = di_job_validate,
+                  .choose = di_job_choose,
                   .evaluate = evaluate,
                   .ctx = job,
                   .history = json_array()};
@@ -292,7 +232,11 @@ static dial_status take_choice(di_train_job *job, dial_error *err)
 
     job->selected_step = 0;
     if (json_array_size(job->loop.history) == 0) return DIAL_OK;
-    DI_TRY(choose(job, job->loop.history, &job->selected_step, err));
+    DI_TRY(di_job_choose(job, job->loop.history, &job->selected_step, err));
+    if (job->fell_back)
+        di_log(job->env, DIAL_LOG_WARN,
+               "no checkpoint passes every gate of --select %s: the rule `earliest` decides",
+               di_job_selected_by(job));
     dir = di_checkpoint_dir(job->al, job->opt->out, job->selected_step);
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     if (d->rank == 0) st = di_adapter_load(job->al, dir, &job->params, err);
@@ -335,7 +279,7 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
         (json_int_t)steps, "epochs",
         di_json_stat(json_number_value(json_object_get(mean, "epoch"))), "stopped",
         job->loop.stopped, "selected_step", (json_int_t)job->selected_step, "selected_by",
-        di_select_name(job->rule), "seconds", di_json_stat(job->loop.seconds), "tokens",
+        di_job_selected_by(job), "seconds", di_json_stat(job->loop.seconds), "tokens",
         (json_int_t)job->loop.tokens, "tokens_per_second",
         di_json_stat((double)job->loop.tokens / job->loop.seconds), "peak_memory_bytes",
         (json_int_t)use.ru_maxrss * 1024, "peak_device_bytes", "train", mean, "eval", evals, "rows",

@@ -81,13 +81,12 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
 
     if (strspn(text, "0123456789.") == strlen(text) - 1 && text[strlen(text) - 1] == '%') {
         DI_TRY(di_parse_share("heldout-source", text, &share, &count, err));
-        if (job->source.n < 100 || share == 0) { /* too few to give any away */
-            if (share > 0 && job->rule != DI_SELECT_LAST)
+        if (job->source.n < DI_FEW_SOURCE_ROWS) goto done; /* leave-one-out takes their place */
+        if (share == 0) {
+            if (job->rule != DI_SELECT_LAST && job->rule != DI_SELECT_NAMED)
                 di_job_warn(job, "source_weak",
-                            "%lld source rows: none held out, so the last "
-                            "checkpoint is taken",
-                            (long long)job->source.n);
-            job->rule = DI_SELECT_LAST;
+                            "no source rows are held out, so the last checkpoint is taken");
+            if (job->rule != DI_SELECT_NAMED) job->rule = DI_SELECT_LAST;
             goto done;
         }
         DI_TRY(di_examples_hold_out(job->al, &job->source, share, job->set.seed, &job->held,

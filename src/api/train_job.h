@@ -5,6 +5,7 @@
  *   data      files -> examples, held-out rows     (train_data.c)
  *   train.c   model, trainer, loop, selection
  *   align     what is aligned and how             (train_align.c)
+ *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
  *   run       dial.json, model card, copied files  (run_folder.c)
  */
@@ -19,7 +20,11 @@
 #include "train/loop.h"
 #include "train/split.h"
 
-enum { DI_MAX_FILES = 64, DI_MAX_WARNINGS = 64 };
+enum {
+    DI_MAX_FILES = 64,
+    DI_MAX_WARNINGS = 64,
+    DI_FEW_SOURCE_ROWS = 100 /* fewer: none are held out, leave-one-out takes their place */
+};
 
 /* Files of one flag, loaded. */
 typedef struct di_file_set {
@@ -40,6 +45,8 @@ typedef struct di_train_job {
     di_align_options method;
     int64_t save_every, first_pass;
     di_select_rule rule;
+    int named;     /* the --eval set that --select names; -1: none */
+    int fell_back; /* no checkpoint had what the rule needs: `earliest` decided */
 
     di_file_set source_files, target_files, heldout_files, eval_files;
     di_examples source, target, held;
@@ -94,6 +101,15 @@ void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL
 /* Embeddings [2n, C] of the first n pairs of a list, rows chosen then rejected of each pair. */
 dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,
                                float *e, dial_error *err);
+
+/* train_select.c */
+/* --select into job->rule. */
+dial_status di_plan_select(di_train_job *job, dial_error *err);
+/* Callbacks of the loop: validators of the model as it is; the step that a history would choose. */
+dial_status di_job_validate(void *ctx, json_t **out, dial_error *err);
+dial_status di_job_choose(void *ctx, const json_t *history, int64_t *step, dial_error *err);
+/* The rule by its name, or the name of the labelled set. */
+const char *di_job_selected_by(const di_train_job *job);
 
 /* train_outcome.c */
 /* Evaluates on all --eval sets, into the journal; *out (may be NULL): {NAME: result}. final: also

@@ -141,7 +141,6 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
     di_train_settings *s = &job->set;
-    int rule = di_select_parse(o->select);
     int summed = is(o->preset, "code"); /* two parts of half the batch, gradients summed */
 
     *s = (di_train_settings){.method = is(o->method, "base")       ? DI_METHOD_BASE
@@ -166,7 +165,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
                   : is(o->schedule, "cosine") ? DI_COSINE
                                               : DI_CONSTANT;
-    job->rule = (di_select_rule)rule;
+    DI_TRY(di_plan_select(job, err));
     s->head_only = s->method == DI_METHOD_BASE || o->lora_r == 0;
     DI_TRY(di_check_positive("batch-source", (double)s->batch_source, 0, err));
     DI_TRY(di_check_positive("batch-target", (double)s->batch_target, 0, err));

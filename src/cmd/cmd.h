@@ -30,6 +30,8 @@ typedef union cmd_options {
     dial_bench_options bench;
     dial_report_options report;
     dial_serve_options serve;
+    dial_doctor_options doctor;
+    dial_select_options select;
 } cmd_options;
 
 /* The program's own flags, the same for every verb; table in flags.c. */
@@ -96,7 +98,7 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_report, cmd_serve;
+    cmd_report, cmd_serve, cmd_doctor, cmd_select;
 
 /* ---- errors ---- */
 

@@ -261,8 +261,9 @@ dial_status di_critic_w1(di_device *dev, const di_two_sets *x, const int32_t *fo
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = dev->al;
+    di_device alone = *dev; /* products this small are over before a second thread wakes up */
     int64_t n_s = x->n_s / opt->block, n = (x->n_s + x->n_t) / opt->block;
-    work w = {.dev = dev,
+    work w = {.dev = &alone,
               .opt = opt,
               .n_s = n_s,
               .n = n,
@@ -273,6 +274,7 @@ dial_status di_critic_w1(di_device *dev, const di_two_sets *x, const int32_t *fo
     int32_t *fold = di_new_array(al, (size_t)n, sizeof *fold);
     double sum = 0, one, scale = 1;
 
+    alone.threads = 1;
     w.power = di_new_array(al, HIDDEN + 3 * (COMPONENTS + HIDDEN), sizeof *w.power);
     if (y == NULL || unit == NULL || fold == NULL || w.power == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a fresh critic");

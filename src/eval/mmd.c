@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "align/closed.h"
 #include "base/error.h"
 #include "base/rng.h"
 
@@ -39,45 +40,14 @@ static void distances(work *w)
         }
 }
 
-/* The k-th smallest of n values (Hoare's selection), which it reorders. */
-static float select_kth(float *v, int64_t n, int64_t k)
-{
-    int64_t lo = 0, hi = n - 1;
-
-    while (lo < hi) {
-        float pivot = v[lo + (hi - lo) / 2];
-        int64_t i = lo, j = hi;
-
-        while (i <= j) {
-            while (v[i] < pivot) i++;
-            while (v[j] > pivot) j--;
-            if (i <= j) {
-                float t = v[i];
-
-                v[i++] = v[j];
-                v[j--] = t;
-            }
-        }
-        if (k <= j)
-            hi = j;
-        else if (k >= i)
-            lo = i;
-        else
-            break;
-    }
-    return v[k];
-}
-
-/* Median of the distances between distinct rows: the mean of the middle two where they are even. */
+/* Median of the distances between distinct rows. */
 static double median_distance(work *w)
 {
     int64_t n = 0;
-    double hi;
 
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t j = 0; j < i; j++) w->half[n++] = w->distance[i * w->rows + j];
-    hi = (double)select_kth(w->half, n, n / 2);
-    return n % 2 ? hi : (hi + (double)select_kth(w->half, n, n / 2 - 1)) / 2;
+    return di_median(w->half, n);
 }
 
 static void unit_kernel(work *w, double b0)

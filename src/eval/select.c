@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 
-static const char *const names[] = {"earliest", "source", "last"};
+static const char *const names[] = {"earliest", "source", "last", "combined",  "iwv",  "dev",
+                                    "w1",       "rankme", "snd",  "agreement", "named"};
 
 const char *di_select_name(di_select_rule rule)
 {
@@ -14,7 +15,7 @@ const char *di_select_name(di_select_rule rule)
 
 int di_select_parse(const char *name)
 {
-    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+    for (int i = 0; i < DI_SELECT_NAMED; i++)
         if (strcmp(name, names[i]) == 0) return i;
     return -1;
 }
@@ -27,7 +28,7 @@ static double mean_loss(const double *loss, int64_t n)
     return sum / (double)n;
 }
 
-static di_candidate compare(const double *loss, const double *best, int64_t n)
+di_candidate di_select_compare(const double *loss, const double *best, int64_t n)
 {
     di_candidate c = {.loss = mean_loss(loss, n)};
     double sum = 0;
@@ -73,7 +74,7 @@ dial_status di_select(const int64_t *step, int64_t n_checkpoints, const double *
         }
     }
     for (int64_t c = 0; c < n_checkpoints; c++) {
-        di_candidate k = compare(loss + c * n_rows, loss + best * n_rows, n_rows);
+        di_candidate k = di_select_compare(loss + c * n_rows, loss + best * n_rows, n_rows);
 
         if (seen != NULL) seen[c] = k;
         if (k.within && (first < 0 || step[c] < step[first])) first = c;
@@ -81,4 +82,105 @@ dial_status di_select(const int64_t *step, int64_t n_checkpoints, const double *
     *chosen = rule == DI_SELECT_SOURCE ? best : first;
 done:
     return st;
+}
+
+/* ---- the combined rule ---- */
+
+static const char *gate_of(const di_ranked *c)
+{
+    if (!isfinite(c->v.source_loss) || !isfinite(c->v.effective_rank)) return "not_finite";
+    if (!c->within_floor) return "source_floor";
+    if (c->v.effective_rank < c->reference_rank / 2) return "feature_collapse";
+    if (c->v.margin_ratio < 0.25) return "reward_scale_collapse";
+    if (c->v.reward_drift > 1) return "reward_drift";
+    return NULL;
+}
+
+/* What a criterion ranks by: less is better. */
+typedef double (*criterion)(const di_ranked *c);
+
+static double by_dev(const di_ranked *c)
+{
+    return c->v.dev;
+}
+static double by_loss(const di_ranked *c)
+{
+    return c->v.source_loss;
+}
+static double by_disagreement(const di_ranked *c)
+{
+    return 1 - c->v.seed_agreement;
+}
+static double by_w1(const di_ranked *c)
+{
+    return c->v.w1;
+}
+
+/* Average ranks of the eligible ones into the member at `at`; 0: a value is missing. */
+static int rank_by(di_ranked *c, int64_t n, criterion value, size_t at)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (c[i].gate == NULL && !isfinite(value(&c[i]))) return 0;
+    for (int64_t i = 0; i < n; i++) {
+        double rank = 1;
+
+        if (c[i].gate != NULL) continue;
+        for (int64_t j = 0; j < n; j++)
+            if (j != i && c[j].gate == NULL)
+                rank += value(&c[j]) < value(&c[i]) ? 1 : value(&c[j]) == value(&c[i]) ? 0.5 : 0;
+        *(double *)((char *)&c[i] + at) = rank;
+    }
+    return 1;
+}
+
+static double rank_sum(const di_ranked *c)
+{
+    return c->rank_risk + c->rank_agreement + c->rank_w1;
+}
+
+static int before(const di_ranked *a, const di_ranked *b)
+{
+    if (rank_sum(a) != rank_sum(b)) return rank_sum(a) < rank_sum(b);
+    if (a->lambda != b->lambda) return a->lambda < b->lambda;
+    return a->step < b->step;
+}
+
+void di_select_combined(di_ranked *c, int64_t n, int64_t *chosen)
+{
+    *chosen = -1;
+    for (int64_t i = 0; i < n; i++) {
+        c[i].gate = gate_of(&c[i]);
+        c[i].rank_risk = c[i].rank_agreement = c[i].rank_w1 = 0;
+    }
+    if (!rank_by(c, n, by_dev, offsetof(di_ranked, rank_risk)))
+        rank_by(c, n, by_loss, offsetof(di_ranked, rank_risk));
+    rank_by(c, n, by_disagreement, offsetof(di_ranked, rank_agreement));
+    rank_by(c, n, by_w1, offsetof(di_ranked, rank_w1));
+    for (int64_t i = 0; i < n; i++)
+        if (c[i].gate == NULL && (*chosen < 0 || before(&c[i], &c[*chosen]))) *chosen = i;
+}
+
+/* Larger is better; NAN: no value. */
+static double merit(const di_ranked *c, di_select_rule rule)
+{
+    switch (rule) {
+    case DI_SELECT_IWV: return -c->v.iwv;
+    case DI_SELECT_DEV: return -c->v.dev;
+    case DI_SELECT_W1: return -c->v.w1;
+    case DI_SELECT_RANKME: return c->v.effective_rank;
+    case DI_SELECT_SND: return c->v.snd;
+    case DI_SELECT_AGREEMENT: return c->v.seed_agreement;
+    default: return NAN;
+    }
+}
+
+void di_select_by(const di_ranked *c, int64_t n, di_select_rule rule, int64_t *chosen)
+{
+    *chosen = -1;
+    for (int64_t i = 0; i < n; i++) {
+        double x = merit(&c[i], rule), best = *chosen < 0 ? NAN : merit(&c[*chosen], rule);
+
+        if (!isfinite(x)) continue;
+        if (!isfinite(best) || x > best || (x == best && c[i].step < c[*chosen].step)) *chosen = i;
+    }
 }

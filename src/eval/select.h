@@ -1,23 +1,37 @@
 /*
- * Choosing a checkpoint of a run without target labels (method.md 9.1), from the Bradley-Terry
- * losses of held-out source rows alone:
+ * Choosing a checkpoint without target labels (method.md 9, 9.1).
  *
- *   source    the least mean loss; equal means: the smaller step
+ *   source    the least mean held-out source loss; equal means: the smaller step
  *   earliest  the smallest step c whose loss is within one paired standard error of the best's b:
  *                 mean_i d_i <= sd(d) / sqrt(n),   d_i = loss_c,i - loss_b,i,   b as `source` says
  *             sd with n - 1; one row has no standard error, so 0 (then it equals `source`).
  *             The standard error takes rows as independent, which makes it small rather than large
  *             where rows share texts: the rule then stops later than it might.
  *   last      the largest step
+ *   combined  gates, then the least sum of ranks (di_select_combined)
+ *   iwv, dev, w1, rankme, snd, agreement    the best value of that validator alone
+ *   named     the best accuracy on a labelled set that the caller names: no label-free rule
  *
  * Under 100 rows the caller passes leave-one-out losses instead of held-out ones.
  */
 #ifndef DI_EVAL_SELECT_H
 #define DI_EVAL_SELECT_H
 
-#include "base/alloc.h"
+#include "eval/validators.h"
 
-typedef enum di_select_rule { DI_SELECT_EARLIEST, DI_SELECT_SOURCE, DI_SELECT_LAST } di_select_rule;
+typedef enum di_select_rule {
+    DI_SELECT_EARLIEST,
+    DI_SELECT_SOURCE,
+    DI_SELECT_LAST,
+    DI_SELECT_COMBINED,
+    DI_SELECT_IWV,
+    DI_SELECT_DEV,
+    DI_SELECT_W1,
+    DI_SELECT_RANKME,
+    DI_SELECT_SND,
+    DI_SELECT_AGREEMENT,
+    DI_SELECT_NAMED
+} di_select_rule;
 
 /* What the rule saw of one checkpoint. */
 typedef struct di_candidate {
@@ -27,17 +41,48 @@ typedef struct di_candidate {
     int within;  /* gap <= se */
 } di_candidate;
 
+/* loss and best (n): the paired comparison that gates and `earliest` rest on. */
+di_candidate di_select_compare(const double *loss, const double *best, int64_t n);
+
 /*
- * step (n_checkpoints): any order, no two equal. loss (n_checkpoints, n_rows): loss of row i at
- * checkpoint c in loss[c * n_rows + i]; not read under DI_SELECT_LAST, where n_rows may be 0.
- * chosen: index of the checkpoint. seen (n_checkpoints), or NULL: filled under the other rules.
- * ERR_USAGE: no checkpoint, no row. ERR_NUMERIC: a loss that is not finite.
+ * The rules earliest, source and last. step (n_checkpoints): any order, no two equal. loss
+ * (n_checkpoints, n_rows): loss of row i at checkpoint c in loss[c * n_rows + i]; not read under
+ * DI_SELECT_LAST, where n_rows may be 0. chosen: index of the checkpoint. seen (n_checkpoints), or
+ * NULL: filled under the other rules. ERR_USAGE: no checkpoint, no row. ERR_NUMERIC: a loss that is
+ * not finite.
  */
 dial_status di_select(const int64_t *step, int64_t n_checkpoints, const double *loss,
                       int64_t n_rows, di_select_rule rule, int64_t *chosen, di_candidate *seen,
                       dial_error *err);
 
-/* "earliest", "source", "last" and back; -1 for any other name. */
+/* What the combined rule knows of a candidate, and what it made of it. */
+typedef struct di_ranked {
+    di_validators v;
+    int64_t step;
+    double lambda;
+    int within_floor;      /* source loss <= that of the reference + 1 paired standard error */
+    double reference_rank; /* effective rank to compare with: Src-Pref's, or the first save's */
+    const char *gate;      /* out: the gate that stopped it; NULL: eligible */
+    double rank_risk, rank_agreement, rank_w1; /* out: 1 = best, ties share; 0: not ranked */
+} di_ranked;
+
+/*
+ * Combination of method.md 9. Gates: source floor; effective rank >= half the reference; margin
+ * ratio >= 1/4; reward drift <= 1; a number that is not finite. Then the least sum of the ranks by
+ * DEV, by 1 - agreement and by W1; ties to the smaller lambda, then the smaller step. Where DEV is
+ * not defined for all eligible candidates (weights with too small an effective sample) the source
+ * loss takes its place: that is what IWV becomes as kappa of method.md 8.12 goes to 0. A criterion
+ * that is missing for one candidate ranks none. *chosen: -1 where no candidate is eligible.
+ */
+void di_select_combined(di_ranked *c, int64_t n, int64_t *chosen);
+
+/*
+ * The best candidate by one validator: least iwv, dev, w1; largest effective rank, snd, agreement.
+ * Equal: the smaller step. *chosen: -1 where no candidate has a value.
+ */
+void di_select_by(const di_ranked *c, int64_t n, di_select_rule rule, int64_t *chosen);
+
+/* "earliest", ..., "agreement" and back; -1 for any other name. "named" is no name to parse. */
 const char *di_select_name(di_select_rule rule);
 int di_select_parse(const char *name);
 

@@ -424,6 +424,59 @@ done:
     return st;
 }
 
+typedef struct view_put {
+    const di_view *view;
+    int n_views;
+    int64_t n;
+    float *pooled, *e; /* of a batch, of all texts */
+} view_put;
+
+static dial_status view_batch(di_embedder *m, void *ctx, const di_seq_view *view, const item *order,
+                              int64_t count, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const view_put *p = ctx;
+
+    (void)view;
+    DI_TRY(di_decoder_forward_views(m->decoder, m->work, &m->batch, p->view, p->n_views, p->pooled,
+                                    err));
+    for (int v = 0; v < p->n_views; v++)
+        for (int64_t i = 0; i < count; i++)
+            memcpy(p->e + (v * p->n + order[i].index) * m->width,
+                   p->pooled + (v * count + i) * m->width, (size_t)m->width * sizeof *p->e);
+done:
+    return st;
+}
+
+dial_status di_embed_views(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                           int64_t n, const di_view *view, int n_views, const char *what, float *e,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = m->dev->al;
+    int64_t most = m->max_rows < n ? m->max_rows : n; /* a text has at least one token */
+    view_put p = {view, n_views, n, NULL, e};
+    work w = {.text = text,
+              .prompt = prompt,
+              .n = n,
+              .what = what,
+              .run = view_batch,
+              .ctx = &p,
+              .stoppable = 1};
+
+    p.pooled = di_new_array(al, (size_t)(n_views * most * m->width), sizeof *p.pooled);
+    w.order = di_new_array(al, (size_t)n, sizeof *w.order);
+    if (p.pooled == NULL || w.order == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        w.order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    DI_TRY(each_batch(m, &w, err));
+done:
+    di_free(al, p.pooled);
+    di_free(al, w.order);
+    return st;
+}
+
 typedef struct trunk_put {
     const di_trunk_shape *shape;
     di_put_rows put;

@@ -39,6 +39,14 @@ dial_status di_embed_texts(di_embedder *m, const di_seq_view *text, const uint64
                            int64_t n, const char *what, float *e, dial_error *err);
 
 /*
+ * Several depths and poolings from one pass: e [n_views, n, C], as they leave the model, without an
+ * adaptor.
+ */
+dial_status di_embed_views(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                           int64_t n, const di_view *view, int n_views, const char *what, float *e,
+                           dial_error *err);
+
+/*
  * The frozen part of the model alone, for a trunk of this shape: put is called once a text, in any
  * order. INTERRUPTED when asked to stop.
  */

@@ -88,6 +88,20 @@ typedef struct di_layer_hook {
 /* For the backward passes from here on, borrowed; NULL: none. */
 void di_decoder_on_layer(di_decoder *d, const di_layer_hook *hook);
 
+/* An embedding of another depth or pooling: the first `layer` blocks, then the final norm. */
+typedef struct di_view {
+    int64_t layer; /* 1 .. di_decoder_layers */
+    di_pooling pooling;
+} di_view;
+
+/*
+ * The same pass, kept at several depths: e [n_views, B, C]. A view of layer di_decoder_layers and
+ * the decoder's pooling has the bits of di_decoder_forward. Needs a workspace without `train`
+ * (ERR_USAGE: it does not plan for norms in between).
+ */
+dial_status di_decoder_forward_views(di_decoder *d, di_workspace *w, const di_batch *b,
+                                     const di_view *view, int n_views, float *e, dial_error *err);
+
 /*
  * The forward pass in two halves, for trunks that are computed once (data/trunk.h). The trunk ends
  * where the lowest layer with LoRA begins (0: at the token embeddings, and all layers are top).

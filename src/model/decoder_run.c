@@ -135,9 +135,9 @@ static void run_trunk(const di_decoder *d, di_workspace *w, const di_batch *b)
     run_blocks(d, w, b, 0, di_decoder_entry(d));
 }
 
-/* The other blocks and everything behind them. */
-static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
-                           dial_error *err)
+/* Final norm and pooling of the rows in w->x: one embedding a text, checked, in host memory. */
+static dial_status pool_rows(const di_decoder *d, di_workspace *w, const di_batch *b,
+                             di_pooling pooling, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_backend *ops = d->dev->ops;
@@ -146,9 +146,8 @@ static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, fl
     di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
     di_norm_args fin = final_norm(d, w, b->n_rows);
 
-    run_blocks(d, w, b, di_decoder_entry(d), d->opt.n_layers);
     ops->norm_forward(d->dev, &fin);
-    ops->pool_forward(d->dev, b, &hidden, d->opt.pooling == DI_POOL_MEAN, &pooled);
+    ops->pool_forward(d->dev, b, &hidden, pooling == DI_POOL_MEAN, &pooled);
     ops->download(d->dev, e, w->e, (size_t)(b->n_texts * width) * sizeof *e);
     for (int64_t i = 0; i < b->n_texts * width; i++)
         if (!isfinite(e[i]))
@@ -156,6 +155,18 @@ static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, fl
                        "check the adapter and the base weights; with bf16 try --dtype f32",
                        "the embedding is not finite (value %lld of %lld)", (long long)(i % width),
                        (long long)width);
+done:
+    return st;
+}
+
+/* The other blocks and everything behind them. */
+static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    run_blocks(d, w, b, di_decoder_entry(d), d->opt.n_layers);
+    DI_TRY(pool_rows(d, w, b, d->opt.pooling, e, err));
     w->n_rows = b->n_rows;
     w->has_saved = w->opt.train;
 done:
@@ -169,20 +180,53 @@ int64_t di_decoder_entry(const di_decoder *d)
     return d->lora->lora.first_layer;
 }
 
+/* Below trained blocks the token rows are rounded to the act dtype, as a stored trunk has them. */
+static void round_entry(const di_decoder *d, const di_workspace *w, const di_batch *b)
+{
+    di_mat x, r;
+
+    if (di_decoder_entry(d) == 0 || d->dev->act == DI_F32) return;
+    stream(d, w, b->n_rows, &x, &r);
+    d->dev->ops->copy(d->dev, &x, &r, 0);
+    d->dev->ops->copy(d->dev, &r, &x, 0);
+}
+
 dial_status di_decoder_forward(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
                                dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_mat x, r;
 
     DI_TRY(begin(d, w, b, err));
     run_trunk(d, w, b);
-    if (di_decoder_entry(d) > 0 && d->dev->act != DI_F32) { /* token embeddings are rounded */
-        stream(d, w, b->n_rows, &x, &r);
-        d->dev->ops->copy(d->dev, &x, &r, 0);
-        d->dev->ops->copy(d->dev, &r, &x, 0);
-    }
+    round_entry(d, w, b);
     DI_TRY(run_top(d, w, b, e, err));
+done:
+    return st;
+}
+
+dial_status di_decoder_forward_views(di_decoder *d, di_workspace *w, const di_batch *b,
+                                     const di_view *view, int n_views, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
+
+    if (w->opt.train)
+        DI_FAIL(err, DIAL_ERR_USAGE, "views need a workspace that was planned without training");
+    for (int v = 0; v < n_views; v++)
+        if (view[v].layer < 1 || view[v].layer > d->opt.n_layers)
+            DI_FAIL(err, DIAL_ERR_USAGE, "view of layer %lld: the decoder has 1 to %lld",
+                    (long long)view[v].layer, (long long)d->opt.n_layers);
+    DI_TRY(begin(d, w, b, err));
+    embed(d, b, 0, &x);
+    for (int64_t l = 0; l < d->opt.n_layers; l++) {
+        if (l == di_decoder_entry(d)) round_entry(d, w, b);
+        run_blocks(d, w, b, l, l + 1);
+        for (int v = 0; v < n_views; v++)
+            if (view[v].layer == l + 1)
+                DI_TRY(
+                    pool_rows(d, w, b, view[v].pooling, e + v * b->n_texts * d->cfg->width, err));
+    }
+    w->n_rows = b->n_rows;
 done:
     return st;
 }

@@ -60,6 +60,10 @@ dial_status di_report_html(const json_t *doc, di_buf *out, dial_error *err);
 dial_status di_report_markdown(const json_t *doc, di_buf *out, dial_error *err);
 dial_status di_report_table(const json_t *doc, di_buf *out, dial_error *err);
 
+/* The human reports of `dial doctor` and `dial select` (interfaces 1.8, 1.10). */
+dial_status di_report_doctor_text(const json_t *document, di_buf *out, dial_error *err);
+dial_status di_report_select_text(const json_t *document, di_buf *out, dial_error *err);
+
 /* The human report of `dial eval`: an eval document (interfaces 1.6) as text for a terminal. */
 dial_status di_report_eval_text(const json_t *eval_document, di_buf *out, dial_error *err);
 

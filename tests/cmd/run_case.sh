@@ -18,7 +18,7 @@ case_file=$1
 here=$SOURCE/tests/cmd
 export TOY="$SOURCE/tests/fixtures/toy"
 export ROWS="--base $TOY --source $TOY/source.jsonl --target $TOY/target.jsonl"
-export FAST="--steps 4 --critic-warmup 2 --critic-widths 8 --lora-r 2 --maps 0 --threads 1 --quiet"
+export FAST="--steps 4 --critic-warmup 2 --critic-widths 8 --lora-r 2 --maps 0 --select earliest --threads 1 --quiet"
 unset NO_COLOR DIAL_CACHE DIAL_DATA XDG_CACHE_HOME
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/dial-case-XXXXXX") || exit 1

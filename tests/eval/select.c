@@ -68,10 +68,61 @@ static void bad_input(void **state)
     assert_int_equal(chosen, 7);
 }
 
+/*
+ * Five candidates. 0 fails the source floor, 1 has lost its rank, 2 has the best risk and the worst
+ * rest, 3 and 4 tie (2 + 2 + 1.5, 3 + 1 + 1.5): the smaller lambda decides.
+ */
+static void combined(void **state)
+{
+    static const struct {
+        double dev, agreement, w1, rank, lambda;
+        int within;
+    } rows[] = {{.1, .9, .1, 50, 0, 0},
+                {.1, .9, .1, 20, 0, 1},
+                {.3, .6, .9, 50, 0, 1},
+                {.4, .8, .3, 50, 1, 1},
+                {.5, .9, .3, 50, .1, 1}};
+    di_ranked c[5];
+    int64_t chosen = -1;
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        c[i] = (di_ranked){.v = {.source_loss = 1 - .1 * i, .dev = rows[i].dev,
+                                 .seed_agreement = rows[i].agreement, .w1 = rows[i].w1,
+                                 .effective_rank = rows[i].rank, .margin_ratio = 1},
+                           .step = 10 * i, .lambda = rows[i].lambda, .reference_rank = 50,
+                           .within_floor = rows[i].within};
+    di_select_combined(c, 5, &chosen); /* sums: 1+3+3, 2+2+1.5, 3+1+1.5 */
+    assert_int_equal(chosen, 4);
+    assert_string_equal(c[0].gate, "source_floor");
+    assert_string_equal(c[1].gate, "feature_collapse");
+    assert_true(c[2].gate == NULL && c[2].rank_risk == 1 && c[2].rank_w1 == 3);
+    assert_true(c[3].rank_w1 == 1.5 && c[4].rank_w1 == 1.5 && c[4].rank_agreement == 1);
+    /* without DEV the source loss ranks: 4 is best there too, then 3 */
+    c[3].v.dev = NAN;
+    di_select_combined(c, 5, &chosen);
+    assert_int_equal(chosen, 4);
+    assert_true(c[4].rank_risk == 1 && c[2].rank_risk == 3);
+    c[4].v.margin_ratio = 0.2;
+    c[3].v.reward_drift = 1.5;
+    c[2].v.source_loss = NAN;
+    di_select_combined(c, 5, &chosen);
+    assert_int_equal(chosen, -1);
+    assert_string_equal(c[4].gate, "reward_scale_collapse");
+    assert_string_equal(c[3].gate, "reward_drift");
+    assert_string_equal(c[2].gate, "not_finite");
+    di_select_by(c, 5, DI_SELECT_AGREEMENT, &chosen);
+    assert_int_equal(chosen, 0); /* .9 thrice: the smallest step */
+    di_select_by(c, 5, DI_SELECT_IWV, &chosen);
+    assert_int_equal(chosen, 0);
+    for (int i = 0; i < 5; i++) c[i].v.iwv = i == 2 ? .2 : NAN;
+    di_select_by(c, 5, DI_SELECT_IWV, &chosen);
+    assert_int_equal(chosen, 2);
+}
+
 static void names(void **state)
 {
     (void)state;
-    for (int rule = DI_SELECT_EARLIEST; rule <= DI_SELECT_LAST; rule++)
+    for (int rule = DI_SELECT_EARLIEST; rule < DI_SELECT_NAMED; rule++)
         assert_int_equal(di_select_parse(di_select_name((di_select_rule)rule)), rule);
     assert_int_equal(di_select_parse("best"), -1);
 }
@@ -82,6 +133,7 @@ int main(void)
         cmocka_unit_test(rules),
         cmocka_unit_test(equal_losses_take_the_first),
         cmocka_unit_test(bad_input),
+        cmocka_unit_test(combined),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

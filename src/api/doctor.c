@@ -1,0 +1,354 @@
+/* dial_doctor: is there a shift, does the ranking carry over, and what to do (interfaces.md 1.8).
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/doctor_job.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "eval/agreement.h"
+#include "eval/rows.h"
+#include "eval/spectrum.h"
+#include "eval/twoheads.h"
+#include "train/journal.h"
+#include "train/objective.h"
+
+enum { LAYER_ROWS = 400, LAST_STEPS = 100 };
+
+/* ---- other models on the same pairs ---- */
+
+dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *out,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_doctor_options *o = r->opt;
+    di_session s = {0};
+    di_evidence side[2] = {{0}, {0}};
+    float *e = NULL;
+    int64_t most = r->source.n > r->target.n ? r->source.n : r->target.n;
+    const char *method;
+
+    *out = (di_other_model){0};
+    DI_TRY(di_session_open(&s, path, &o->common, 1, NULL, NULL, r->s.env, err));
+    DI_TRY(di_session_ready(&s, err));
+    out->m_s = di_new_array(r->al, (size_t)r->source.n, sizeof *out->m_s);
+    out->m_t = di_new_array(r->al, (size_t)r->target.n, sizeof *out->m_t);
+    e = di_new_array(r->al, (size_t)(2 * most * s.params.width), sizeof *e);
+    if (out->m_s == NULL || out->m_t == NULL || e == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", path);
+    for (int k = 0; k < 2; k++) {
+        const di_evidence *own = k == 0 ? &r->source : &r->target;
+
+        DI_TRY(di_evidence_load(&s, &o->common, k == 0 ? o->source : o->target, k, own->n, r->seed,
+                                &side[k], err));
+        if (side[k].n != own->n)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "compare runs of one text policy",
+                       "keeps %lld pairs where the first model keeps %lld", (long long)side[k].n,
+                       (long long)own->n);
+        DI_TRY(di_evidence_embed(&s, &side[k], NULL, 0, path, e, err));
+        di_margins(di_head_at(&s.params, s.params.theta), e, own->n, s.params.width,
+                   k == 0 ? out->m_s : out->m_t);
+    }
+    DI_TRY(di_rank_me(r->al, e, 2 * r->target.n, s.params.width, &out->effective_rank, err));
+    method = json_string_value(json_object_get(json_object_get(s.run, "method"), "name"));
+    snprintf(out->method, sizeof out->method, "%s", method != NULL ? method : "");
+done:
+    di_evidence_deinit(&side[0]);
+    di_evidence_deinit(&side[1]);
+    di_free(r->al, e);
+    if (s.al != NULL) di_session_close(&s);
+    return st;
+}
+
+void di_other_model_close(di_doctor *r, di_other_model *m)
+{
+    di_free(r->al, m->m_s);
+    di_free(r->al, m->m_t);
+}
+
+static double accuracy_of(const double *m, int64_t n)
+{
+    double right = 0;
+
+    for (int64_t i = 0; i < n; i++) right += m[i] > 0 ? 1 : m[i] < 0 ? 0 : 0.5;
+    return right / (double)n;
+}
+
+/* Source loss against the baseline's on the same pairs, in standard errors. */
+static double degradation(const di_doctor *r, const di_other_model *b)
+{
+    int64_t n = r->source.n;
+    double mean = 0, square = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        double d = di_softplus(-r->m_s[i]) - di_softplus(-b->m_s[i]);
+
+        mean += d / (double)n;
+        square += d * d / (double)n;
+    }
+    square = sqrt(fmax(square - mean * mean, 0) / fmax((double)n - 1, 1));
+    return square > 0 ? mean / square : 0;
+}
+
+static dial_status against_baseline(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_other_model b = {0};
+    double agree, z, rank;
+
+    if (r->opt->baseline == NULL) goto done;
+    DI_TRY(di_other_model_open(r, r->opt->baseline, &b, err));
+    z = degradation(r, &b);
+    agree = di_sign_agreement(r->m_t, b.m_t, NULL, r->target.n, NULL);
+    DI_TRY(di_rank_me(r->al, r->e_t, 2 * r->target.n, r->c, &rank, err));
+    di_finding_set(r->finding, DI_SOURCE_DEGRADATION, z,
+                   "source loss %.1f standard errors above the baseline's", z);
+    di_finding_set(r->finding, DI_FEATURE_COLLAPSE, rank / b.effective_rank,
+                   "effective rank %.1f on the target, the baseline's %.1f", rank,
+                   b.effective_rank);
+    di_finding_set(r->finding, DI_SHORTCUT_OR_FLIP, agree,
+                   "the baseline orders %.2f of the target pairs alike", agree);
+    r->seen.only_disagrees = 1;
+    json_object_set_new(r->doc, "baseline",
+                        json_pack("{s:s, s:s, s:o, s:o, s:o}", "model", r->opt->baseline, "method",
+                                  b.method, "source_accuracy",
+                                  di_json_stat(accuracy_of(b.m_s, r->source.n)), "target_agreement",
+                                  di_json_stat(agree), "effective_rank",
+                                  di_json_stat(b.effective_rank)));
+done:
+    di_other_model_close(r, &b);
+    return st;
+}
+
+/* Mean sign agreement over all pairs of this model and --runs, on the target. */
+static dial_status seeds(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = r->opt->runs.n;
+    di_other_model *m = di_new_array(r->al, (size_t)n + 1, sizeof *m);
+    double sum = 0;
+    int64_t pairs = 0;
+
+    if (m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the runs");
+    if (n == 0) goto done;
+    for (int64_t i = 0; i < n; i++)
+        DI_TRY(di_other_model_open(r, r->opt->runs.item[i], &m[i], err));
+    for (int64_t i = -1; i < n; i++)
+        for (int64_t j = i + 1; j < n; j++, pairs++)
+            sum += di_sign_agreement(i < 0 ? r->m_t : m[i].m_t, m[j].m_t, NULL, r->target.n, NULL);
+    json_object_set_new(r->doc, "seed_agreement", di_json_stat(sum / (double)pairs));
+    di_finding_set(r->finding, DI_SEED_VARIANCE, 1 - sum / (double)pairs,
+                   "%lld models order %.2f of the target pairs alike", (long long)n + 1,
+                   sum / (double)pairs);
+done:
+    for (int64_t i = 0; m != NULL && i < n; i++) di_other_model_close(r, &m[i]);
+    di_free(r->al, m);
+    return st;
+}
+
+/* ---- what else is looked at ---- */
+
+static dial_status two_heads(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int32_t *fold = NULL;
+    di_two_heads h;
+
+    if (!r->opt->two_heads) goto done;
+    fold = di_new_array(r->al, (size_t)r->source.n, sizeof *fold);
+    if (fold == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for two heads");
+    DI_TRY(di_folds(r->al, r->source.n, r->source.group, 2, r->seed, fold, err));
+    DI_TRY(di_two_heads_fit(r->al, r->e_s, r->source.n, r->e_t, r->target.n, r->c, fold, r->seed,
+                            &h, err));
+    json_object_set_new(r->doc, "two_heads",
+                        json_pack("{s:o, s:o, s:o, s:{s:o, s:o}}", "source_loss",
+                                  di_json_stat(h.source_loss), "single_loss",
+                                  di_json_stat(h.single_loss), "weight", di_json_stat(h.weight),
+                                  "agreement", "source", di_json_stat(h.agreement_source), "target",
+                                  di_json_stat(h.agreement_target)));
+    if (!(h.agreement_target < di_signature_threshold(DI_SHORTCUT_OR_FLIP)) &&
+        r->finding[DI_SHORTCUT_OR_FLIP].level == DI_LEVEL_WARN)
+        goto done; /* the baseline's disagreement stays on record */
+    r->seen.only_disagrees = 0;
+    di_finding_set(
+        r->finding, DI_SHORTCUT_OR_FLIP, h.agreement_target,
+        "two heads of equal source fit order %.2f of the target pairs alike, and %.2f of "
+        "the held-out source pairs",
+        h.agreement_target, h.agreement_source);
+done:
+    di_free(r->al, fold);
+    return st;
+}
+
+/* Few labelled target pairs: what no unlabelled statistic can know (method.md 9.2). */
+static dial_status labelled(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_evidence x = {0};
+    float *e = NULL;
+    double *m = NULL;
+    const char *result;
+    json_t *v;
+
+    if (r->opt->labelled == NULL) goto done;
+    DI_TRY(di_evidence_load(&r->s, &r->opt->common, r->opt->labelled, 0, 0, r->seed, &x, err));
+    e = di_new_array(r->al, (size_t)(2 * x.n * r->c), sizeof *e);
+    m = di_new_array(r->al, (size_t)x.n, sizeof *m);
+    if (e == NULL || m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for labelled pairs");
+    DI_TRY(di_evidence_embed(&r->s, &x, NULL, 0, "labelled", e, err));
+    di_margins(r->head, e, x.n, r->c, m);
+    v = di_labelled_json(m, x.n, 1, r->opt->min_accuracy, 1);
+    json_object_set_new(r->doc, "labelled", v);
+    result = json_string_value(json_object_get(json_object_get(v, "certificate"), "result"));
+    r->seen.certificate = result == NULL                        ? DI_NO_CERTIFICATE
+                          : strcmp(result, "not_inverted") == 0 ? DI_NOT_INVERTED
+                          : strcmp(result, "inverted") == 0     ? DI_INVERTED
+                                                                : DI_UNDECIDED;
+done:
+    di_evidence_deinit(&x);
+    di_free(r->al, e);
+    di_free(r->al, m);
+    return st;
+}
+
+typedef struct steps {
+    double w1[LAST_STEPS]; /* a ring of the last gaps */
+    int64_t n;
+    int64_t bad; /* steps skipped because of a number that was not finite */
+} steps;
+
+static int read_step(void *ctx, const json_t *line)
+{
+    steps *s = ctx;
+    const char *event = json_string_value(json_object_get(line, "event"));
+    const char *code = json_string_value(json_object_get(line, "code"));
+    const json_t *w1 = json_object_get(line, "w1");
+
+    if (event != NULL && strcmp(event, "step") == 0 && json_is_number(w1))
+        s->w1[s->n++ % LAST_STEPS] = json_number_value(w1);
+    s->bad += event != NULL && strcmp(event, "warn") == 0 && code != NULL &&
+              strcmp(code, "precision") == 0;
+    return 1;
+}
+
+/* What the run's own journal says: a critic that lags, numbers that were not finite. */
+static dial_status from_journal(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *path = di_path_join(r->al, r->opt->model, "metrics.jsonl");
+    steps s = {.n = 0};
+    int64_t n, behind = 0;
+
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (r->s.run == NULL || !di_exists(path)) goto done;
+    DI_TRY(di_journal_read(r->al, path, read_step, &s, err));
+    n = s.n < LAST_STEPS ? s.n : LAST_STEPS;
+    for (int64_t i = 0; i < n; i++) behind += s.w1[i] < 0;
+    if (n > 0)
+        di_finding_set(r->finding, DI_CRITIC_LAGGING, (double)behind / (double)n,
+                       "the gap was below 0 in %.2f of the last %lld steps",
+                       (double)behind / (double)n, (long long)n);
+    if (s.bad > 0)
+        di_finding_set(r->finding, DI_PRECISION, INFINITY,
+                       "%lld steps of the training met a number that was not finite",
+                       (long long)s.bad);
+done:
+    di_free(r->al, path);
+    return st;
+}
+
+/* ---- the whole ---- */
+
+static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_doctor_options *o = r->opt;
+    int64_t rows = o->max_rows;
+
+    if (o->model == NULL || o->source == NULL || o->target == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE,
+                   o->model == NULL    ? "--model"
+                   : o->source == NULL ? "--source"
+                                       : "--target",
+                   "see dial doctor --help", "the flag is required");
+    if (rows < 2 || o->folds < 2 || o->folds > 100)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, rows < 2 ? "--max-rows" : "--folds", "give a larger number",
+                   "expected at least 2, and at most 100 folds");
+    if (o->layers && rows > LAYER_ROWS) rows = LAYER_ROWS;
+    DI_TRY(di_session_open(&r->s, o->model, &o->common, 0, NULL, NULL, env, err));
+    DI_TRY(di_session_ready(&r->s, err));
+    r->own_head = r->s.has_params;
+    r->c = di_source_config(r->s.source)->width;
+    DI_TRY(di_evidence_load(&r->s, &o->common, o->source, 0, rows, r->seed, &r->source, err));
+    DI_TRY(di_evidence_load(&r->s, &o->common, o->target, 1, rows, r->seed, &r->target, err));
+    r->doc = json_pack("{s:s, s:s, s:{s:I, s:I}, s:n, s:n, s:n, s:n, s:n}", "schema",
+                       "dial.doctor/1", "model", o->model, "n", "source", (json_int_t)r->source.n,
+                       "target", (json_int_t)r->target.n, "seed_agreement", "two_heads", "labelled",
+                       "baseline", "suggested");
+    if (r->doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+done:
+    return st;
+}
+
+static const char *conclude(di_doctor *r)
+{
+    char reason[512], summary[1200];
+    const char *verdict = di_verdict(r->finding, &r->seen, reason, sizeof reason);
+    int passes = strcmp(verdict, "safe") == 0 || strcmp(verdict, "no_shift") == 0;
+
+    snprintf(summary, sizeof summary, "%s: %s.%s%s", verdict, reason,
+             passes && r->seen.certificate != DI_NOT_INVERTED
+                 ? " No statistic without labels can exclude that the whole ranking is turned "
+                   "round; 20 to 50 random labelled target pairs can (--labelled)."
+                 : "",
+             passes || r->seen.certificate == DI_NOT_INVERTED
+                 ? ""
+                 : " Label 20 to 50 target pairs drawn at random and pass them as --labelled.");
+    json_object_set_new(r->doc, "verdict", json_string(verdict));
+    json_object_set_new(r->doc, "summary", json_string(summary));
+    json_object_set_new(r->doc, "findings", di_findings_to_json(r->finding));
+    return verdict;
+}
+
+static void doctor_close(di_doctor *r)
+{
+    di_evidence_deinit(&r->source);
+    di_evidence_deinit(&r->target);
+    di_free(r->al, r->e_s);
+    di_free(r->al, r->e_t);
+    di_free(r->al, r->head);
+    di_free(r->al, r->m_s);
+    di_free(r->al, r->m_t);
+    if (r->s.al != NULL) di_session_close(&r->s);
+    json_decref(r->doc);
+}
+
+dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char **json,
+                        dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_doctor r = {.opt = o, .al = di_env_alloc(env), .seed = (uint64_t)o->common.seed};
+    const char *verdict;
+
+    r.seen.a_distance_hi = r.seen.mmd_p = NAN;
+    di_findings_init(r.finding);
+    DI_TRY(open_all(&r, env, err));
+    DI_TRY(di_doctor_text(&r, err));
+    DI_TRY(di_doctor_views(&r, err));
+    DI_TRY(di_doctor_prompts(&r, err));
+    DI_TRY(di_doctor_domain(&r, err));
+    DI_TRY(against_baseline(&r, err));
+    DI_TRY(seeds(&r, err));
+    DI_TRY(two_heads(&r, err));
+    DI_TRY(labelled(&r, err));
+    DI_TRY(from_journal(&r, err));
+    verdict = conclude(&r);
+    DI_TRY(di_document(r.al, json_incref(r.doc), json, err));
+    if (o->check && strcmp(verdict, "safe") != 0 && strcmp(verdict, "no_shift") != 0)
+        DI_FAIL_AT(err, DIAL_ERR_CHECK, "--check", NULL, "the verdict is %s", verdict);
+done:
+    doctor_close(&r);
+    return st;
+}
