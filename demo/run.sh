@@ -1,29 +1,33 @@
 #!/bin/sh
-# The main job on a real model: a language model learns from pairs of sentences which of two is
-# acceptable English, on 20 phenomena of syntax, and is then asked about 13 phenomena of morphology,
-# of which it has seen sentences but not one label.
+# The main job on a real model: SmolLM2 learns from pairs of English film reviews which of two is the
+# more favourable, and is then asked about reviews in Yoruba, of which it has seen texts but not one
+# label.
 #
-#   base       no training: a linear probe on the frozen model, fitted to the syntax labels
-#   src-pref   trained on the syntax labels alone
-#   dial       the same, and morphology sentences without labels: their embeddings are drawn together
-#   oracle     what labels in morphology would have given
+#   base       no training: a linear probe on the frozen model, fitted to the English labels
+#   src-pref   trained on the English labels alone
+#   dial       the same, and Yoruba reviews without labels: a Wasserstein critic draws the pair
+#              differences of the two languages together
+#   mmd        the same with a closed-form distance in the place of the critic
+#   oracle     what labels in Yoruba would have given
 #
+# The model's first 22 of 30 blocks are frozen and go over every text once (the stored trunk); what is
+# trained is a map of rank 32 on top of them and the reward head, so that a run takes seconds.
 # Runs are kept in build/demo; a second call reuses those that are done.
 set -eu
 cd "$(dirname "$0")/.."
 
 dial=build/dial
 out=build/demo
-data=data/blimp
+data=data/nollysenti
 model=$(sh demo/fetch_model.sh smollm2)
 mkdir -p "$out"
 
 # The same settings for every method. Setting and numbers were chosen on the validation files
 # (docs/demo.md); the test files are read to report.
-settings="--base $model --layer 50% --source $data/syntax_train.jsonl --target $data/morphology_train.jsonl
-    --heldout-source $data/syntax_val.jsonl --eval syntax=$data/syntax_test.jsonl
-    --eval morphology=$data/morphology_test.jsonl --max-length 96 --lr 2e-4 --batch-source 8 --batch-target 8
-    --steps 200 --lambda 0.003 --critic-warmup 30 --maps 150"
+settings="--base $model --layer 75% --lora-r 0 --adaptor 32 --preset native
+    --source $data/en_train.jsonl --target $data/yo_train.jsonl --heldout-source $data/en_val.jsonl
+    --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl --lr 1e-3 --head-lr 2.5e-5
+    --batch-source 32 --batch-target 32 --steps 300 --lambda 10 --critic-iters 3 --select last --maps 200"
 
 train() { # METHOD FLAGS...
     method=$1
@@ -43,14 +47,15 @@ train() { # METHOD FLAGS...
 train base --head-init probe
 train src-pref
 train dial
+train mmd
 train oracle
 
-$dial report --runs "$out/base,$out/src-pref,$out/dial,$out/oracle" \
-    --title "From syntax to morphology, SmolLM2-135M" --out "$out/report.html" --text
+$dial report --runs "$out/base,$out/src-pref,$out/dial,$out/mmd,$out/oracle" \
+    --title "From English to Yoruba, SmolLM2-135M" --out "$out/report.html" --text
 cat << END
 
 The page with curves, intervals and maps of the embeddings: $out/report.html
-Score a sentence of your own:
+Score a text of your own (here: "this film is very good" and "this film is not good at all"):
 
-    echo '{"prompt":"","chosen":"The window was broken by some teacher.","rejected":"The window was broken by some window."}' | $dial score --model $out/dial --data -
+    echo '{"prompt":"","chosen":"Fíìmù yìí dára púpọ̀.","rejected":"Fíìmù yìí kò dára rárá."}' | $dial score --model $out/mmd --data -
 END
