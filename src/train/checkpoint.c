@@ -307,11 +307,16 @@ done:
 dial_status di_checkpoint_clean(const di_alloc *al, const char *run, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    static const char *const folder[] = {"checkpoints", "maps", "scores"};
     char *dir = NULL;
 
     DI_TRY(clean_dir(al, run, err));
-    DI_TRY(join(al, run, "checkpoints", &dir, err));
-    DI_TRY(clean_dir(al, dir, err));
+    for (size_t i = 0; i < sizeof folder / sizeof *folder; i++) {
+        DI_TRY(join(al, run, folder[i], &dir, err));
+        DI_TRY(clean_dir(al, dir, err));
+        di_free(al, dir);
+        dir = NULL;
+    }
 done:
     di_free(al, dir);
     return st;

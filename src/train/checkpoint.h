@@ -28,7 +28,7 @@ dial_status di_checkpoint_read(const di_alloc *al, const di_dist *dist, const ch
 /* RUN/checkpoints/step-%08d in a new string. */
 char *di_checkpoint_dir(const di_alloc *al, const char *run, int64_t step);
 
-/* Removes *.tmp-* left by a killed process in the run and its checkpoints. */
+/* Removes *.tmp-* left by a killed process in the run and its folders. */
 dial_status di_checkpoint_clean(const di_alloc *al, const char *run, dial_error *err);
 
 /* Deletes all checkpoints but the newest `keep` and that of step `chosen`; keep 0: none. */
