@@ -66,6 +66,31 @@ void di_row_centre(const float *x, int64_t n, int64_t c, const double *mean, flo
         for (int64_t j = 0; j < c; j++) out[i * c + j] = (float)((double)x[i * c + j] - mean[j]);
 }
 
+double di_means_apart(const double *const mu[DI_SIDES], int64_t c)
+{
+    double sum = 0;
+
+    for (int64_t j = 0; j < c; j++) {
+        double d = mu[DI_SOURCE][j] - mu[DI_TARGET][j];
+
+        sum += d * d;
+    }
+    return sum;
+}
+
+void di_means_push(const di_align_rows *rows, const double *const mu[DI_SIDES], int64_t c,
+                   double factor, float *dx)
+{
+    for (int k = 0; k < DI_SIDES; k++) {
+        double share = factor / (double)di_side_rows(rows, k) * (k == DI_SOURCE ? 1 : -1);
+        float *dx_k = dx + di_side_first(rows, k) * c;
+
+        for (int64_t i = 0; i < di_side_rows(rows, k); i++)
+            for (int64_t j = 0; j < c; j++)
+                dx_k[i * c + j] += (float)(share * (mu[DI_SOURCE][j] - mu[DI_TARGET][j]));
+    }
+}
+
 double di_row_dot(const float *x, const float *y, int64_t c)
 {
     double sum = 0;

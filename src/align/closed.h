@@ -49,6 +49,14 @@ static inline int64_t di_side_rows(const di_align_rows *rows, int side)
 void di_row_mean(const float *x, int64_t n, int64_t c, double *mean);
 /* out [n, c] = x - mean. */
 void di_row_centre(const float *x, int64_t n, int64_t c, const double *mean, float *out);
+/* ||ms - mt||^2 of two means [c]. */
+double di_means_apart(const double *const mu[DI_SIDES], int64_t c);
+/*
+ * dx of the source rows += factor (ms - mt)/n_s, of the target rows -= factor (ms - mt)/n_t: what a
+ * loss of the two means sends back, factor times ms - mt being its gradient to ms.
+ */
+void di_means_push(const di_align_rows *rows, const double *const mu[DI_SIDES], int64_t c,
+                   double factor, float *dx);
 double di_row_dot(const float *x, const float *y, int64_t c);
 /* out [n] = ||x_i||^2. */
 void di_row_squares(const float *x, int64_t n, int64_t c, double *out);

@@ -56,6 +56,7 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
     coral *w = (coral *)a;
     int64_t c = w->f.set.width;
     di_reference ref = di_queue_reference(&w->f.queue, rows);
+    const double *mu[DI_SIDES] = {w->mu[DI_SOURCE], w->mu[DI_TARGET]};
 
     (void)dmargin;
     stats->w1 = NAN;
@@ -63,15 +64,8 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
     for (int k = 0; k < DI_SIDES; k++) di_row_mean(ref.x[k], ref.n[k], c, w->mu[k]);
     for (int k = 0; k < DI_SIDES; k++)
         for (int l = 0; l < DI_SIDES; l++) stats->loss += block(w, rows, &ref, k, l, lambda, dx);
-    for (int64_t j = 0; j < c; j++) {
-        double d = w->mu[DI_SOURCE][j] - w->mu[DI_TARGET][j];
-        float ds = (float)(lambda * w->opt.mean * 2 * d / (double)rows->n_s);
-        float dt = (float)(-lambda * w->opt.mean * 2 * d / (double)rows->n_t);
-
-        stats->loss += w->opt.mean * d * d;
-        for (int64_t i = 0; dx != NULL && i < rows->n_s + rows->n_t; i++)
-            dx[i * c + j] += i < rows->n_s ? ds : dt;
-    }
+    stats->loss += w->opt.mean * di_means_apart(mu, c);
+    if (dx != NULL) di_means_push(rows, mu, c, 2 * lambda * w->opt.mean, dx);
 }
 
 static const di_align_method method = {.name = "coral",

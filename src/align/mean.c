@@ -38,25 +38,14 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
     mean *m = (mean *)a;
     int64_t c = m->f.set.width;
     di_reference ref = di_queue_reference(&m->f.queue, rows);
-    double distance = 0, slope;
+    const double *mu[DI_SIDES] = {m->mu[DI_SOURCE], m->mu[DI_TARGET]};
+    double slope;
 
     (void)dmargin;
     for (int k = 0; k < DI_SIDES; k++) di_row_mean(ref.x[k], ref.n[k], c, m->mu[k]);
-    for (int64_t j = 0; j < c; j++) {
-        double d = m->mu[DI_SOURCE][j] - m->mu[DI_TARGET][j];
-
-        distance += d * d;
-    }
-    stats->loss = value(&m->opt, sqrt(distance), &slope);
+    stats->loss = value(&m->opt, sqrt(di_means_apart(mu, c)), &slope);
     stats->w1 = NAN;
-    for (int k = 0; k < DI_SIDES && dx != NULL; k++) {
-        double factor = lambda * slope / (double)di_side_rows(rows, k) * (k == DI_SOURCE ? 1 : -1);
-        float *dx_k = dx + di_side_first(rows, k) * c;
-
-        for (int64_t i = 0; i < di_side_rows(rows, k); i++)
-            for (int64_t j = 0; j < c; j++)
-                dx_k[i * c + j] += (float)(factor * (m->mu[0][j] - m->mu[1][j]));
-    }
+    if (dx != NULL) di_means_push(rows, mu, c, lambda * slope, dx);
 }
 
 static const di_align_method method = {.name = "mean",

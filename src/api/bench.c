@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "api/bench_parts.h"
 #include "api/session.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "eval/trunk_fill.h"
 #include "train/split.h"
@@ -25,14 +25,6 @@ typedef struct bench_job {
     di_session s;
     json_t *cases;
 } bench_job;
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -90,10 +82,10 @@ static double product_rate(bench_job *j, int64_t rows, int64_t in, int64_t out, 
         goto done;
     for (int i = 0; i < repeat; i++) {
         di_mat from = {x, dev->act, rows, in, in}, to = {y, DI_F32, rows, out, out};
-        double started = now(), rate;
+        double started = di_now(), rate;
 
         dev->ops->linear_forward(dev, packed, &from, &to, 0);
-        rate = 2e-9 * (double)n_x * (double)out / (now() - started);
+        rate = 2e-9 * (double)n_x * (double)out / (di_now() - started);
         if (!(rate <= best)) best = rate;
     }
 done:
@@ -207,10 +199,10 @@ static dial_status bench_forward(bench_job *j, dial_error *err)
         e = di_new_array(j->al, (size_t)(n * c->width), sizeof *e);
         if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for embeddings");
         for (int i = -1; i < repeats(j); i++) {
-            double started = now();
+            double started = di_now();
 
             DI_TRY(di_embed_texts(j->s.embedder, text, NULL, n, "bench", e, err));
-            if (i >= 0) seconds[i] = now() - started;
+            if (i >= 0) seconds[i] = di_now() - started;
         }
         snprintf(name, sizeof name, "forward, %lld texts of %lld tokens", (long long)n,
                  (long long)length);
@@ -254,11 +246,11 @@ static dial_status bench_prefix(bench_job *j, dial_error *err)
         int64_t rows = PAIRS * (shared ? length + RESPONSE : 2 * length);
 
         for (int i = -1; i < repeats(j); i++) {
-            double started = now();
+            double started = di_now();
 
             DI_TRY(di_embed_texts(j->s.embedder, text, shared ? prompt : NULL, 2 * PAIRS, "bench",
                                   e, err));
-            if (i >= 0) seconds[i] = now() - started;
+            if (i >= 0) seconds[i] = di_now() - started;
         }
         add_case(j,
                  shared ? "prompts of 400, two responses of 100, shared" : "the same, not shared",
@@ -449,17 +441,17 @@ static dial_status bench_train(bench_job *j, dial_error *err)
 
     DI_TRY(open_train(j, &t, err));
     for (int i = -WARM_STEPS; i < repeats(j); i++) {
-        started = now();
+        started = di_now();
         DI_TRY(di_trainer_step(t.trainer, &r, err));
-        if (i >= 0) seconds[i] = now() - started;
+        if (i >= 0) seconds[i] = di_now() - started;
     }
     di_parts_start(&parts, &j->s.dev);
-    started = now();
+    started = di_now();
     for (int i = 0; i < PART_STEPS && st == DIAL_OK; i++) st = di_trainer_step(t.trainer, &r, err);
     di_parts_stop(&parts, &j->s.dev);
     if (st != DIAL_OK) goto done;
     for (int i = 0; i < DI_PART_COUNT; i++) parts.seconds[i] /= PART_STEPS;
-    started = (now() - started) / PART_STEPS;
+    started = (di_now() - started) / PART_STEPS;
     top = t.params.lora.end_layer - t.params.lora.first_layer;
     flops =
         (block_flops(c, j->opt->trunk ? top : j->s.layers) + block_flops(c, top)) * (double)rows;
@@ -496,10 +488,10 @@ static dial_status bench_tokenize(bench_job *j, dial_error *err)
                       (long long)di_rng_below(&r, 100000), di_rng_u32(&r) % 1000);
     DI_TRY(di_buf_status(&text, err));
     for (int i = -1; i < repeats(j); i++) {
-        double started = now();
+        double started = di_now();
 
         DI_TRY(di_tokenizer_encode(j->s.tok, text.data, text.size, &list, err));
-        if (i >= 0) seconds[i] = now() - started;
+        if (i >= 0) seconds[i] = di_now() - started;
     }
     add_case(j, "tokenize, 1 MiB of English", (int64_t)list.n, 0, seconds, repeats(j), NAN, 0, NAN);
 done:

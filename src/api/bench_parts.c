@@ -1,17 +1,9 @@
 #include "api/bench_parts.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 static const char *const part_name[DI_PART_COUNT] = {"products", "attention", "norms",     "glu",
                                                      "lora",     "critic",    "optimizer", "moves"};
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static di_parts *parts_of(const di_device *dev)
 {
@@ -23,10 +15,10 @@ static di_parts *parts_of(const di_device *dev)
     static void timed_##op params                                                                  \
     {                                                                                              \
         di_parts *p = parts_of(dev);                                                               \
-        double started = now();                                                                    \
+        double started = di_now();                                                                 \
                                                                                                    \
         p->real->op args;                                                                          \
-        p->seconds[part] += now() - started;                                                       \
+        p->seconds[part] += di_now() - started;                                                    \
     }
 
 TIMED(DI_PART_PRODUCTS, linear_forward,
@@ -76,9 +68,9 @@ TIMED(DI_PART_CRITIC, critic_backward,
 static double timed_sum_squares(di_device *dev, const float *x, int64_t n)
 {
     di_parts *p = parts_of(dev);
-    double started = now(), sum = p->real->sum_squares(dev, x, n);
+    double started = di_now(), sum = p->real->sum_squares(dev, x, n);
 
-    p->seconds[DI_PART_OPTIMIZER] += now() - started;
+    p->seconds[DI_PART_OPTIMIZER] += di_now() - started;
     return sum;
 }
 
@@ -87,10 +79,10 @@ static double timed_critic_penalty(di_device *dev, const di_critic *d, const di_
                                    double *mean_norm, void *work)
 {
     di_parts *p = parts_of(dev);
-    double started = now();
+    double started = di_now();
     double gp = p->real->critic_penalty(dev, d, x, kind, lambda, grad, mean_norm, work);
 
-    p->seconds[DI_PART_CRITIC] += now() - started;
+    p->seconds[DI_PART_CRITIC] += di_now() - started;
     return gp;
 }
 

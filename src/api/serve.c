@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "api/session.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -224,7 +225,7 @@ static void on_ready(void *ctx, const char *url, int port, di_served *first)
     di_buf_init(&line, di_env_alloc(&v->env));
     di_log(&v->env, DIAL_LOG_INFO, "%s (%s, %s, %s) ready on %s after %.1f s", v->opt->runs.item[0],
            first->arch, strcmp(first->dtype, "bfloat16") == 0 ? "bf16" : "f32", first->device, url,
-           di_clock() - v->started);
+           di_now() - v->started);
     if (doc != NULL && v->write != NULL && di_json_write(doc, &line, NULL) == DIAL_OK) {
         di_buf_append(&line, "\n", 1);
         if (!line.failed) v->write_failed = v->write(v->ctx, line.data, line.size) != 0;
@@ -237,7 +238,7 @@ dial_status dial_serve(const dial_serve_options *o, dial_write_fn write, void *c
                        const dial_env *env, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    serving v = {.opt = o, .write = write, .ctx = ctx, .started = di_clock()};
+    serving v = {.opt = o, .write = write, .ctx = ctx, .started = di_now()};
     const di_alloc *al = di_env_alloc(env);
     const di_opener opener = {open_run, check_run, close_run, &v};
     di_server_options s = {

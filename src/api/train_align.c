@@ -7,11 +7,6 @@
 
 #include "base/error.h"
 
-static int is(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0;
-}
-
 /* "256,128" -> widths of the hidden layers. */
 static dial_status plan_widths(const char *text, int64_t *hidden, int *n, dial_error *err)
 {

@@ -5,10 +5,10 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "api/train_job.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "train/forecast.h"
 #include "train/pass.h"
@@ -40,14 +40,6 @@ static int64_t resident(void)
     if (f != NULL && fscanf(f, "%*d %lld", &pages) != 1) pages = 0;
     if (f != NULL) fclose(f);
     return pages * sysconf(_SC_PAGESIZE);
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int64_t pass_bytes(di_train_job *job, const int64_t *rows)
@@ -106,11 +98,11 @@ static dial_status take_steps(di_train_job *job, forecast *f, dial_error *err)
     int64_t steps = least(job->set.steps, MEASURED_STEPS);
 
     for (int64_t i = 0; i < steps; i++) {
-        double started = now();
+        double started = di_now();
 
         DI_TRY(di_trainer_step(job->trainer, &r, err));
         if (i == 0 && steps > 1) continue;
-        seconds += now() - started;
+        seconds += di_now() - started;
         tokens += (double)r.tokens;
     }
     f->seconds = seconds / tokens * di_forecast_tokens(&job->set, &job->source, &job->target);

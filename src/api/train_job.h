@@ -12,6 +12,8 @@
 #ifndef DI_API_TRAIN_JOB_H
 #define DI_API_TRAIN_JOB_H
 
+#include <string.h>
+
 #include "align/methods.h"
 #include "api/session.h"
 #include "api/trunk.h"
@@ -25,6 +27,12 @@ enum {
     DI_MAX_WARNINGS = 64,
     DI_FEW_SOURCE_ROWS = 100 /* fewer: none are held out, leave-one-out takes their place */
 };
+
+/* Is the value of a flag this word? */
+static inline int is(const char *value, const char *word)
+{
+    return strcmp(value, word) == 0;
+}
 
 /* Files of one flag, loaded. */
 typedef struct di_file_set {

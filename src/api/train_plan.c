@@ -11,11 +11,6 @@
 #include "dist/dist.h"
 #include "train/pass.h"
 
-static int is(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0;
-}
-
 dial_status di_check_positive(const char *flag, double x, int zero_is_fine, dial_error *err)
 {
     dial_status st = DIAL_OK;

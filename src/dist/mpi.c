@@ -13,6 +13,7 @@
  */
 #include "dist/dist.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #ifndef DIAL_MPI
@@ -87,14 +88,6 @@ done:
     return st;
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static dial_status all_alive(const di_dist *d, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -123,14 +116,14 @@ static dial_status wait_for(const di_dist *d, MPI_Request *request, const char *
     const double spin = 0.002, look = 0.1;
     dial_status st = DIAL_OK;
     mpi *m = state_of(d);
-    double begin = now(), looked = begin;
+    double begin = di_now(), looked = begin;
 
     for (int done = 0;;) {
         double t;
 
         DI_TRY(check(m, MPI_Test(request, &done, MPI_STATUS_IGNORE), what, err));
         if (done) break;
-        t = now();
+        t = di_now();
         if (t - looked > look) {
             DI_TRY(all_alive(d, err));
             looked = t;

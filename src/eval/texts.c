@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "dist/dist.h"
 #include "model/adaptor.h"
@@ -24,14 +24,6 @@ struct di_embedder {
     const di_trunk *trunk;
     void *rows, *of_text; /* of a trunk: [max_rows, row_bytes], of a batch and of one text */
 };
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 dial_status di_embedder_new(di_device *dev, di_decoder *d, int64_t batch_tokens, int64_t max_length,
                             di_embedder **out, dial_error *err)
@@ -162,7 +154,7 @@ static void tell_progress(const di_embedder *m, const char *what, int64_t done, 
                           int64_t tokens, double started)
 {
     const dial_env *env = m->dev->env;
-    double seconds = now() - started;
+    double seconds = di_now() - started;
 
     if (env == NULL || env->progress == NULL) return;
     env->progress(env->ctx, &(dial_progress){.what = what,
@@ -196,7 +188,7 @@ static dial_status each_batch(di_embedder *m, const work *w, dial_error *err)
     const di_alloc *al = m->dev->al;
     di_seq_view *view = di_new_array(al, (size_t)w->n, sizeof *view);
     int32_t *group = di_new_array(al, (size_t)w->n, sizeof *group);
-    double started = now();
+    double started = di_now();
     int64_t tokens = 0;
 
     if (view == NULL || group == NULL)
@@ -539,7 +531,7 @@ dial_status di_score_dataset(di_embedder *m, const float *head, const di_dataset
     di_seq_view *text = di_new_array(al, n, sizeof *text);
     uint64_t *prompt = di_new_array(al, n, sizeof *prompt);
     float *own = NULL, *out = e;
-    double started = now();
+    double started = di_now();
     int64_t count = 0;
 
     if (out == NULL) out = own = di_new_array(al, n * (size_t)m->width, sizeof *own);
@@ -553,7 +545,7 @@ dial_status di_score_dataset(di_embedder *m, const float *head, const di_dataset
     DI_TRY(di_embed_texts(m, text, prompt, d->n_seq, what, out, err));
     for (size_t i = 0; i < n; i++)
         reward[i] = di_reward(head, out + i * (size_t)m->width, m->width);
-    if (seconds != NULL) *seconds = now() - started;
+    if (seconds != NULL) *seconds = di_now() - started;
     if (tokens != NULL) *tokens = count;
 done:
     di_free(al, text);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "align/transport.h"
 #include "base/error.h"
 
 static void costs(const di_two_sets *x, int64_t n, double *cost)
@@ -24,79 +25,26 @@ static void costs(const di_two_sets *x, int64_t n, double *cost)
         }
 }
 
-/*
- * Adds rows one at a time; for each, the shortest path in reduced costs to a free column. Columns
- * 1..n, row_of[0] is the row being added, prices u (rows) and v (columns) keep reduced costs >= 0.
- */
-static void assign(const double *cost, int64_t n, int64_t *row_of, int64_t *way, double *u,
-                   double *v, double *least, char *used)
-{
-    for (int64_t i = 1; i <= n; i++) {
-        int64_t column = 0;
-
-        row_of[0] = i;
-        for (int64_t j = 0; j <= n; j++) {
-            least[j] = INFINITY;
-            used[j] = 0;
-        }
-        do {
-            int64_t row = row_of[column], next = 0;
-            double delta = INFINITY;
-
-            used[column] = 1;
-            for (int64_t j = 1; j <= n; j++) {
-                double reduced;
-
-                if (used[j]) continue;
-                reduced = cost[(row - 1) * n + j - 1] - u[row] - v[j];
-                if (reduced < least[j]) {
-                    least[j] = reduced;
-                    way[j] = column;
-                }
-                if (least[j] < delta) {
-                    delta = least[j];
-                    next = j;
-                }
-            }
-            for (int64_t j = 0; j <= n; j++) {
-                if (used[j]) {
-                    u[row_of[j]] += delta;
-                    v[j] -= delta;
-                } else {
-                    least[j] -= delta;
-                }
-            }
-            column = next;
-        } while (row_of[column] != 0);
-        for (; column != 0; column = way[column]) row_of[column] = row_of[way[column]];
-    }
-}
-
 dial_status di_w1_sample(const di_alloc *al, const di_two_sets *x, double *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t n = x->n_s < x->n_t ? x->n_s : x->n_t;
-    size_t m = (size_t)n + 1;
-    double *cost = NULL, *price = NULL, sum = 0;
-    int64_t *place = NULL;
-    char *used = NULL;
+    double *cost = NULL, *plan = NULL, *work = NULL, sum = 0;
 
     if (n < 1) DI_FAIL(err, DIAL_ERR_USAGE, "a sample distance needs rows in both domains");
     cost = di_new_array(al, (size_t)(n * n), sizeof *cost);
-    price = di_new_array(al, 3 * m, sizeof *price);
-    place = di_new_array(al, 2 * m, sizeof *place);
-    used = di_new_array(al, m, 1);
-    if (!cost || !price || !place || !used)
+    plan = di_new_array(al, (size_t)(n * n), sizeof *plan);
+    work = di_new_array(al, (size_t)di_transport_exact_words(n, n), sizeof *work);
+    if (!cost || !plan || !work)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for an assignment of %lld rows", (long long)n);
     costs(x, n, cost);
-    assign(cost, n, place, place + m, price, price + m, price + 2 * m, used);
-    for (int64_t j = 1; j <= n; j++) sum += cost[(place[j] - 1) * n + j - 1];
-    *out = sum / (double)n;
+    di_transport_exact(cost, n, n, plan, work);
+    for (int64_t k = 0; k < n * n; k++) sum += plan[k] * cost[k];
+    *out = sum;
 done:
     di_free(al, cost);
-    di_free(al, price);
-    di_free(al, place);
-    di_free(al, used);
+    di_free(al, plan);
+    di_free(al, work);
     return st;
 }
 

@@ -6,7 +6,7 @@
 
 /*
  * Exact W1 of two samples of n = min(n_s, n_t) rows each (the first ones): the cheapest assignment
- * under the Euclidean distance, / n; shortest augmenting paths (Jonker and Volgenant 1987), O(n^3).
+ * under the Euclidean distance, / n (align/transport.h).
  * Strongly biased upward in many dimensions: two samples of one law are far apart. Read it beside
  * the same number for two halves of the source. ERR_USAGE: n < 1. ERR_NOMEM.
  */

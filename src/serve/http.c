@@ -1,5 +1,6 @@
 #include "serve/http.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #ifdef DIAL_MICROHTTPD
@@ -49,7 +50,7 @@ struct di_http {
     di_server *s;
     struct MHD_Daemon *daemon;
     int listener, port;
-    double began;         /* di_clock() at the start */
+    double began;         /* di_now() at the start */
     double looked;        /* when connections were last asked whether the client has gone */
     pthread_mutex_t lock; /* of the list of connections */
     connection *first;
@@ -80,7 +81,7 @@ static void enter(di_http *h, connection *c, phase p)
     if (c == NULL) return;
     pthread_mutex_lock(&h->lock);
     c->phase = p;
-    c->since = di_clock();
+    c->since = di_now();
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -94,7 +95,7 @@ static void on_connection(void *ctx, struct MHD_Connection *mhd, void **own,
         c = di_zalloc(h->s->al, sizeof *c);
         if (c == NULL) return; /* it lives without a limit of ours */
         c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        c->since = di_clock();
+        c->since = di_now();
         pthread_mutex_lock(&h->lock);
         c->next = h->first;
         c->at = &h->first;
@@ -146,7 +147,7 @@ void di_http_tick(di_http *h)
                         "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
                         sizeof body - 1, body);
     const di_server_options *o = &h->s->opt;
-    double now = di_clock();
+    double now = di_now();
     int look = now - h->looked > look_every;
 
     if (look) h->looked = now;
@@ -344,7 +345,7 @@ static enum MHD_Result conclude(exchange *x)
     if (x->answer == DI_ANSWER_OK && x->waiting) x->answer = di_call_finish(c);
     if (x->answer == DI_ANSWER_NUMERIC) di_metrics_count(m, DI_COUNT_NONFINITE, 1);
     if (x->answer == DI_ANSWER_OK) {
-        c->seconds = di_clock() - x->started;
+        c->seconds = di_now() - x->started;
         x->status = 200;
         c->write(c, &x->out);
         if (x->out.failed) {
@@ -384,7 +385,7 @@ static void name_call(di_call *c, const di_http *h)
     high = di_fnv1a(key, sizeof key);
     snprintf(c->id, sizeof c->id, "%016llx%016llx", (unsigned long long)high,
              (unsigned long long)low);
-    c->created = (int64_t)(h->s->started + di_clock() - h->began);
+    c->created = (int64_t)(h->s->started + di_now() - h->began);
 }
 
 /* The body is complete: texts to ids, ids to the scheduler. */
@@ -448,7 +449,7 @@ static exchange *begin(di_http *h, struct MHD_Connection *mhd, const char *url, 
     x->route = di_route_find(url);
     x->method = method;
     snprintf(x->path, sizeof x->path, "%s", url);
-    x->started = di_clock();
+    x->started = di_now();
     di_buf_init(&x->body, h->s->al);
     di_buf_init(&x->out, h->s->al);
     di_call_init(&x->call, h->s->al, &h->s->opt.settings, h->s->models);
@@ -511,9 +512,9 @@ static void on_completed(void *ctx, struct MHD_Connection *mhd, void **own,
     remote_address(mhd, remote, sizeof remote);
     /* 499: the client went away before it had its answer */
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK) x->status = 499;
-    di_metrics_request(h->s->metrics, di_route_index(x->route), x->status, di_clock() - x->started);
+    di_metrics_request(h->s->metrics, di_route_index(x->route), x->status, di_now() - x->started);
     di_access_log_write(h->s->log, &(di_access){remote, x->method, x->path, x->status, x->body_size,
-                                                x->out.size, di_clock() - x->started,
+                                                x->out.size, di_now() - x->started,
                                                 x->call.n > 0 ? &x->call : NULL});
     atomic_fetch_sub(&h->held, (long long)x->body.size);
     di_call_deinit(&x->call);
@@ -591,7 +592,7 @@ dial_status di_http_new(di_server *s, di_http **out, dial_error *err)
     if (h == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the server");
     h->s = s;
     h->listener = -1;
-    h->began = di_clock();
+    h->began = di_now();
     pthread_mutex_init(&h->lock, NULL);
     DI_TRY(listen_on(h, err));
     h->daemon = MHD_start_daemon(

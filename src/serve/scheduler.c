@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "model/head.h"
@@ -45,14 +46,6 @@ struct di_scheduler {
     size_t e_cap;
 };
 
-double di_clock(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- the queue ---- */
 
 static void append(di_scheduler *s, di_job *job)
@@ -90,7 +83,7 @@ int di_scheduler_submit(di_scheduler *s, di_job *job)
     job->st = DIAL_OK;
     job->at = job->contributed = 0;
     job->left = n;
-    job->queued = di_clock();
+    job->queued = di_now();
     job->waited = 0;
     while (job->at < job->n_work && job->work[job->at].n == 0) job->at++;
     if (n == 0) {
@@ -190,7 +183,7 @@ static di_served *build(di_scheduler *s)
     di_served *model = present(s->first)->model;
     di_job *tail = NULL, **tail_last = &tail;
     int64_t jobs = 0;
-    double now = di_clock();
+    double now = di_now();
 
     s->n = s->rows = 0;
     for (di_job *j = s->first; j != NULL; j = j->next) jobs += contributes(j, model);
@@ -271,7 +264,7 @@ static int make_room(di_scheduler *s, int64_t width)
 static void compute(di_scheduler *s, di_served *m)
 {
     dial_error err = {.status = DIAL_ERR_NOMEM, .message = "no memory for a batch"};
-    double started = di_clock();
+    double started = di_now();
     dial_status st = DIAL_ERR_NOMEM;
 
     if (make_room(s, m->width)) {
@@ -287,7 +280,7 @@ static void compute(di_scheduler *s, di_served *m)
         else
             fail(&s->slot[i], one, &err);
     }
-    di_metrics_observe(s->metrics, DI_HIST_INFERENCE_SECONDS, di_clock() - started);
+    di_metrics_observe(s->metrics, DI_HIST_INFERENCE_SECONDS, di_now() - started);
     di_metrics_observe(s->metrics, DI_HIST_BATCH_TEXTS, (double)s->n);
     di_metrics_observe(s->metrics, DI_HIST_BATCH_TOKENS, (double)s->rows);
 }
@@ -400,7 +393,7 @@ static void *run(void *arg)
 
     pthread_mutex_lock(&s->lock);
     while (!s->ending || s->first != NULL || s->task != NULL) {
-        double now = di_clock(), ripe;
+        double now = di_now(), ripe;
         di_job *done;
 
         if (s->task != NULL) {

@@ -37,7 +37,7 @@ typedef struct di_job {
     int n_work;
     void (*done)(struct di_job *job);
     void *ctx;
-    double deadline; /* di_clock(); 0: none */
+    double deadline; /* di_now(); 0: none */
     /* out */
     dial_status st;
     dial_error err;
@@ -50,9 +50,6 @@ typedef struct di_job {
     double queued;
     struct di_job *next;
 } di_job;
-
-/* Seconds of the monotonic clock. */
-double di_clock(void);
 
 typedef struct di_scheduler_options {
     int64_t batch_tokens; /* as the embedders of the models were planned */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "serve/access_log.h"
@@ -53,15 +54,15 @@ static int reloads_asked(const di_server *s)
 static void attend(di_server *s)
 {
     int seen = reloads_asked(s);
-    double watched = di_clock();
+    double watched = di_now();
 
     while (!di_stop_asked(s->env)) {
         int now = reloads_asked(s), asked = now != seen;
 
         seen = now;
         if (asked) di_access_log_reopen(s->log);
-        if (asked || di_clock() - watched > watch_every) {
-            watched = di_clock();
+        if (asked || di_now() - watched > watch_every) {
+            watched = di_now();
             reload(s, !asked);
         }
         di_models_collect(s->models);
@@ -73,17 +74,17 @@ static void attend(di_server *s)
 /* Nobody new comes in; those who wait are answered, or told so when the grace is over. */
 static void drain(di_server *s)
 {
-    double end = di_clock() + s->opt.grace;
+    double end = di_now() + s->opt.grace;
 
     atomic_store(&s->draining, 1);
     di_http_quiesce(s->http);
-    while (di_http_in_flight(s->http) > 0 && di_clock() < end) {
+    while (di_http_in_flight(s->http) > 0 && di_now() < end) {
         di_http_tick(s->http);
         rest(tick);
     }
     di_scheduler_cancel(s->scheduler);
-    end = di_clock() + 1; /* for the answers that say so */
-    while (di_http_in_flight(s->http) > 0 && di_clock() < end) rest(tick);
+    end = di_now() + 1; /* for the answers that say so */
+    while (di_http_in_flight(s->http) > 0 && di_now() < end) rest(tick);
 }
 
 static dial_status open_models(di_server *s, const di_opener *opener, dial_error *err)

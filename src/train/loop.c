@@ -1,19 +1,11 @@
 #include "train/loop.h"
 
 #include <math.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "dist/dist.h"
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Is step = ceil(k * of / parts) for some k in 1..parts? */
 static int is_part(int64_t step, int64_t of, int64_t parts)
@@ -142,7 +134,7 @@ done:
 
 static void tell_progress(const di_loop *l, const di_step_report *r, double started)
 {
-    double rate = now() - started;
+    double rate = di_now() - started;
     int64_t left = l->steps - r->step;
 
     if (l->env == NULL || l->env->progress == NULL) return;
@@ -180,11 +172,11 @@ dial_status di_loop_run(di_loop *l, dial_error *err)
 
     l->stopped = "finished";
     while (step < l->steps) {
-        double started = now(), seconds;
+        double started = di_now(), seconds;
         int asked, saving;
 
         DI_TRY(di_trainer_step(l->trainer, &r, err));
-        seconds = now() - started;
+        seconds = di_now() - started;
         step = r.step;
         l->seconds += seconds;
         l->tokens += r.tokens;

@@ -146,11 +146,13 @@ static void reward_back(di_trainer *t, int k)
     const float *w = di_head_at(t->params, t->params->theta);
     float *dw = di_head_at(t->params, t->optimizer.g);
 
-    for (int64_t i = first; i < first + t->side[k].n_texts; i++)
-        for (int64_t j = 0; j < c && t->dr[i] != 0; j++) {
+    for (int64_t i = first; i < first + t->side[k].n_texts; i++) {
+        if (t->dr[i] == 0) continue; /* the target, where only the source has a loss */
+        for (int64_t j = 0; j < c; j++) {
             t->de[i * c + j] += t->dr[i] * w[j];
             dw[j] += t->dr[i] * t->e[i * c + j];
         }
+    }
 }
 
 static void mean_std(const float *x, int64_t n, double *mean, double *std)

@@ -2,9 +2,11 @@
 # Kills a training run (SIGKILL) at random instants, resumes it until it is done, and compares what
 # it leaves with an uninterrupted run: adapter, head, critic, optimizer and chosen step as bytes,
 # metrics line by line without times.
-# usage: kill_resume.sh KILLS        KILL_SEED repeats the drawn instants
+# usage: kill_resume.sh KILLS [FLAG ...]   further flags of the run; KILL_SEED repeats the drawn instants
 set -u
 kills=${1:-10}
+[ $# -eq 0 ] || shift
+flags=$*
 seed=${KILL_SEED:-$(date +%s)}
 toy=${TOY:-$SOURCE/tests/fixtures/toy}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dial-kill-XXXXXX") || exit 1
@@ -14,10 +16,11 @@ export XDG_CACHE_HOME="$work/cache"
 echo "kill_resume: $kills kills, KILL_SEED=$seed"
 
 train() { # out
+    # shellcheck disable=SC2086
     exec "$DIAL" train --base "$toy" --source "$toy/source.jsonl" --target "$toy/target.jsonl" \
         --eval val="$toy/val.jsonl" --eval-every 7 --steps 30 --save-every 4 --lr 1e-3 \
-        --critic-warmup 3 --critic-widths 8 --lora-r 2 --maps 8 --threads 1 --quiet --json \
-        --out "$1" --resume
+        --critic-warmup 3 --critic-widths 8 --maps 8 --threads 1 --quiet --json \
+        ${flags:---lora-r 2} --out "$1" --resume
 }
 
 # Lines that a resumed run must repeat, without what a clock or the memory tells. Lines after the
