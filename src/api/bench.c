@@ -24,6 +24,7 @@ typedef struct bench_job {
     const di_alloc *al;
     di_session s;
     json_t *cases;
+    int failed; /* a case found no memory */
 } bench_job;
 
 static int by_value(const void *a, const void *b)
@@ -134,16 +135,17 @@ static void add_case(bench_job *j, const char *name, int64_t tokens, double pair
     best = seconds[0];
     median = n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
     if (rows > 0) limit = limit_of(j, rows);
-    json_array_append_new(
-        j->cases,
-        json_pack("{s:s, s:s, s:I, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:n, s:o, s:I}", "name", name,
-                  "dtype", j->s.dev.act == DI_BF16 ? "bf16" : "f32", "tokens", (json_int_t)tokens,
-                  "seconds", "best", di_json_stat(best), "median", di_json_stat(median),
-                  "tokens_per_second", di_json_stat((double)tokens / median), "pairs_per_second",
-                  di_json_stat(pairs > 0 ? pairs / median : NAN), "gflops",
-                  di_json_stat(flops / median * 1e-9), "limit_gflops", di_json_stat(limit),
-                  "gb_per_second", "peak_fraction", di_json_stat(flops / median * 1e-9 / limit),
-                  "peak_memory_bytes", peak));
+    di_json_add(j->cases,
+                json_pack("{s:s, s:s, s:I, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:n, s:o, s:I}",
+                          "name", name, "dtype", j->s.dev.act == DI_BF16 ? "bf16" : "f32", "tokens",
+                          (json_int_t)tokens, "seconds", "best", di_json_stat(best), "median",
+                          di_json_stat(median), "tokens_per_second",
+                          di_json_stat((double)tokens / median), "pairs_per_second",
+                          di_json_stat(pairs > 0 ? pairs / median : NAN), "gflops",
+                          di_json_stat(flops / median * 1e-9), "limit_gflops", di_json_stat(limit),
+                          "gb_per_second", "peak_fraction",
+                          di_json_stat(flops / median * 1e-9 / limit), "peak_memory_bytes", peak),
+                &j->failed);
 }
 
 /* n texts of `length` ids each, drawn from the seed; texts 2i and 2i+1 share their first ones. */
@@ -460,8 +462,8 @@ static dial_status bench_train(bench_job *j, dial_error *err)
              (long long)(2 * pair_length(j)), (long long)j->opt->lora_r,
              j->opt->trunk ? DI_FMT(", top %lld over a stored trunk", (long long)top) : "");
     add_case(j, name, r.tokens, (double)pairs, seconds, repeats(j), flops, rows / 2, NAN);
-    json_object_set_new(json_array_get(j->cases, json_array_size(j->cases) - 1), "parts",
-                        di_parts_json(&parts, started));
+    di_json_put(json_array_get(j->cases, json_array_size(j->cases) - 1), "parts",
+                di_parts_json(&parts, started), &j->failed);
 done:
     di_trainer_free(t.trainer);
     di_alignment_free(t.align);
@@ -573,6 +575,7 @@ dial_status dial_bench(const dial_bench_options *o, const dial_env *env, char **
            : strcmp(o->what, "kernels") == 0  ? bench_kernels(&j)
                                               : bench_train(&j, err));
     if (o->check) DI_TRY(check_against_ref(&j, &check, &ok, err));
+    if (j.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     doc = json_pack("{s:s, s:s, s:i, s:O, s:O?}", "schema", "dial.bench/1", "device", j.s.dev.isa,
                     "threads", j.s.dev.threads, "cases", j.cases, "check", check);
     DI_TRY(di_document(j.al, doc, json, err));

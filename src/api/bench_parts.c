@@ -123,11 +123,12 @@ void di_parts_stop(di_parts *p, di_device *dev)
 json_t *di_parts_json(const di_parts *p, double total)
 {
     json_t *out = json_object();
+    int failed = 0;
 
     for (int i = 0; i < DI_PART_COUNT; i++) {
-        json_object_set_new(out, part_name[i], json_real(p->seconds[i]));
+        di_json_put(out, part_name[i], json_real(p->seconds[i]), &failed);
         total -= p->seconds[i];
     }
-    json_object_set_new(out, "rest", json_real(total));
-    return out;
+    di_json_put(out, "rest", json_real(total), &failed);
+    return di_json_whole(out, failed);
 }

@@ -111,12 +111,12 @@ static dial_status against_baseline(di_doctor *r, dial_error *err)
     di_finding_set(r->finding, DI_SHORTCUT_OR_FLIP, agree,
                    "the baseline orders %.2f of the target pairs alike", agree);
     r->seen.only_disagrees = 1;
-    json_object_set_new(r->doc, "baseline",
-                        json_pack("{s:s, s:s, s:o, s:o, s:o}", "model", r->opt->baseline, "method",
-                                  b.method, "source_accuracy",
-                                  di_json_stat(accuracy_of(b.m_s, r->source.n)), "target_agreement",
-                                  di_json_stat(agree), "effective_rank",
-                                  di_json_stat(b.effective_rank)));
+    di_json_put(r->doc, "baseline",
+                json_pack("{s:s, s:s, s:o, s:o, s:o}", "model", r->opt->baseline, "method",
+                          b.method, "source_accuracy",
+                          di_json_stat(accuracy_of(b.m_s, r->source.n)), "target_agreement",
+                          di_json_stat(agree), "effective_rank", di_json_stat(b.effective_rank)),
+                &r->failed);
 done:
     di_other_model_close(r, &b);
     return st;
@@ -138,7 +138,7 @@ static dial_status seeds(di_doctor *r, dial_error *err)
     for (int64_t i = -1; i < n; i++)
         for (int64_t j = i + 1; j < n; j++, pairs++)
             sum += di_sign_agreement(i < 0 ? r->m_t : m[i].m_t, m[j].m_t, NULL, r->target.n, NULL);
-    json_object_set_new(r->doc, "seed_agreement", di_json_stat(sum / (double)pairs));
+    di_json_put(r->doc, "seed_agreement", di_json_stat(sum / (double)pairs), &r->failed);
     di_finding_set(r->finding, DI_SEED_VARIANCE, 1 - sum / (double)pairs,
                    "%lld models order %.2f of the target pairs alike", (long long)n + 1,
                    sum / (double)pairs);
@@ -162,12 +162,13 @@ static dial_status two_heads(di_doctor *r, dial_error *err)
     DI_TRY(di_folds(r->al, r->source.n, r->source.group, 2, r->seed, fold, err));
     DI_TRY(di_two_heads_fit(r->al, r->e_s, r->source.n, r->e_t, r->target.n, r->c, fold, r->seed,
                             &h, err));
-    json_object_set_new(r->doc, "two_heads",
-                        json_pack("{s:o, s:o, s:o, s:{s:o, s:o}}", "source_loss",
-                                  di_json_stat(h.source_loss), "single_loss",
-                                  di_json_stat(h.single_loss), "weight", di_json_stat(h.weight),
-                                  "agreement", "source", di_json_stat(h.agreement_source), "target",
-                                  di_json_stat(h.agreement_target)));
+    di_json_put(r->doc, "two_heads",
+                json_pack("{s:o, s:o, s:o, s:{s:o, s:o}}", "source_loss",
+                          di_json_stat(h.source_loss), "single_loss", di_json_stat(h.single_loss),
+                          "weight", di_json_stat(h.weight), "agreement", "source",
+                          di_json_stat(h.agreement_source), "target",
+                          di_json_stat(h.agreement_target)),
+                &r->failed);
     if (!(h.agreement_target < di_signature_threshold(DI_SHORTCUT_OR_FLIP)) &&
         r->finding[DI_SHORTCUT_OR_FLIP].level == DI_LEVEL_WARN)
         goto done; /* the baseline's disagreement stays on record */
@@ -200,12 +201,12 @@ static dial_status labelled(di_doctor *r, dial_error *err)
     DI_TRY(di_evidence_embed(&r->s, &x, NULL, 0, "labelled", e, err));
     di_margins(r->head, e, x.n, r->c, m);
     v = di_labelled_json(m, x.n, 1, r->opt->min_accuracy, 1);
-    json_object_set_new(r->doc, "labelled", v);
     result = json_string_value(json_object_get(json_object_get(v, "certificate"), "result"));
     r->seen.certificate = result == NULL                        ? DI_NO_CERTIFICATE
                           : strcmp(result, "not_inverted") == 0 ? DI_NOT_INVERTED
                           : strcmp(result, "inverted") == 0     ? DI_INVERTED
                                                                 : DI_UNDECIDED;
+    di_json_put(r->doc, "labelled", v, &r->failed);
 done:
     di_evidence_deinit(&x);
     di_free(r->al, e);
@@ -306,9 +307,9 @@ static const char *conclude(di_doctor *r)
              passes || r->seen.certificate == DI_NOT_INVERTED
                  ? ""
                  : " Label 20 to 50 target pairs drawn at random and pass them as --labelled.");
-    json_object_set_new(r->doc, "verdict", json_string(verdict));
-    json_object_set_new(r->doc, "summary", json_string(summary));
-    json_object_set_new(r->doc, "findings", di_findings_to_json(r->finding));
+    di_json_put(r->doc, "verdict", json_string(verdict), &r->failed);
+    di_json_put(r->doc, "summary", json_string(summary), &r->failed);
+    di_json_put(r->doc, "findings", di_findings_to_json(r->finding), &r->failed);
     return verdict;
 }
 
@@ -345,6 +346,7 @@ dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char 
     DI_TRY(labelled(&r, err));
     DI_TRY(from_journal(&r, err));
     verdict = conclude(&r);
+    if (r.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     DI_TRY(di_document(r.al, json_incref(r.doc), json, err));
     if (o->check && strcmp(verdict, "safe") != 0 && strcmp(verdict, "no_shift") != 0)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--check", NULL, "the verdict is %s", verdict);

@@ -115,8 +115,8 @@ static dial_status distances(di_doctor *r, dial_error *err)
         for (int64_t j = 0; j < c; j++) probe[i * c + j] = fabsf(rows[2 * i * c + j]);
     DI_TRY(measure(r, probe, c, rows, 0, &d, err));
     domain = level_json(&e);
-    json_object_set_new(domain, "delta", level_json(&d));
-    json_object_set_new(r->doc, "domain", domain);
+    di_json_put(domain, "delta", level_json(&d), &r->failed);
+    di_json_put(r->doc, "domain", domain, &r->failed);
     r->seen.a_distance_hi = fmax(e.probe.a_ci.hi, d.probe.a_ci.hi);
     r->seen.mmd_p = fmin(e.mmd.p, d.mmd.p);
     di_finding_set(r->finding, DI_ALREADY_ALIGNED, fmax(e.probe.a_distance, d.probe.a_distance),
@@ -135,12 +135,13 @@ static dial_status features(di_doctor *r, dial_error *err)
 
     DI_TRY(di_rank_me(r->al, r->e_s, 2 * r->source.n, r->c, &rank_s, err));
     DI_TRY(di_rank_me(r->al, r->e_t, 2 * r->target.n, r->c, &rank_t, err));
-    json_object_set_new(
-        r->doc, "features",
-        json_pack("{s:{s:o, s:o}, s:{s:o, s:o}, s:n}", "effective_rank", "source",
-                  di_json_stat(rank_s), "target", di_json_stat(rank_t), "norm", "source",
-                  di_json_stat(di_rms_norm(r->e_s, 2 * r->source.n, r->c)), "target",
-                  di_json_stat(di_rms_norm(r->e_t, 2 * r->target.n, r->c)), "cosine_to_base"));
+    di_json_put(r->doc, "features",
+                json_pack("{s:{s:o, s:o}, s:{s:o, s:o}, s:n}", "effective_rank", "source",
+                          di_json_stat(rank_s), "target", di_json_stat(rank_t), "norm", "source",
+                          di_json_stat(di_rms_norm(r->e_s, 2 * r->source.n, r->c)), "target",
+                          di_json_stat(di_rms_norm(r->e_t, 2 * r->target.n, r->c)),
+                          "cosine_to_base"),
+                &r->failed);
 done:
     return st;
 }
@@ -182,10 +183,11 @@ done:
 static json_t *reward_json(const rewards *x)
 {
     json_t *q = json_array();
+    int failed = 0;
 
-    for (int k = 0; k <= 4; k++) json_array_append_new(q, di_json_stat(x->r[(x->n - 1) * k / 4]));
+    for (int k = 0; k <= 4; k++) di_json_add(q, di_json_stat(x->r[(x->n - 1) * k / 4]), &failed);
     return json_pack("{s:o, s:o, s:o}", "mean", di_json_stat(x->mean), "std", di_json_stat(x->sd),
-                     "q", q);
+                     "q", di_json_whole(q, failed));
 }
 
 static double median_size(const double *m, int64_t n, double *work)
@@ -221,12 +223,13 @@ static dial_status reward_part(di_doctor *r, dial_error *err)
     if (work == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
     DI_TRY(rewards_of(r, r->e_s, n_s, &s, err));
     DI_TRY(rewards_of(r, r->e_t, n_t, &t, err));
-    json_object_set_new(r->doc, "reward",
-                        json_pack("{s:o, s:o, s:{s:o, s:o}, s:o}", "source", reward_json(&s),
-                                  "target", reward_json(&t), "length_corr", "source",
-                                  di_json_stat(length_corr(r, r->m_s, &r->source)), "target",
-                                  di_json_stat(corr), "target_tie_rate",
-                                  di_json_stat(tie_rate(r->m_t, n_t))));
+    di_json_put(r->doc, "reward",
+                json_pack("{s:o, s:o, s:{s:o, s:o}, s:o}", "source", reward_json(&s), "target",
+                          reward_json(&t), "length_corr", "source",
+                          di_json_stat(length_corr(r, r->m_s, &r->source)), "target",
+                          di_json_stat(corr), "target_tie_rate",
+                          di_json_stat(tie_rate(r->m_t, n_t))),
+                &r->failed);
     size_s = median_size(r->m_s, n_s, work);
     size_t_ = median_size(r->m_t, n_t, work);
     pooled = sqrt(((double)s.n * s.sd * s.sd + (double)t.n * t.sd * t.sd) / (double)(s.n + t.n));
@@ -290,10 +293,11 @@ static void source_part(di_doctor *r)
     accuracy = right / (double)n;
     ci = di_wilson(right, (double)n, DI_Z95);
     se = di_share_se(accuracy, n);
-    json_object_set_new(r->doc, "source",
-                        json_pack("{s:o, s:[o, o], s:s}", "accuracy", di_json_stat(accuracy),
-                                  "ci95", di_json_stat(ci.lo), di_json_stat(ci.hi), "head",
-                                  r->own_head ? "own" : "probe, cross-validated"));
+    di_json_put(r->doc, "source",
+                json_pack("{s:o, s:[o, o], s:s}", "accuracy", di_json_stat(accuracy), "ci95",
+                          di_json_stat(ci.lo), di_json_stat(ci.hi), "head",
+                          r->own_head ? "own" : "probe, cross-validated"),
+                &r->failed);
     longer /= (double)n;
     di_finding_set(r->finding, DI_SOURCE_WEAK, accuracy - 2 * se - fmax(longer, 0.5),
                    "source accuracy %.3f (+- %.3f); the longer response wins %.3f", accuracy, se,
@@ -367,13 +371,14 @@ static dial_status bound(di_doctor *r, dial_error *err)
     DI_TRY(di_w1_sample(r->al, &few, &sample, err));
     DI_TRY(di_w1_sample(r->al, &halves, &null, err));
     DI_TRY(reward_distance(r, &reward, err));
-    json_object_set_new(
-        r->doc, "bound",
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "head_norm", di_json_stat(k),
-                  "eps_source", di_json_stat(source_error(r)), "w1_lower", di_json_stat(lower),
-                  "w1_critic", di_json_stat(critic), "w1_sample", di_json_stat(sample), "w1_null",
-                  di_json_stat(null), "w1_reward", di_json_stat(reward), "k_w1",
-                  di_json_stat(k * critic), "informative", k * critic / 2 < 1));
+    di_json_put(r->doc, "bound",
+                json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "head_norm",
+                          di_json_stat(k), "eps_source", di_json_stat(source_error(r)), "w1_lower",
+                          di_json_stat(lower), "w1_critic", di_json_stat(critic), "w1_sample",
+                          di_json_stat(sample), "w1_null", di_json_stat(null), "w1_reward",
+                          di_json_stat(reward), "k_w1", di_json_stat(k * critic), "informative",
+                          k * critic / 2 < 1),
+                &r->failed);
 done:
     di_free(r->al, fold);
     return st;
@@ -386,8 +391,8 @@ dial_status di_doctor_domain(di_doctor *r, dial_error *err)
     DI_TRY(features(r, err));
     DI_TRY(reward_part(r, err));
     source_part(r);
-    json_object_set_new(r->doc, "domain", json_null());
-    json_object_set_new(r->doc, "bound", json_null());
+    di_json_put(r->doc, "domain", json_null(), &r->failed);
+    di_json_put(r->doc, "bound", json_null(), &r->failed);
     if (r->source.n < LEAST_PAIRS || r->target.n < LEAST_PAIRS) goto done;
     DI_TRY(distances(r, err));
     DI_TRY(bound(r, err));

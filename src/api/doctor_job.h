@@ -26,6 +26,7 @@ typedef struct di_doctor {
     di_finding finding[DI_N_SIGNATURES];
     di_evidence_summary seen;
     json_t *doc; /* the document, filled as parts are done */
+    int failed;  /* a member found no memory */
 } di_doctor;
 
 /* "text": lengths, scripts, overlaps; findings length_shift, script_shift, leak. */

@@ -94,11 +94,12 @@ done:
 static json_t *scripts_json(const side *s)
 {
     json_t *o = json_object();
+    int failed = 0;
 
     for (int k = 0; k < DI_N_SCRIPTS; k++)
         if (s->script[k] > 0)
-            json_object_set_new(o, di_script_name((di_script)k), di_json_stat(s->script[k]));
-    return o;
+            di_json_put(o, di_script_name((di_script)k), di_json_stat(s->script[k]), &failed);
+    return di_json_whole(o, failed);
 }
 
 static json_t *both(double source, double target)
@@ -128,13 +129,14 @@ static dial_status overlaps(di_doctor *r, const side *s, const side *t, dial_err
     hashes(b, 0, g);
     texts = common(h, a->n_seq, g, b->n_seq);
     for (int k = 0; k < DI_N_SCRIPTS; k++) moved += fabs(s->script[k] - t->script[k]) / 2;
-    json_object_set_new(
-        r->doc, "text",
-        json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:I, s:I, s:b}", "length_ratio",
-                  di_json_stat(t->tokens / s->tokens), "unknown_or_byte_rate",
-                  both(s->unknown, t->unknown), "truncated_rate", both(s->truncated, t->truncated),
-                  "scripts", "source", scripts_json(s), "target", scripts_json(t), "exact_overlap",
-                  (json_int_t)texts, "prompt_overlap", (json_int_t)prompts, "template_equal", 1));
+    di_json_put(r->doc, "text",
+                json_pack("{s:o, s:o, s:o, s:{s:o, s:o}, s:I, s:I, s:b}", "length_ratio",
+                          di_json_stat(t->tokens / s->tokens), "unknown_or_byte_rate",
+                          both(s->unknown, t->unknown), "truncated_rate",
+                          both(s->truncated, t->truncated), "scripts", "source", scripts_json(s),
+                          "target", scripts_json(t), "exact_overlap", (json_int_t)texts,
+                          "prompt_overlap", (json_int_t)prompts, "template_equal", 1),
+                &r->failed);
     di_finding_set(r->finding, DI_LENGTH_SHIFT, shift, "median text of %.0f against %.0f tokens",
                    t->tokens, s->tokens);
     di_finding_set(r->finding, DI_SCRIPT_SHIFT, moved,

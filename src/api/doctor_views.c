@@ -333,27 +333,28 @@ static void report(di_doctor *r, const views *v)
     for (int i = 0; i < v->n; i++) {
         const view_row *x = &v->row[i];
 
-        json_array_append_new(
+        di_json_add(
             layers,
             json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:o}", "layer", (json_int_t)x->at.layer,
                       "pooling", x->at.pooling == DI_POOL_MEAN ? "mean" : "last", "source_accuracy",
                       di_json_stat(x->accuracy), "a_distance", di_json_stat(x->a_distance), "w1",
                       di_json_stat(x->w1), "target_agreement", di_json_stat(x->agreement),
-                      "target_agreement_min", di_json_stat(x->lowest)));
+                      "target_agreement_min", di_json_stat(x->lowest)),
+            &r->failed);
     }
-    json_object_set(r->doc, r->opt->layers ? "layers" : "views", layers);
-    if (!r->opt->layers) json_object_set_new(r->doc, "layers", json_null());
-    json_decref(layers);
-    json_object_set_new(r->doc, "votes",
-                        json_pack("{s:I, s:s, s:o}", "n", (json_int_t)v->n_votes, "pairs",
-                                  v->use != NULL ? "length_matched" : "length_residual",
-                                  "accuracy_if_independent", di_json_stat(triple_estimate(r, v))));
-    json_object_set_new(
-        r->doc, "recommended",
-        chosen < 0
-            ? json_null()
-            : json_pack("{s:I, s:s}", "layer", (json_int_t)v->row[chosen].at.layer, "pooling",
-                        v->row[chosen].at.pooling == DI_POOL_MEAN ? "mean" : "last"));
+    di_json_put(r->doc, r->opt->layers ? "layers" : "views", layers, &r->failed);
+    if (!r->opt->layers) di_json_put(r->doc, "layers", json_null(), &r->failed);
+    di_json_put(r->doc, "votes",
+                json_pack("{s:I, s:s, s:o}", "n", (json_int_t)v->n_votes, "pairs",
+                          v->use != NULL ? "length_matched" : "length_residual",
+                          "accuracy_if_independent", di_json_stat(triple_estimate(r, v))),
+                &r->failed);
+    di_json_put(r->doc, "recommended",
+                chosen < 0 ? json_null()
+                           : json_pack("{s:I, s:s}", "layer", (json_int_t)v->row[chosen].at.layer,
+                                       "pooling",
+                                       v->row[chosen].at.pooling == DI_POOL_MEAN ? "mean" : "last"),
+                &r->failed);
 }
 
 dial_status di_doctor_views(di_doctor *r, dial_error *err)

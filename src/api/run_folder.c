@@ -108,17 +108,17 @@ done:
 }
 
 /* What a method without a critic has none of. */
-static void clear_critic(json_t *method)
+static void clear_critic(json_t *method, int *failed)
 {
     static const char *const of_critic[] = {"critic",    "critic_widths", "critic_iters",
                                             "critic_lr", "critic_wd",     "critic_warmup"};
 
     for (size_t i = 0; i < sizeof of_critic / sizeof *of_critic; i++)
-        json_object_set_new(method, of_critic[i], json_null());
+        di_json_put(method, of_critic[i], json_null(), failed);
 }
 
 /* The options of the method at hand that no other has. */
-static void add_method_options(const dial_train_options *o, json_t *method)
+static void add_method_options(const dial_train_options *o, json_t *method, int *failed)
 {
     static const struct {
         const char *method, *flag;
@@ -143,17 +143,18 @@ static void add_method_options(const dial_train_options *o, json_t *method)
                 continue;
             snprintf(key, sizeof key, "%s", row->name);
             for (char *c = key; *c != '\0'; c++) *c = *c == '-' ? '_' : *c;
-            json_object_set_new(
-                method, key,
-                row->type == DIAL_OPT_INT    ? json_integer((json_int_t) * (const int64_t *)at)
-                : row->type == DIAL_OPT_REAL ? json_real(*(const double *)at)
-                                             : json_string(*(const char *const *)at));
+            di_json_put(method, key,
+                        row->type == DIAL_OPT_INT ? json_integer((json_int_t) * (const int64_t *)at)
+                        : row->type == DIAL_OPT_REAL ? json_real(*(const double *)at)
+                                                     : json_string(*(const char *const *)at),
+                        failed);
         }
 }
 
 static json_t *method_json(const di_train_job *job)
 {
     const dial_train_options *o = job->opt;
+    int failed = 0;
     json_t *method = json_pack(
         "{s:s, s:s, s:f, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:s, s:s, s:f, "
         "s:s}",
@@ -164,14 +165,14 @@ static json_t *method_json(const di_train_job *job)
         "align_on", job->align_options.on_delta ? "delta" : "embedding", "align_share",
         job->align_options.share, "embed_norm", o->embed_norm);
 
-    json_object_set_new(method, "queue", json_integer((json_int_t)o->queue));
-    if (job->kind != NULL && !job->kind->critic) clear_critic(method);
+    di_json_put(method, "queue", json_integer((json_int_t)o->queue), &failed);
+    if (job->kind != NULL && !job->kind->critic) clear_critic(method, &failed);
     if (job->kind != NULL && strcmp(o->method, "dial") != 0) {
-        json_object_set_new(method, "gp", json_null());
-        json_object_set_new(method, "gp_kind", json_null());
+        di_json_put(method, "gp", json_null(), &failed);
+        di_json_put(method, "gp_kind", json_null(), &failed);
     }
-    add_method_options(o, method);
-    return method;
+    add_method_options(o, method, &failed);
+    return di_json_whole(method, failed);
 }
 
 static json_t *optim_json(const di_train_job *job)

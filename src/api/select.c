@@ -397,21 +397,25 @@ static json_t *rank_json(double rank)
 static json_t *candidates_json(const selection *s)
 {
     json_t *list = json_array();
+    int failed = 0;
 
     for (int64_t i = 0; i < s->n; i++) {
         const di_ranked *r = &s->ranked[i];
         json_t *v = di_validators_to_json(&r->v);
 
-        json_object_set(v, "labelled", s->c[i].labelled != NULL ? s->c[i].labelled : json_null());
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:I, s:s, s:b, s:s?, s:o, s:{s:o, s:o, s:o}, s:o}", "dir", s->c[i].dir,
-                      "step", (json_int_t)r->step, "method", s->c[i].method, "eligible",
-                      r->gate == NULL, "gate", r->gate, "validators", v, "rank", "risk",
-                      rank_json(r->rank_risk), "agreement", rank_json(r->rank_agreement), "w1",
-                      rank_json(r->rank_w1), "oracle_accuracy", di_json_stat(s->c[i].oracle)));
+        di_json_put(v, "labelled",
+                    s->c[i].labelled != NULL ? json_incref(s->c[i].labelled) : json_null(),
+                    &failed);
+        di_json_add(list,
+                    json_pack("{s:s, s:I, s:s, s:b, s:s?, s:o, s:{s:o, s:o, s:o}, s:o}", "dir",
+                              s->c[i].dir, "step", (json_int_t)r->step, "method", s->c[i].method,
+                              "eligible", r->gate == NULL, "gate", r->gate, "validators", v, "rank",
+                              "risk", rank_json(r->rank_risk), "agreement",
+                              rank_json(r->rank_agreement), "w1", rank_json(r->rank_w1),
+                              "oracle_accuracy", di_json_stat(s->c[i].oracle)),
+                    &failed);
     }
-    return list;
+    return di_json_whole(list, failed);
 }
 
 static dial_status document(selection *s, json_t **out, dial_error *err)
@@ -419,6 +423,7 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
     dial_status st = DIAL_OK;
     json_t *choices = json_object(), *regrets = json_object(), *oracle = json_null();
     int64_t chosen = -1, best = 0;
+    int failed = 0;
 
     prepare_ranks(s);
     for (int64_t i = 1; i < s->n; i++)
@@ -437,9 +442,9 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
         else
             di_select_by(s->ranked, s->n, (di_select_rule)rule, &i);
         if (st != DIAL_OK) goto done;
-        json_object_set_new(choices, name, place(s, i));
-        json_object_set_new(regrets, name,
-                            di_json_stat(i < 0 ? NAN : s->c[best].oracle - s->c[i].oracle));
+        di_json_put(choices, name, place(s, i), &failed);
+        di_json_put(regrets, name, di_json_stat(i < 0 ? NAN : s->c[best].oracle - s->c[i].oracle),
+                    &failed);
         if (strcmp(name, s->opt->by) == 0) chosen = i;
     }
     if (chosen < 0)
@@ -453,6 +458,7 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
     *out = json_pack("{s:s, s:s, s:o, s:O, s:o, s:o}", "schema", "dial.select/1", "by", s->opt->by,
                      "chosen", place(s, chosen), "choices", choices, "candidates",
                      candidates_json(s), "oracle", oracle);
+    *out = di_json_whole(*out, failed);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
 done:
     json_decref(choices);

@@ -409,13 +409,21 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
     if (!di_exists(config)) goto done;
     DI_TRY(di_json_read(al, config, &run, err));
     if (lender->run == NULL || !same_base(run, lender->run)) goto done;
-    *s = (di_session){.al = al, .env = env, .batch_tokens = lender->batch_tokens, .run = run,
-                      .source = lender->source, .tok = lender->tok, .layers = lender->layers, .pooling = lender->pooling, .lender = lender};
+    *s = (di_session){.al = al,
+                      .env = env,
+                      .batch_tokens = lender->batch_tokens,
+                      .run = run,
+                      .source = lender->source,
+                      .tok = lender->tok,
+                      .layers = lender->layers,
+                      .pooling = lender->pooling,
+                      .lender = lender};
     run = NULL;
     *shared = 1;
     s->path = di_strdup(al, path);
     s->base_path = di_strdup(al, lender->base_path);
-    if (s->path == NULL || s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (s->path == NULL || s->base_path == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     read_head(s);
     DI_TRY(run_policy(s, common, err));
     DI_TRY(load_adapter(s, err));
@@ -456,8 +464,8 @@ dial_status di_session_ready(di_session *s, dial_error *err)
         s->embedder = s->lender->embedder;
         goto done;
     }
-    DI_TRY(di_embedder_new(dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder,
-                           err));
+    DI_TRY(
+        di_embedder_new(dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder, err));
     s->own_embedder = 1;
 done:
     return st;

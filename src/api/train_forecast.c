@@ -144,11 +144,15 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
     int64_t available = di_memory_available() + resident();
     forecast f = {0};
     json_t *advice = json_array();
+    int failed = 0;
 
     DI_TRY(make_forecast(job, &f, err));
     if (!fits)
-        json_array_append_new(advice, json_string("lower --max-length, --batch-source and "
-                                                  "--batch-target, or use --lora-layers top:8"));
+        di_json_add(advice,
+                    json_string("lower --max-length, --batch-source and "
+                                "--batch-target, or use --lora-layers top:8"),
+                    &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
     *out = json_pack(
         "{s:s, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:{s:o, "
         "s:o, s:s}, s:I, s:b, s:b, s:O}",

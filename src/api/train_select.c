@@ -131,6 +131,7 @@ dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
     di_validators v;
     json_t *losses = json_array(), *all = NULL;
     double accuracy;
+    int failed = 0;
 
     if (losses == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     if (held == 0 && job->source.n >= DI_FEW_SOURCE_ROWS) { /* nothing was held out on purpose */
@@ -148,14 +149,14 @@ dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
     DI_TRY(di_validate(&job->base.dev, &in, s.loss, &v, err));
     all = di_validators_to_json(&v);
     for (int64_t i = 0; i < (held > 0 ? held : s.n_s); i++)
-        json_array_append_new(losses, di_json_f32((float)s.loss[i]));
+        di_json_add(losses, di_json_f32((float)s.loss[i]), &failed);
 judged:
-    if (json_object_set(all, "losses", losses) != 0)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+    di_json_put(all, "losses", json_incref(losses), &failed);
     if (job->rule == DI_SELECT_NAMED) {
         DI_TRY(named_accuracy(job, &accuracy, err));
-        json_object_set_new(all, "accuracy", di_json_stat(accuracy));
+        di_json_put(all, "accuracy", di_json_stat(accuracy), &failed);
     }
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     *out = json_incref(all);
 done:
     json_decref(all);

@@ -8,53 +8,28 @@
 #include "base/error.h"
 #include "base/file.h"
 
-enum { MAX_DEPTH = 64 };
-
-static int too_deep(const json_t *v, int depth)
-{
-    const char *key;
-    json_t *child;
-    size_t i;
-
-    if (depth > MAX_DEPTH) return 1;
-    if (json_is_object(v)) {
-        json_object_foreach ((json_t *)(uintptr_t)v, key, child)
-            if (too_deep(child, depth + 1)) return 1;
-    } else if (json_is_array(v)) {
-        json_array_foreach (v, i, child)
-            if (too_deep(child, depth + 1)) return 1;
-    }
-    return 0;
-}
-
 dial_status di_json_parse(const char *text, size_t n, const char *where, int64_t line, json_t **out,
                           dial_error *err)
 {
+    static const char *const reason[] = {[DI_JSON_SYNTAX] = "json_syntax",
+                                         [DI_JSON_DUPLICATE_KEY] = "duplicate_key",
+                                         [DI_JSON_BAD_UTF8] = "bad_utf8",
+                                         [DI_JSON_NUMBER_RANGE] = "json_syntax",
+                                         [DI_JSON_TOO_DEEP] = "json_syntax"};
     dial_status st = DIAL_OK;
-    json_error_t bad = {0}; /* jansson leaves its code byte alone on some failures */
-    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
-    json_t *v = json_loadb(text, n, flags, &bad);
+    di_json_fault bad;
+    json_t *v = di_json_load(text, n, 0, &bad);
 
-    /* Integers beyond 64 bits, such as model_max_length 1e30 in tokenizer_config.json: as reals. */
-    if (v == NULL && json_error_code(&bad) == json_error_numeric_overflow)
-        v = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &bad);
-    if (v == NULL) {
-        const char *reason = json_error_code(&bad) == json_error_duplicate_key  ? "duplicate_key"
-                             : json_error_code(&bad) == json_error_invalid_utf8 ? "bad_utf8"
-                                                                                : "json_syntax";
-        if (json_error_code(&bad) == json_error_out_of_memory || bad.text[0] == 0)
-            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to parse '%s'", where);
-        DI_FAIL_AT(err, DIAL_ERR_INPUT,
-                   DI_FMT("%s:%lld:%d", where, (long long)(line + bad.line - 1), bad.column),
-                   "correct the JSON there", "%s: %s", reason, bad.text);
-    }
-    if (too_deep(v, 0))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s:%lld:1", where, (long long)line),
-                   "flatten the value", "json_syntax: nested deeper than %d", MAX_DEPTH);
+    if (v == NULL && bad.kind == DI_JSON_NOMEM)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to parse '%s'", where);
+    if (v == NULL)
+        DI_FAIL_AT(
+            err, DIAL_ERR_INPUT,
+            DI_FMT("%s:%lld:%lld", where, (long long)(line + bad.line - 1), (long long)bad.column),
+            bad.kind == DI_JSON_TOO_DEEP ? "flatten the value" : "correct the JSON there", "%s: %s",
+            reason[bad.kind], bad.message);
     *out = v;
-    v = NULL;
 done:
-    json_decref(v);
     return st;
 }
 

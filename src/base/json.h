@@ -1,7 +1,6 @@
 /*
- * JSON at the border of dial, on top of jansson. Duplicate keys are errors, depth is limited to
- * 64, numbers are finite. What is written keeps the order of insertion; floats have 9 significant
- * digits, so a float32 reads back as itself.
+ * JSON at the border of dial: jansson's values, read by json_read.h. What is written keeps the
+ * order of insertion; floats have 9 significant digits, so a float32 reads back as itself.
  */
 #ifndef DI_BASE_JSON_H
 #define DI_BASE_JSON_H
@@ -9,6 +8,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
+#include "base/json_read.h"
 
 /*
  * Parses n bytes. `where` names the input in errors; line is the number of its first line (1 for a

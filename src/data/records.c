@@ -240,21 +240,18 @@ static int is_word(const di_records *rs, const di_span *s, const char *word)
 }
 
 /* The parser refused the record: says why in our words. */
-static dial_status explain(di_records *rs, const json_error_t *bad, dial_error *err)
+static dial_status explain(di_records *rs, const di_json_fault *bad, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    size_t at = bad->position > 0 ? (size_t)bad->position - 1 : 0;
-    enum json_error_code code = json_error_code(bad);
-    const di_span *s;
+    const size_t at = bad->at < rs->size ? bad->at : rs->size - 1;
+    const di_span *s = member_at(rs, at + 1); /* a key's fault stands at its quote */
 
-    if (at >= rs->size) at = rs->size - 1;
-    s = member_at(rs, at);
-    if (code == json_error_out_of_memory)
+    if (bad->kind == DI_JSON_NOMEM)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a row of %zu bytes", rs->size);
-    if (code == json_error_duplicate_key)
+    if (bad->kind == DI_JSON_DUPLICATE_KEY)
         DI_BAD_AT(rs, DI_BAD_DUPLICATE_KEY, s != NULL ? s->key - 1 : at, "keep one of the two",
-                  "expected every key once; %s", bad->text);
-    if (code == json_error_numeric_overflow && s != NULL) {
+                  "%s", bad->message);
+    if (bad->kind == DI_JSON_NUMBER_RANGE && s != NULL) {
         st = bad_number(rs, s, err);
         goto done;
     }
@@ -264,7 +261,7 @@ static dial_status explain(di_records *rs, const json_error_t *bad, dial_error *
             st = bad_number(rs, &rs->span[i], err);
             goto done;
         }
-    DI_BAD_AT(rs, DI_BAD_JSON_SYNTAX, at, "correct the JSON there", "%s", bad->text);
+    DI_BAD_AT(rs, DI_BAD_JSON_SYNTAX, at, "correct the JSON there", "%s", bad->message);
 done:
     return st;
 }
@@ -275,7 +272,7 @@ static dial_status parse_json(di_records *rs, dial_error *err)
     const char *text = rs->w->data + rs->offset;
     di_reason fault = DI_ROW_FINE;
     json_t *v = NULL;
-    json_error_t bad;
+    di_json_fault bad;
     size_t at = 0;
 
     DI_TRY(di_records_scan(rs, text, rs->size, &fault, &at, err));
@@ -287,9 +284,7 @@ static dial_status parse_json(di_records *rs, dial_error *err)
                   "expected both halves of a surrogate pair, found %.6s alone", text + at);
     if (fault == DI_BAD_JSON_SYNTAX)
         DI_BAD_AT(rs, fault, at, "flatten the value", "nested deeper than 64 levels");
-    v = json_loadb(
-        text, rs->size,
-        JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &bad);
+    v = di_json_load(text, rs->size, DI_JSON_INTEGERS_AS_REALS, &bad);
     if (v == NULL) {
         st = explain(rs, &bad, err);
         goto done;

@@ -514,10 +514,13 @@ static dial_status unpack_cells(di_schema *s, dial_error *err)
 
     for (size_t i = 0; i < 3; i++) {
         const json_t *v = di_schema_get(s, keys[i]);
+        di_json_fault bad;
         json_t *list;
 
         if (json_string_length(v) == 0 || json_string_value(v)[0] != '[') continue;
-        list = json_loadb(json_string_value(v), json_string_length(v), JSON_ALLOW_NUL, NULL);
+        list = di_json_load(json_string_value(v), json_string_length(v), 0, &bad);
+        if (list == NULL && bad.kind == DI_JSON_NOMEM)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a list of messages");
         if (di_is_message_list(list)) {
             if (json_object_set_new_nocheck(s->rs->object, di_schema_column(s, keys[i]), list) != 0)
                 DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a list of messages");

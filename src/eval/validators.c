@@ -302,13 +302,14 @@ enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 json_t *di_validators_to_json(const di_validators *v)
 {
     json_t *o = json_object();
+    int failed = 0;
 
     for (int i = 0; i < N_NUMBERS; i++)
-        json_object_set_new(o, numbers[i].key,
-                            di_json_stat(*(const double *)((const char *)v + numbers[i].at)));
-    json_object_set_new(o, "source_split",
-                        json_string(v->leave_one_out ? "leave_one_out" : "heldout"));
-    return o;
+        di_json_put(o, numbers[i].key,
+                    di_json_stat(*(const double *)((const char *)v + numbers[i].at)), &failed);
+    di_json_put(o, "source_split", json_string(v->leave_one_out ? "leave_one_out" : "heldout"),
+                &failed);
+    return di_json_whole(o, failed);
 }
 
 di_validators di_validators_from_json(const json_t *o)

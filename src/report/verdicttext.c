@@ -24,13 +24,14 @@ static void views_text(const json_t *doc, di_buf *out)
 
     if (!json_is_array(list)) list = di_at(doc, "views");
     json_array_foreach (list, i, v)
-        json_array_append_new(rows,
-                              json_pack("[s,s?,s,s,s,s]", DI_DECIMAL(di_num(v, "layer"), 0),
-                                        di_text_at(v, "pooling"),
-                                        decimal(v, "source_accuracy", 3, (char[24]){0}),
-                                        decimal(v, "w1", 3, (char[24]){0}),
-                                        decimal(v, "target_agreement", 3, (char[24]){0}),
-                                        decimal(v, "target_agreement_min", 3, (char[24]){0})));
+        di_json_add(rows,
+                    json_pack("[s,s?,s,s,s,s]", DI_DECIMAL(di_num(v, "layer"), 0),
+                              di_text_at(v, "pooling"),
+                              decimal(v, "source_accuracy", 3, (char[24]){0}),
+                              decimal(v, "w1", 3, (char[24]){0}),
+                              decimal(v, "target_agreement", 3, (char[24]){0}),
+                              decimal(v, "target_agreement_min", 3, (char[24]){0})),
+                    &out->failed);
     di_puts(out, "\nheads fitted on the source, voting on the target\n");
     di_table_print(rows, "rlrrrr", 2, out);
     json_decref(rows);
@@ -49,10 +50,11 @@ static void findings_text(const json_t *doc, di_buf *out)
     size_t i;
 
     json_array_foreach (di_at(doc, "findings"), i, f)
-        json_array_append_new(rows, json_pack("[s?,s,s,s]", di_text_at(f, "code"),
-                                              decimal(f, "value", 3, (char[24]){0}),
-                                              decimal(f, "threshold", 2, (char[24]){0}),
-                                              di_text_at(f, "level")));
+        di_json_add(rows,
+                    json_pack("[s?,s,s,s]", di_text_at(f, "code"),
+                              decimal(f, "value", 3, (char[24]){0}),
+                              decimal(f, "threshold", 2, (char[24]){0}), di_text_at(f, "level")),
+                    &out->failed);
     di_table_print(rows, "lrrl", 2, out);
     json_decref(rows);
     json_array_foreach (di_at(doc, "findings"), i, f) {
@@ -95,15 +97,16 @@ dial_status di_report_select_text(const json_t *doc, di_buf *out, dial_error *er
     di_put_plain(out, di_text_at(doc, "chosen.dir"));
     di_buf_printf(out, ", step %.0f\n\n", di_num(doc, "chosen.step"));
     json_array_foreach (di_at(doc, "candidates"), i, c)
-        json_array_append_new(
-            rows,
-            json_pack("[s?,s,s,s,s,s,s,s]", di_text_at(c, "dir"), DI_DECIMAL(di_num(c, "step"), 0),
-                      decimal(c, "validators.source_loss", 3, (char[24]){0}),
-                      decimal(c, "validators.dev", 3, (char[24]){0}),
-                      decimal(c, "validators.seed_agreement", 3, (char[24]){0}),
-                      decimal(c, "validators.w1", 3, (char[24]){0}),
-                      decimal(c, "oracle_accuracy", 3, (char[24]){0}),
-                      di_text_at(c, "gate") != NULL ? di_text_at(c, "gate") : ""));
+        di_json_add(rows,
+                    json_pack("[s?,s,s,s,s,s,s,s]", di_text_at(c, "dir"),
+                              DI_DECIMAL(di_num(c, "step"), 0),
+                              decimal(c, "validators.source_loss", 3, (char[24]){0}),
+                              decimal(c, "validators.dev", 3, (char[24]){0}),
+                              decimal(c, "validators.seed_agreement", 3, (char[24]){0}),
+                              decimal(c, "validators.w1", 3, (char[24]){0}),
+                              decimal(c, "oracle_accuracy", 3, (char[24]){0}),
+                              di_text_at(c, "gate") != NULL ? di_text_at(c, "gate") : ""),
+                    &out->failed);
     di_table_print(rows, "lrrrrrrl", 2, out);
     json_decref(rows);
     di_puts(out, "\nwhat each validator would choose\n");

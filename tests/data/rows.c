@@ -111,9 +111,9 @@ typedef struct bad_case {
 static void bad_rows(void **state)
 {
     static const bad_case rows[] = {
-        {"{\"text\": \"a\"}\n {\"text\": tru}", "f:2:13", "json_syntax: invalid token"},
+        {"{\"text\": \"a\"}\n {\"text\": tru}", "f:2:11", "json_syntax: expected a value, found 'tru'"},
         {"{\"text\": \"a\"", "f:1:12", "json_syntax: "},
-        {"{\"text\": \"a\"} x", "f:1:15", "json_syntax: end of file expected"},
+        {"{\"text\": \"a\"} x", "f:1:15", "json_syntax: expected the end, found 'x'"},
         {"{\"text\": \"a\"}\n [1]", "f:2:2", "not_object: expected an object, found a list"},
         {"{\"text\": \"a\"}\n\"b\"", "f:2:1", "not_object: expected an object, found a string"},
         {"{\"text\": \"a\"}\nnull", "f:2:1", "not_object: expected an object, found null"},
@@ -154,7 +154,7 @@ static void bad_arrays(void **state)
     static const bad_case rows[] = {
         {"[{\"text\": \"a\"},\n  {\"text\": 1}]", "f:2:3", "wrong_type: expected a string"},
         {"[{\"text\": \"a\"},\n  3]", "f:2:3", "not_object: expected an object, found a number"},
-        {"[{\"text\": \"a\"},\n  {\"text\": nul}]", "f:2:3", "json_syntax: invalid token"},
+        {"[{\"text\": \"a\"},\n  {\"text\": nul}]", "f:2:3", "json_syntax: expected a value, found 'nul'"},
         {"[{\"text\": \"a\"}\n  {\"text\": \"b\"}]", "f:2:3", "json_syntax: expected ',' or ']'"},
         {"[{\"text\": \"a\"},\n]", "f:2:1", "json_syntax: expected an element, found ']'"},
         {"[{\"text\": \"a\"}\n", "f:2:1", "json_syntax: the file ends before the array is closed"},
@@ -349,7 +349,7 @@ static void bad_rows_are_counted(void **state)
     assert_string_equal(out.data, "single <.a>\nsingle <.b>\nsingle <.c>\n");
     assert_string_equal(log.data,
                         "f:2:10: wrong_type: expected a string, found a number (key \"text\")\n"
-                        "f:4:8: json_syntax: unexpected token near end of file\n");
+                        "f:4:8: json_syntax: expected a value, found the end\n");
     assert_true(counts.read == 5 && counts.bad == 2 && counts.n_bad_by == 2);
     assert_string_equal(counts.bad_by[1].name, "json_syntax");
     assert_int_equal(counts.bad_by[1].n, 1);

@@ -15,7 +15,6 @@
 /* Allocation number fail_at (from 1) fails, and so do all later ones; 0: none fails. */
 typedef struct fail_heap {
     long calls, fail_at, live;
-    int json_failed; /* the allocation that failed was one of jansson's */
 } fail_heap;
 
 static fail_heap heap;
@@ -42,10 +41,7 @@ static void *heap_resize(void *ctx, void *p, size_t old_size, size_t new_size)
 
 static void *heap_json_new(size_t n)
 {
-    if (heap_says_no()) {
-        heap.json_failed = 1;
-        return NULL;
-    }
+    if (heap_says_no()) return NULL;
     heap.live++;
     return malloc(n);
 }
@@ -79,11 +75,9 @@ static inline long fail_each_allocation(dial_status (*try)(void *arg, dial_error
             if (at > 1) return at - 1;
             fail_msg("no allocation was seen");
         }
-        if (heap.json_failed && st == DIAL_ERR_INPUT)
-            continue; /* jansson does not always say why */
         if (st != DIAL_ERR_NOMEM)
-            fail_msg("allocation %ld failed%s: status %d, %s (%s)", at,
-                     heap.json_failed ? " in jansson" : "", (int)st, err.message, err.where);
+            fail_msg("allocation %ld failed: status %d, %s (%s)", at, (int)st, err.message,
+                     err.where);
     }
 }
 

@@ -63,19 +63,20 @@ static void no_http(void **state)
         const char *data;
         size_t n;
     } rows[] = {
-        {"\r\n\r\n\r\n\r\n", 8},
-        {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11}, /* a TLS hello */
-        {"GET\r\n\r\n", 7},
-        {"GET /health\r\n\r\n", 15},
-        {"GET /health HTTP/9.9\r\n\r\n", 24},
-        {"GET http://[::1 HTTP/1.1\r\n\r\n", 28},
-        {"POST /get_reward HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 50},
-        {"POST /get_reward HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 68},
-        {"POST /get_reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 73},
-        {"POST /get_reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-         "chunked\r\n\r\nffffffffffffffff1\r\n",
-         87},
-        {"GET /\0/../health HTTP/1.1\r\nHost: x\r\n\r\n", 38},
+#define BYTES(s) {s, sizeof(s) - 1}
+        BYTES("\r\n\r\n\r\n\r\n"),
+        BYTES("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), /* a TLS hello */
+        BYTES("GET\r\n\r\n"),
+        BYTES("GET /health\r\n\r\n"),
+        BYTES("GET /health HTTP/9.9\r\n\r\n"),
+        BYTES("GET http://[::1 HTTP/1.1\r\n\r\n"),
+        BYTES("POST /get_reward HTTP/1.1\r\nContent-Length: -5\r\n\r\n"),
+        BYTES("POST /get_reward HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+        BYTES("POST /get_reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        BYTES("POST /get_reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+              "chunked\r\n\r\nffffffffffffffff1\r\n"),
+        BYTES("GET /\0/../health HTTP/1.1\r\nHost: x\r\n\r\n"),
+#undef BYTES
     };
 
     (void)state;
