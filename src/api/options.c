@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 /* clang-format off */
 #define COMMON(S, max_length_initial)                                                                                                   \
@@ -383,6 +384,12 @@ dial_status dial_option_set(const dial_option *row, void *options, const char *t
     char *end;
     double x;
 
+    if (di_utf8_check(text, strlen(text)) < strlen(text)) /* it goes into dial.json */
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name),
+                   "write it in UTF-8; rename a file whose name is in another encoding",
+                   "expected UTF-8, found the byte 0x%02x at byte %zu of '%s'",
+                   (unsigned)(unsigned char)text[di_utf8_check(text, strlen(text))],
+                   di_utf8_check(text, strlen(text)), text);
     if (row->choices != NULL && !is_choice(row->choices, text))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", row->name), "choose one of them",
                    "expected %s, found '%s'", row->choices, text);
@@ -437,8 +444,7 @@ dial_status dial_options_to_json(const dial_env *env, const dial_option *table, 
     di_buf_init(&b, di_env_alloc(env));
     for (const dial_option *row = table; row->name != NULL; row++)
         if (row->help != NULL && json_object_set_new(all, row->name, value_of(row, options)) != 0)
-            DI_FAIL_AT(err, DIAL_ERR_NOMEM, DI_FMT("--%s", row->name), "write it in UTF-8",
-                       "no memory for the flag as JSON, or its text is not UTF-8");
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for --%s as JSON", row->name);
     DI_TRY(di_json_write(all, &b, err));
     *json = di_buf_take(&b);
     if (*json == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the options as JSON");

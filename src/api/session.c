@@ -244,25 +244,58 @@ done:
     return st;
 }
 
-/* A head that came with the weights (a ...ForSequenceClassification folder). */
-static dial_status load_head(di_session *s, dial_error *err)
+/* A bias beside a head's weights: it belongs to the reward. */
+static dial_status load_bias(di_session *s, const char *name, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    di_weight b;
+    float bias;
+    int found = 0;
+
+    DI_TRY(di_source_find(s->source, name, &b, &found, err));
+    if (!found) return DIAL_OK;
+    if (b.out * b.in != 1)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "give a model with one label",
+                   "%s: expected [1], found %lld numbers", name, (long long)(b.out * b.in));
+    di_dequantize(b.dtype, b.data, &bias, 1);
+    if (!isfinite(bias))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "fetch or write the file again",
+                   "%s: expected a finite number, found %g", name, (double)bias);
+    s->shift = (double)bias;
+    s->applied = 1;
+done:
+    return st;
+}
+
+/*
+ * A head that came with the weights: of a ...ForSequenceClassification folder, or the value head
+ * that TRL keeps in value_head.safetensors.
+ */
+static dial_status load_head(di_session *s, dial_error *err)
+{
+    static const char *const heads[][2] = {{"score.weight", "score.bias"},
+                                           {"v_head.summary.weight", "v_head.summary.bias"}};
+    dial_status st = DIAL_OK;
     di_lora_options none = {.r = 0};
+    const char *const *name = NULL;
     di_weight w;
     int found = 0;
 
     if (strcmp(di_source_kind(s->source), "config") == 0) return DIAL_OK;
-    DI_TRY(di_source_find(s->source, "score.weight", &w, &found, err));
+    for (size_t i = 0; i < 2 && !found; i++) {
+        name = heads[i];
+        DI_TRY(di_source_find(s->source, name[0], &w, &found, err));
+    }
     if (!found) return DIAL_OK;
     if (w.out != 1 || w.in != di_source_config(s->source)->width)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "give a model with one label",
-                   "score.weight: expected [1, %lld], found [%lld, %lld]",
+                   "%s: expected [1, %lld], found [%lld, %lld]", name[0],
                    (long long)di_source_config(s->source)->width, (long long)w.out,
                    (long long)w.in);
     DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &none, err));
     s->has_params = 1;
     di_dequantize(w.dtype, w.data, di_head_at(&s->params, s->params.theta), w.in);
+    DI_TRY(load_bias(s, name[1], err));
 done:
     return st;
 }

@@ -81,6 +81,21 @@ json_t *di_json_whole(json_t *value, int failed)
     return NULL;
 }
 
+const char *di_json_kind(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "a list";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL: return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a boolean";
+    case JSON_NULL: break;
+    }
+    return "null";
+}
+
 static json_t *rounded(double x, int digits)
 {
     char text[40];

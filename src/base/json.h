@@ -21,6 +21,9 @@ dial_status di_json_read(const di_alloc *al, const char *path, json_t **out, dia
 /* One line without spaces, appended without a newline. */
 dial_status di_json_write(const json_t *value, di_buf *out, dial_error *err);
 
+/* "a string", "a list", ...: what a message says was found. */
+const char *di_json_kind(const json_t *v);
+
 /*
  * Building a document: *failed is set to 1 where the member is not in it afterwards, because
  * memory ran out for the value (NULL) or for its place; else it stays as it was, so that one look

@@ -70,6 +70,7 @@ static void *expected(reader *r, const char *what)
     const unsigned char c = at < r->n ? (unsigned char)r->text[at] : 0;
     size_t size = 1;
 
+    if (r->n == 0) return fail(r, DI_JSON_SYNTAX, at, "expected %s, found an empty text", what);
     if (at == r->n) return fail(r, DI_JSON_SYNTAX, at, "expected %s, found the end", what);
     if (c < 0x20 || c == 0x7f)
         return fail(r, DI_JSON_SYNTAX, at, "expected %s, found the byte 0x%02x", what, c);

@@ -299,21 +299,6 @@ done:
     return st;
 }
 
-const char *di_json_kind(const json_t *v)
-{
-    switch (json_typeof(v)) {
-    case JSON_OBJECT: return "an object";
-    case JSON_ARRAY: return "a list";
-    case JSON_STRING: return "a string";
-    case JSON_INTEGER:
-    case JSON_REAL: return "a number";
-    case JSON_TRUE:
-    case JSON_FALSE: return "a boolean";
-    case JSON_NULL: break;
-    }
-    return "null";
-}
-
 dial_status di_records_parse(di_records *rs, dial_error *err)
 {
     return rs->n_header > 0 ? di_csv_parse(rs, err) : parse_json(rs, err);

@@ -123,9 +123,6 @@ const di_span *di_records_find(const di_records *rs, const char *name);
 /* A scalar is written as the bytes of the file have it (an id of 30 digits keeps them all). */
 const char *di_records_text(const di_records *rs, const di_span *span);
 
-/* "a string", "a list", ...: what a message says was found. */
-const char *di_json_kind(const json_t *v);
-
 /*
  * Looks through the bytes of one JSON value ahead of the parser, for what the parser does not say:
  * where the members of an object stand. A fault (bad UTF-8, an unpaired surrogate escape, more

@@ -277,7 +277,7 @@ static void add_up(const di_dist *d, const slot *s)
     int64_t n = s->count[d->rank];
     float *x = s->x + s->count[d->size + d->rank];
 
-    memcpy(x, s->in, (size_t)n * sizeof *x);
+    if (n > 0) memcpy(x, s->in, (size_t)n * sizeof *x);
     for (int r = 1; r < d->size; r++)
         for (int64_t i = 0; i < n; i++) x[i] += s->in[r * n + i];
 }

@@ -82,7 +82,8 @@ static int64_t get_int(reader *r, const char *key, int64_t otherwise)
 
     if (v == NULL) return otherwise;
     if (!json_is_integer(v) || json_integer_value(v) < 0)
-        fail_key(r, key, check_hint, "expected an integer of at least 0");
+        fail_key(r, key, check_hint, "expected an integer of at least 0, found %s",
+                 json_is_integer(v) ? "a negative one" : di_json_kind(v));
     return json_integer_value(v);
 }
 
@@ -98,7 +99,8 @@ static double get_number(reader *r, const char *key, double otherwise)
     const json_t *v = get(r, key);
 
     if (v == NULL) return otherwise;
-    if (!json_is_number(v)) fail_key(r, key, check_hint, "expected a number");
+    if (!json_is_number(v))
+        fail_key(r, key, check_hint, "expected a number, found %s", di_json_kind(v));
     return json_number_value(v);
 }
 
@@ -107,7 +109,8 @@ static int get_bool(reader *r, const char *key, int otherwise)
     const json_t *v = get(r, key);
 
     if (v == NULL) return otherwise;
-    if (!json_is_boolean(v)) fail_key(r, key, check_hint, "expected true or false");
+    if (!json_is_boolean(v))
+        fail_key(r, key, check_hint, "expected true or false, found %s", di_json_kind(v));
     return json_is_true(v);
 }
 
@@ -116,7 +119,8 @@ static const char *get_string(reader *r, const char *key, const char *otherwise)
     const json_t *v = get(r, key);
 
     if (v == NULL) return otherwise;
-    if (!json_is_string(v)) fail_key(r, key, check_hint, "expected a string");
+    if (!json_is_string(v))
+        fail_key(r, key, check_hint, "expected a string, found %s", di_json_kind(v));
     return json_is_string(v) ? json_string_value(v) : "";
 }
 
@@ -129,7 +133,8 @@ static int32_t get_id(reader *r, const json_t *outer, const char *key)
     if (json_is_array(v)) v = json_array_get(v, 0);
     if (v == NULL || json_is_null(v)) return -1;
     if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX) {
-        fail_key(r, key, check_hint, "expected a token id");
+        fail_key(r, key, check_hint, "expected a token id, found %s",
+                 json_is_integer(v) ? "a number that is none" : di_json_kind(v));
         return -1;
     }
     return (int32_t)json_integer_value(v);

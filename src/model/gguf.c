@@ -293,7 +293,7 @@ const char *di_gguf_type_name(uint32_t id, char buf[24])
     if (t != DI_DTYPE_COUNT) return di_dtype_name(t);
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
         if (other[i].id == id) return other[i].name;
-    return di_format(buf, 24, "type %" PRIu32, id);
+    return di_format(buf, 24, "number %" PRIu32, id);
 }
 
 static void read_tensor_name(cursor *c, char name[NAME_SIZE])

@@ -182,8 +182,9 @@ dial_status di_st_parse(const di_alloc *al, const void *data, size_t n, const ch
     memcpy(&header, file, 8);
     if (header > max_header || header > n - 8)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: byte 0", where), damaged,
-                   "expected a header length of at most %" PRIu64 ", found %" PRIu64,
-                   n - 8 < max_header ? (uint64_t)(n - 8) : max_header, header);
+                   "the header takes %" PRIu64 " bytes, expected at most %" PRIu64 "%s", header,
+                   n - 8 < max_header ? (uint64_t)(n - 8) : max_header,
+                   n - 8 < max_header ? ", the rest of the file" : "");
     if (header == 0 || file[8] != '{')
         DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: byte 8", where),
                    "check that this is a safetensors file", "expected a header that begins with {");

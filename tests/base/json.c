@@ -96,7 +96,7 @@ static void faults(void **state)
         int line, column;
         const char *message;
     } rows[] = {
-        {"", READ_ALL, DI_JSON_SYNTAX, 1, 1, "expected a value, found the end"},
+        {"", READ_ALL, DI_JSON_SYNTAX, 1, 1, "expected a value, found an empty text"},
         {" \n ", READ_ALL, DI_JSON_SYNTAX, 2, 2, "expected a value, found the end"},
         {"{\"a\":\n tru}", READ_ALL, DI_JSON_SYNTAX, 2, 2, "expected a value, found 'tru'"},
         {"[NaN]", READ_ALL, DI_JSON_SYNTAX, 1, 2, "expected a value, found 'NaN'"},

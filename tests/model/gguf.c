@@ -164,7 +164,7 @@ static void quantised_types(void **state)
     assert_int_equal(di_gguf_find(g, "NVFP4_is_not_read")->bytes, 0);
     assert_string_equal(di_gguf_type_name(12, type), "Q4_K");
     assert_string_equal(di_gguf_type_name(10, type), "Q2_K");
-    assert_string_equal(di_gguf_type_name(999, type), "type 999");
+    assert_string_equal(di_gguf_type_name(999, type), "number 999");
     di_st_close(&want);
     di_gguf_close(g);
 }

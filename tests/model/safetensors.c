@@ -147,7 +147,7 @@ static void header_length(void **state)
     assert_ok(parse(file, sizeof file, &err), err);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         memcpy(file, &row[i], 8);
-        assert_input_error(parse(file, sizeof file, &err), err, "header length of at most 2");
+        assert_input_error(parse(file, sizeof file, &err), err, "expected at most 2, the rest");
     }
     for (size_t n = 0; n < 8; n++)
         assert_input_error(parse(file, n, &err), err, "at least 8 bytes");
