@@ -122,7 +122,8 @@ typedef struct dial_common_options {
  */
 DIAL_API dial_status dial_ranks_open(const dial_env *env, dial_ranks **out, dial_error *err);
 
-/* All ranks return DIAL_OK, or the status of the lowest rank whose own is another, and its error. */
+/* All ranks return DIAL_OK, or the status of the lowest rank whose own is another, and its error.
+ */
 DIAL_API dial_status dial_ranks_agree(const dial_ranks *ranks, dial_status mine, dial_error *err);
 
 /* 1 on the rank that results and messages come from; 1 for NULL. */
@@ -138,6 +139,7 @@ DIAL_API void dial_ranks_close(dial_ranks *ranks, int exit_code);
 
 struct dial_train_options {
     dial_common_options common;
+    int allow_mixed_templates;
     const char *base, *preset, *method, *out;
     dial_list source, target, eval; /* eval: NAME=FILE */
     int64_t limit_source, limit_target;

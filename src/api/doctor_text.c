@@ -112,6 +112,15 @@ static void hashes(const di_dataset *d, int prompts, uint64_t *h)
     for (int64_t i = 0; i < d->n_seq; i++) h[i] = prompts ? d->seq[i].prompt_hash : d->seq[i].hash;
 }
 
+/* Under auto message lists are rendered by the model's template, strings are not. */
+static int same_template(const di_doctor *r)
+{
+    const di_dataset *a = r->source.d, *b = r->target.d;
+
+    return strcmp(r->s.policy.template_name, "auto") != 0 ||
+           ((a->dialogues > 0) == (b->dialogues > 0) && (a->plain > 0) == (b->plain > 0));
+}
+
 static dial_status overlaps(di_doctor *r, const side *s, const side *t, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -135,7 +144,8 @@ static dial_status overlaps(di_doctor *r, const side *s, const side *t, dial_err
                           both(s->unknown, t->unknown), "truncated_rate",
                           both(s->truncated, t->truncated), "scripts", "source", scripts_json(s),
                           "target", scripts_json(t), "exact_overlap", (json_int_t)texts,
-                          "prompt_overlap", (json_int_t)prompts, "template_equal", 1),
+                          "prompt_overlap", (json_int_t)prompts, "template_equal",
+                          same_template(r)),
                 &r->failed);
     di_finding_set(r->finding, DI_LENGTH_SHIFT, shift, "median text of %.0f against %.0f tokens",
                    t->tokens, s->tokens);
@@ -211,8 +221,11 @@ static dial_status exchanged_margin(di_doctor *r, int64_t i, int64_t n, char **p
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a text");
     while (j != i && r->source.group[j] == r->source.group[i]) j = (j + 1) % n;
     for (int k = 0; k < 2; k++) {
-        di_text t = {prompt[j], strlen(prompt[j]), response[2 * i + k], strlen(response[2 * i + k]),
-                     1};
+        di_text t = {.prompt = prompt[j],
+                     .prompt_size = strlen(prompt[j]),
+                     .response = response[2 * i + k],
+                     .response_size = strlen(response[2 * i + k]),
+                     .has_border = 1};
         const int32_t *ids;
         int64_t size;
         unsigned flags;
@@ -243,7 +256,7 @@ dial_status di_doctor_prompts(di_doctor *r, dial_error *err)
 
     if (text == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the prompts");
     for (int64_t i = 1; i < n; i++) distinct += r->source.group[i] != r->source.group[0];
-    if (distinct == 0 || !r->own_head) goto done;
+    if (distinct == 0 || !r->own_head || r->source.d->dialogues > 0) goto done;
     DI_TRY(read_prompts(r, n, text, text + n, err));
     for (int64_t i = 0; i < n; i++) {
         DI_TRY(exchanged_margin(r, i, n, text, text + n, &scratch, &m, err));

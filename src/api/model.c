@@ -82,7 +82,11 @@ dial_status dial_model_score(dial_model *m, const dial_text *texts, size_t n, fl
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", n);
     for (size_t i = 0; i < n; i++) {
         const char *prompt = texts[i].prompt != NULL ? texts[i].prompt : "";
-        di_text t = {prompt, strlen(prompt), texts[i].response, strlen(texts[i].response), 1};
+        di_text t = {.prompt = prompt,
+                     .prompt_size = strlen(prompt),
+                     .response = texts[i].response,
+                     .response_size = strlen(texts[i].response),
+                     .has_border = 1};
         const int32_t *id;
         unsigned flags;
 

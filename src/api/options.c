@@ -22,7 +22,7 @@
     {"seed",          DIAL_OPT_INT,  offsetof(S, common.seed),          "0",    NULL, "everything random derives from it"},               \
     {"batch-tokens",  DIAL_OPT_INT,  offsetof(S, common.batch_tokens),  "8192", NULL, "token budget of a forward pass; changes no score"},\
     {"max-length",    DIAL_OPT_INT,  offsetof(S, common.max_length),    max_length_initial, NULL, "tokens of one text, BOS and EOS included"}, \
-    {"template",      DIAL_OPT_TEXT, offsetof(S, common.template_name), "auto", NULL, "auto or raw: prompt and response joined with nothing between"}, \
+    {"template",      DIAL_OPT_TEXT, offsetof(S, common.template_name), "auto", NULL, "auto, raw (prompt and response joined), model, chatml, llama3, ... or a JSON file"}, \
     {"chat-template", DIAL_OPT_TEXT, offsetof(S, common.template_name), "auto", NULL, NULL},                                              \
     {"bos",           DIAL_OPT_TEXT, offsetof(S, common.bos),           "auto", "auto|always|never", "first token of a text"},            \
     {"eos",           DIAL_OPT_TEXT, offsetof(S, common.eos),           "auto", "auto|always|never", "last token of a text"},             \
@@ -116,6 +116,7 @@ const dial_option dial_train_table[] = {
     {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass instead of keeping them"},
     {"log-every",       DIAL_OPT_INT,  offsetof(T, log_every),       "10",      NULL, "steps between progress lines"},
     {"overfit",         DIAL_OPT_INT,  offsetof(T, overfit),         "0",       NULL, "sanity check: train on the first N rows; exit 4 unless all are learnt"},
+    {"allow-mixed-templates", DIAL_OPT_BOOL, offsetof(T, allow_mixed_templates), "no", NULL, "source and target may be rendered by different templates"},
     {"resume",          DIAL_OPT_BOOL, offsetof(T, resume),          "no",      NULL, "continue the run in --out"},
     {"overwrite",       DIAL_OPT_BOOL, offsetof(T, overwrite),       "no",      NULL, "replace the run in --out"},
     {"dry-run",         DIAL_OPT_BOOL, offsetof(T, dry_run),         "no",      NULL, "print the plan, write nothing"},

@@ -72,7 +72,7 @@ static dial_status add_text(score_job *j, const di_text *t, dial_error *err)
 
     DI_TRY(reserve(j, j->n_texts + 1, err));
     DI_TRY(di_text_encode(&j->s.policy, j->s.tok, t, &j->scratch, &ids, &n, &flags, err));
-    j->at[j->n_texts] = j->ids.size / sizeof *ids;
+    j->at[j->n_texts] = j->ids.size / sizeof *ids; /* ids of a row refused later stay, unused */
     di_buf_append(&j->ids, ids, (size_t)n * sizeof *ids);
     j->text[j->n_texts] = (di_seq_view){NULL, n};
     j->flags[j->n_texts++] = flags;
@@ -224,7 +224,15 @@ static dial_status score_file(score_job *j, dial_error *err)
                               .n_texts = row.n_texts,
                               .has_id = row.id != NULL};
             snprintf(r->id, sizeof r->id, "%s", row.id != NULL ? row.id : "");
-            for (int k = 0; k < row.n_texts; k++) DI_TRY(add_text(j, &row.text[k], err));
+            for (int k = 0; k < row.n_texts; k++) {
+                bad = (dial_error){0};
+                if (add_text(j, &row.text[k], &bad) == DIAL_OK) continue;
+                DI_TRY(di_rows_refuse(rows, &bad, err));
+                j->n_texts = r->first; /* skipped: the row's line says why */
+                j->n_rows--;
+                note_bad(j, row.index, &bad);
+                break;
+            }
         }
         if (j->n_rows == j->block) DI_TRY(flush(j, err));
     }
@@ -244,7 +252,11 @@ static dial_status score_one(score_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *prompt = j->opt->prompt != NULL ? j->opt->prompt : "";
-    di_text t = {prompt, strlen(prompt), j->opt->response, strlen(j->opt->response), 1};
+    di_text t = {.prompt = prompt,
+                 .prompt_size = strlen(prompt),
+                 .response = j->opt->response,
+                 .response_size = strlen(j->opt->response),
+                 .has_border = 1};
 
     if (t.response_size == 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, "--response", "give some text", "empty_response");

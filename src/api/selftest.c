@@ -22,7 +22,10 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
     *n = (int64_t)json_array_size(json_object_get(saved, "texts"));
     json_array_foreach (json_object_get(saved, "texts"), i, text) {
         const char *string = json_string_value(json_object_get(text, "text"));
-        di_text t = {"", 0, string, json_string_length(json_object_get(text, "text")), 0};
+        di_text t = {.prompt = "",
+                     .response = string,
+                     .response_size = json_string_length(json_object_get(text, "text")),
+                     .rendered = 1};
         const int32_t *ids;
         unsigned flags;
         di_seq_view view;

@@ -88,77 +88,6 @@ done:
     return st;
 }
 
-static di_when when_of(const char *text)
-{
-    return strcmp(text, "always") == 0  ? DI_ALWAYS
-           : strcmp(text, "never") == 0 ? DI_NEVER
-                                        : DI_AUTO;
-}
-
-static di_overlong overlong_of(const char *text)
-{
-    return strcmp(text, "drop") == 0    ? DI_DROP
-           : strcmp(text, "error") == 0 ? DI_OVERLONG_ERROR
-                                        : DI_TRUNCATE_PROMPT;
-}
-
-/* The policy of a base model from the flags. */
-static dial_status fresh_policy(di_session *s, const dial_common_options *c, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    const di_config *config = di_source_config(s->source);
-    di_text_policy p = {.bos = when_of(c->bos),
-                        .eos = when_of(c->eos),
-                        .max_length = c->max_length > 0 ? c->max_length : 1024,
-                        .overlong = overlong_of(c->overlong)};
-
-    snprintf(p.template_name, sizeof p.template_name, "%s", c->template_name);
-    if (config->context > 0 && p.max_length > config->context) {
-        if (c->max_length != 1024)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--max-length", "give a smaller length",
-                       "expected at most %lld (the model's context), found %lld",
-                       (long long)config->context, (long long)p.max_length);
-        p.max_length = config->context;
-    }
-    DI_TRY(di_text_policy_resolve(&p, s->tok, err));
-    s->policy = p;
-done:
-    return st;
-}
-
-/* A run fixes the policy; a flag that differs needs --override-text. */
-static dial_status run_policy(di_session *s, const dial_common_options *c, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_text_policy p;
-    const char *differs = NULL;
-
-    DI_TRY(di_text_policy_from_json(json_object_get(s->run, "text"), s->path, &p, err));
-    if (strcmp(c->template_name, "auto") != 0 && strcmp(c->template_name, p.template_name) != 0)
-        differs = "template";
-    if (strcmp(c->bos, "auto") != 0 && when_of(c->bos) != p.bos) differs = "bos";
-    if (strcmp(c->eos, "auto") != 0 && when_of(c->eos) != p.eos) differs = "eos";
-    if (c->max_length > 0 && c->max_length != p.max_length) differs = "max-length";
-    if (strcmp(c->overlong, "truncate-prompt") != 0 && overlong_of(c->overlong) != p.overlong)
-        differs = "overlong";
-    if (differs != NULL && !c->override_text)
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", differs),
-                   "leave the flag out, or insist with --override-text",
-                   "the run '%s' was trained with another value", s->path);
-    if (differs != NULL) {
-        snprintf(p.template_name, sizeof p.template_name, "%s", c->template_name);
-        p.bos = when_of(c->bos);
-        p.eos = when_of(c->eos);
-        p.overlong = overlong_of(c->overlong);
-        if (c->max_length > 0) p.max_length = c->max_length;
-        s->text_override = 1;
-    }
-    DI_TRY(di_text_policy_resolve(&p, s->tok, err));
-    s->policy = p;
-done:
-    return st;
-}
-
 /* The files of the base are those that the run was trained on. */
 static dial_status check_hashes(di_session *s, int allow, dial_error *err)
 {
@@ -226,7 +155,7 @@ static dial_status open_run(di_session *s, const dial_common_options *common, di
     DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
     DI_TRY(check_hashes(s, common->allow_hash_mismatch, err));
     DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
-    DI_TRY(run_policy(s, common, err));
+    DI_TRY(di_session_run_policy(s, common, err));
     if (layer < 1 || layer > di_source_config(s->source)->layers)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
                    "layer %lld is not in the base model", (long long)layer);
@@ -335,7 +264,7 @@ static dial_status open_base(di_session *s, const dial_common_options *common, c
     if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
     DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
-    DI_TRY(fresh_policy(s, common, err));
+    DI_TRY(di_session_policy(s, common, err));
     DI_TRY(di_parse_layer(layer, di_source_config(s->source)->layers, &s->layers, err));
     s->pooling = pooling != NULL && strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
     DI_TRY(di_exists(config) ? load_adapter(s, err) : load_head(s, err));
@@ -458,7 +387,7 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
     if (s->path == NULL || s->base_path == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     read_head(s);
-    DI_TRY(run_policy(s, common, err));
+    DI_TRY(di_session_run_policy(s, common, err));
     DI_TRY(load_adapter(s, err));
 done:
     if (st != DIAL_OK && *shared) di_session_close(s);
@@ -513,6 +442,7 @@ void di_session_close(di_session *s)
         di_source_close(s->source);
     }
     if (s->has_params) di_params_deinit(&s->params);
+    di_template_free(s->chat);
     if (s->device_open) di_device_close(&s->dev);
     json_decref(s->run);
     di_free(s->al, s->path);

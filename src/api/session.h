@@ -22,7 +22,8 @@ typedef struct di_session {
     di_source *source;
     di_tokenizer *tok;
     di_text_policy policy;
-    int64_t layers; /* blocks that the embedding reads */
+    di_template *chat; /* of the policy */
+    int64_t layers;    /* blocks that the embedding reads */
     di_pooling pooling;
     int64_t batch_tokens;
     di_params params; /* a run's adapter and head */
@@ -32,7 +33,8 @@ typedef struct di_session {
     double shift, scale; /* of the run's reward; 0 and 1 */
     int applied;         /* they belong to the reward itself */
     int text_override;
-    struct di_session *lender; /* whose device, source, tokenizer and decoder these are; NULL: own */
+    struct di_session
+        *lender; /* whose device, source, tokenizer and decoder these are; NULL: own */
     int own_embedder;
 } di_session;
 
@@ -47,10 +49,17 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
 void di_session_close(di_session *s);
 
 /*
+ * The text policy (session_text.c): of a base model from the flags; of a run from its dial.json,
+ * where a flag that differs needs --override-text. Tokenizer and source are open.
+ */
+dial_status di_session_policy(di_session *s, const dial_common_options *c, dial_error *err);
+dial_status di_session_run_policy(di_session *s, const dial_common_options *c, dial_error *err);
+
+/*
  * Opens a run on the base model of another session, where both were trained on the same files, to
  * the same layer and pooling; *shared 0: they were not, and nothing was opened. The lender must
- * have no lender itself and outlive s. di_session_ready, after that of the lender, sets s's adapter on
- * the common decoder: call it where no other session of the lender computes.
+ * have no lender itself and outlive s. di_session_ready, after that of the lender, sets s's adapter
+ * on the common decoder: call it where no other session of the lender computes.
  */
 dial_status di_session_open_on(di_session *s, const char *path, const dial_common_options *common,
                                di_session *lender, const dial_env *env, int *shared,
@@ -60,8 +69,7 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
  * Scores the texts of the run's self-test (selftest.c). *worst: largest difference from the scores
  * saved; *ok: it is as small as rounding makes it. *n 0: the model has no self-test.
  */
-dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *ok,
-                                dial_error *err);
+dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *ok, dial_error *err);
 
 /* Packs the weights for scoring and makes the embedder. */
 dial_status di_session_ready(di_session *s, dial_error *err);

@@ -131,6 +131,41 @@ done:
     return st;
 }
 
+/*
+ * What --template auto came to, which the run keeps: message lists are rendered by the model's
+ * template, strings are not. Both in one training would let the critic tell the domains apart by
+ * their markup.
+ */
+static dial_status settle_template(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_file_set *sets[] = {&job->source_files, &job->heldout_files, &job->target_files};
+    di_text_policy *p = &job->base.policy;
+    int64_t dialogues = 0, plain = 0;
+
+    if (strcmp(p->template_name, "auto") != 0) goto done;
+    for (size_t k = 0; k < sizeof sets / sizeof *sets; k++)
+        for (int i = 0; i < sets[k]->n; i++) {
+            dialogues += sets[k]->set[i]->dialogues;
+            plain += sets[k]->set[i]->plain;
+        }
+    if (dialogues > 0 && plain > 0) {
+        if (!job->opt->allow_mixed_templates)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--template",
+                       "pass --template model or raw for all rows, or insist with "
+                       "--allow-mixed-templates",
+                       "%lld rows are message lists, rendered by the model's template, and %lld "
+                       "are strings, which are not",
+                       (long long)dialogues, (long long)plain);
+        goto done; /* the run goes on to choose by row */
+    }
+    snprintf(p->template_name, sizeof p->template_name, dialogues > 0 ? "model" : "raw");
+    if (dialogues == 0) p->chat = NULL;
+    DI_TRY(di_text_policy_resolve(p, job->base.tok, err));
+done:
+    return st;
+}
+
 dial_status di_job_load_data(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -158,6 +193,7 @@ dial_status di_job_load_data(di_train_job *job, dial_error *err)
             di_log(job->env, DIAL_LOG_INFO,
                    "target labels, where the files have any, were dropped");
     }
+    DI_TRY(settle_template(job, err));
     DI_TRY(load_evals(job, err));
 done:
     return st;

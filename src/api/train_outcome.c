@@ -260,7 +260,8 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
     DI_TRY(pick_texts(job, job->opt->source.item[0], &p, err));
     if (job->has_target) DI_TRY(pick_texts(job, job->opt->target.item[0], &p, err));
     for (int i = 0; i < p.n; i++) {
-        di_text t = {"", 0, p.text[i], p.size[i], 0};
+        di_text t = {
+            .prompt = "", .response = p.text[i], .response_size = p.size[i], .rendered = 1};
         const int32_t *ids;
         int64_t n;
         unsigned flags;

@@ -80,6 +80,7 @@ typedef struct loader {
     int32_t *text_of;
     size_t n_text_of, text_of_cap;
     di_row_counts counts; /* the part that the reader does not know */
+    int64_t dialogues, plain;
 } loader;
 
 /* Makes room for `more` elements of `size` bytes behind the n in *p. */
@@ -184,18 +185,27 @@ done:
     return st;
 }
 
+/* Where the turns of a dialogue end, and whose they are: equal contents may be cut otherwise. */
+static void append_turns(loader *l, const di_text *t)
+{
+    for (size_t i = 0; i < t->n_turns; i++)
+        di_buf_printf(&l->bytes, "%c%s%zu", '\0', t->turn[i].role, t->turn[i].content.size);
+}
+
 /* Index of a text; a text seen before is not encoded again. */
 static dial_status intern(loader *l, const di_text *t, int32_t *index, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    size_t before = l->bytes.size, n_bytes = t->prompt_size + 1 + t->response_size, slot = 0;
+    size_t before = l->bytes.size, n_bytes, slot = 0;
     uint64_t hash;
 
     DI_TRY(rehash(l, err));
     di_buf_append(&l->bytes, t->prompt, t->prompt_size);
     di_buf_append(&l->bytes, "", 1);
     di_buf_append(&l->bytes, t->response, t->response_size);
+    append_turns(l, t);
     DI_TRY(di_buf_status(&l->bytes, err));
+    n_bytes = l->bytes.size - before;
     hash = di_fnv1a(l->bytes.data + before, n_bytes);
     *index = lookup(l, hash, n_bytes, &slot);
     if (*index >= 0) {
@@ -273,22 +283,12 @@ static dial_status add_example(loader *l, const di_row *row, const int32_t *inde
     l->counts.response_truncated += (flags & DI_RESPONSE_TRUNCATED) != 0;
     l->counts.used++;
     l->n_example++;
+    if (row->from_messages)
+        l->dialogues++;
+    else
+        l->plain += !row->text[0].rendered;
 done:
     return st;
-}
-
-/* An encoding error of the form "REASON: detail" makes the row a bad one. */
-static dial_status refuse(loader *l, const dial_error *why, dial_error *err)
-{
-    for (int r = DI_ROW_FINE + 1; why->status == DIAL_ERR_INPUT && r <= DI_MAX_REASONS; r++) {
-        const char *reason = di_reason_name((di_reason)r);
-        size_t n = strlen(reason);
-
-        if (strncmp(why->message, reason, n) == 0 && strncmp(why->message + n, ": ", 2) == 0)
-            return di_rows_refuse(l->rows, reason, why->message + n + 2, why->hint, err);
-    }
-    if (err != NULL) *err = *why;
-    return why->status;
 }
 
 static dial_status add_row(loader *l, const di_row *row, dial_error *err)
@@ -298,12 +298,6 @@ static dial_status add_row(loader *l, const di_row *row, dial_error *err)
     dial_error why = {0};
     int dropped = 0, same;
 
-    if (row->from_messages && strcmp(l->policy->template_name, "auto") == 0) {
-        st = di_rows_refuse(l->rows, "template_failed",
-                            "the row holds messages, and chat templates are not built yet",
-                            "pass --template raw: contents joined with nothing between", err);
-        goto done;
-    }
     if (row->identical && l->opt->drop_identical) {
         l->counts.identical++;
         warn_identical(l, row, "identical");
@@ -311,7 +305,7 @@ static dial_status add_row(loader *l, const di_row *row, dial_error *err)
     }
     for (int i = 0; i < row->n_texts; i++) {
         if (intern(l, &row->text[i], &index[i], &why) != DIAL_OK) {
-            st = refuse(l, &why, err);
+            st = di_rows_refuse(l->rows, &why, err);
             goto done;
         }
         dropped |= (l->text[index[i]].seq.flags & DI_DROPPED) != 0;
@@ -424,6 +418,8 @@ static dial_status finish(loader *l, di_dataset *d, dial_error *err)
     if (d->path == NULL || d->seq == NULL || d->strings == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu texts", l->n_text);
     d->counts = all_counts(l);
+    d->dialogues = l->dialogues;
+    d->plain = l->plain;
     snprintf(d->schema, sizeof d->schema, "%s", di_rows_schema(l->rows));
     snprintf(d->format, sizeof d->format, "%s", di_rows_format(l->rows));
     DI_TRY(di_rows_sha256(l->rows, d->sha256, err));

@@ -11,8 +11,9 @@
 /* One text: ids of one token sequence, ready for the model. */
 typedef struct di_seq {
     const int32_t *id;
-    int64_t n;            /* >= 1 */
-    uint64_t hash;        /* FNV-1a of prompt, a 0 byte, and response: names the text */
+    int64_t n;     /* >= 1 */
+    uint64_t hash; /* FNV-1a of prompt, a 0 byte, and response (and the turns of a dialogue): names
+                      the text */
     uint64_t prompt_hash; /* of the prompt alone */
     int32_t chars, words; /* of the response; of all of it where there is no border */
     unsigned flags;       /* DI_PROMPT_TRUNCATED, DI_RESPONSE_TRUNCATED */
@@ -38,10 +39,12 @@ typedef struct di_dataset {
     int32_t *text_of;    /* example texts -> index into seq */
     di_seq *seq;
     int64_t n_seq;
-    di_row_counts counts; /* complete: read = bad + overlong_dropped + used, and under
-                             drop_identical + identical + identical_after_truncation */
-    int32_t *ids;         /* all tokens, texts one after the other */
-    char *strings;        /* ids and groups of the examples */
+    di_row_counts counts;     /* complete: read = bad + overlong_dropped + used, and under
+                                 drop_identical + identical + identical_after_truncation */
+    int64_t dialogues, plain; /* used rows that are message lists; that are prompt and response (a
+                                 rendered text is neither) */
+    int32_t *ids;             /* all tokens, texts one after the other */
+    char *strings;            /* ids and groups of the examples */
 } di_dataset;
 
 typedef struct di_dataset_options {
@@ -51,9 +54,9 @@ typedef struct di_dataset_options {
 
 /*
  * Reads, checks, encodes. prompt_truncated and response_truncated count the used rows with such a
- * text; the first 3 identical pairs are logged as warnings. ERR_INPUT if no row is usable, if rows
- * are message lists and the policy names no template (`template_failed`), or if a row is bad as
- * opt->rows takes it; ERR_USAGE if the file is missing. Free with di_dataset_free.
+ * text; the first 3 identical pairs are logged as warnings. ERR_INPUT if no row is usable, or if a
+ * row is bad as opt->rows takes it (`template_failed`: the chat template does not take the
+ * dialogue); ERR_USAGE if the file is missing. Free with di_dataset_free.
  */
 dial_status di_dataset_load(const di_alloc *al, const char *path, const di_dataset_options *opt,
                             const di_text_policy *policy, const di_tokenizer *tok,

@@ -173,7 +173,9 @@ static void count_ignored(di_rows *r)
     di_row_counts *c = &r->counts;
 
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
-        if (strcmp(columns[i], "system") == 0 && strcmp(di_rows_schema(r), "pair") != 0) continue;
+        if (strcmp(columns[i], "system") == 0 && strcmp(di_rows_schema(r), "pair") != 0 &&
+            strcmp(di_rows_schema(r), "pair-sharegpt") != 0)
+            continue;
         if (di_schema_get_optional(&r->schema, columns[i]) == NULL) continue;
         if (count(c->ignored, &c->n_ignored, DI_MAX_IGNORED, columns[i]) == 1)
             di_log(r->env, DIAL_LOG_WARN,
@@ -226,16 +228,30 @@ done:
     return st;
 }
 
-dial_status di_rows_refuse(di_rows *r, const char *reason, const char *detail, const char *hint,
-                           dial_error *err)
+/* The reason that an error's message begins with; NULL: none. */
+static const char *reason_of(const dial_error *why)
 {
-    dial_error why = {0};
-    char where[sizeof why.where];
+    for (int i = DI_ROW_FINE + 1; why->status == DIAL_ERR_INPUT && i <= DI_MAX_REASONS; i++) {
+        const char *reason = di_reason_name((di_reason)i);
+        size_t n = strlen(reason);
 
-    di_place(where, sizeof where, di_input_name(r->in), r->rs.line,
+        if (strncmp(why->message, reason, n) == 0 && strncmp(why->message + n, ": ", 2) == 0)
+            return reason;
+    }
+    return NULL;
+}
+
+dial_status di_rows_refuse(di_rows *r, dial_error *why, dial_error *err)
+{
+    const char *reason = reason_of(why);
+
+    if (reason == NULL) {
+        if (err != NULL) *err = *why;
+        return why->status;
+    }
+    di_place(why->where, sizeof why->where, di_input_name(r->in), r->rs.line,
              r->rs.n_header > 0 ? 0 : r->rs.column);
-    di_error_set(&why, DIAL_ERR_INPUT, __FILE__, __LINE__, where, hint, "%s: %s", reason, detail);
-    return bad_row(r, reason, &why, err);
+    return bad_row(r, reason, why, err);
 }
 
 const di_row_counts *di_rows_counts(const di_rows *r)

@@ -37,7 +37,7 @@ typedef struct di_row {
     const char *group;     /* `topic`, else `subset`; NULL where absent */
     int length_matched;    /* 1, 0; -1 where absent */
     int identical;         /* pair: the two texts are equal as bytes */
-    int from_messages;     /* the texts are joined contents of message lists (template raw) */
+    int from_messages;     /* the texts are dialogues: they have turns */
     int64_t index;         /* 0-based among the rows read, bad ones included */
     int64_t line, column;  /* 1-based place of the row's first byte; column in bytes */
 } di_row;
@@ -106,11 +106,11 @@ dial_status di_rows_open_memory(const di_alloc *al, const char *name, const void
 dial_status di_rows_next(di_rows *r, di_row *row, int *got, dial_error *bad, dial_error *err);
 
 /*
- * Makes the row just handed out a bad one after all, because of what only the caller can see
- * (`too_long`, `template_failed`). Under stop that is the error; under skip it is counted.
+ * Makes the row just handed out a bad one after all, because of what only the caller can see. *why
+ * is an error of the form "REASON: detail" (`too_long`, `template_failed`): under stop that is the
+ * error, under skip it is counted, and *why gets the place. Any other error is forwarded.
  */
-dial_status di_rows_refuse(di_rows *r, const char *reason, const char *detail, const char *hint,
-                           dial_error *err);
+dial_status di_rows_refuse(di_rows *r, dial_error *why, dial_error *err);
 
 const di_row_counts *di_rows_counts(const di_rows *r);
 const char *di_rows_format(const di_rows *r); /* "jsonl", ... */

@@ -9,7 +9,8 @@
 #include "base/rng.h"
 
 static const char READ_HINT[] =
-    "rows that are read: mcq, pair-chat, pair, pair-named, pair-shp, scored, single, text; "
+    "rows that are read: mcq, pair-chat, pair, pair-named, pair-sharegpt, pair-shp, scored, chat, "
+    "single, text; "
     "--columns renames keys";
 
 /* Schemas in the order of interfaces.md 2.2: the first whose keys are there and whose test holds.
@@ -178,6 +179,7 @@ static dial_status read_prompt(di_schema *s, const char *key, di_text *t, di_row
         DI_TRY(di_schema_join(s, key, v, err));
         t->prompt = s->joined.data != NULL ? s->joined.data : "";
         t->prompt_size = s->joined.size;
+        s->dialogue = v;
         row->from_messages = 1;
         goto done;
     }
@@ -296,6 +298,7 @@ static dial_status read_whole(di_schema *s, di_row *row, dial_error *err)
     row->kind = DI_ROW_SINGLE;
     DI_TRY(read_text(s, "text", "", 0, row, err));
     row->text[0].has_border = 0;
+    row->text[0].rendered = 1;
 done:
     return st;
 }
@@ -339,12 +342,12 @@ static const di_schema_def defs[] = {
     {"pair-chat",     {"chosen", "rejected"},                           any_list,         di_schema_pair_chat},
     {"pair",          {"chosen", "rejected"},                           no_object,        read_pair},
     {"pair-named",    {"prompt", "response_chosen", "response_rejected"}, NULL,           read_pair_named},
-    {"pair-sharegpt", {"conversations", "chosen", "rejected"},          NULL,             NULL},
+    {"pair-sharegpt", {"conversations", "chosen", "rejected"},          NULL,             di_schema_sharegpt},
     {"pair-shp",      {"history", "human_ref_A", "human_ref_B", "labels"}, NULL,          read_pair_shp},
     {"scored",        {"prompt", "response", "score"},                  NULL,             read_scored},
     {"scored",        {"text", "label"},                                NULL,             read_scored_text},
     {"candidates",    {"prompt", "responses"},                          NULL,             NULL},
-    {"chat",          {"messages"},                                     NULL,             NULL},
+    {"chat",          {"messages"},                                     NULL,             di_schema_chat},
     {"single",        {"prompt", "response"},                           NULL,             read_one},
     {"text",          {"text"},                                         NULL,             read_whole},
     {"prompt",        {"prompt"},                                       NULL,             NULL},
@@ -380,6 +383,7 @@ dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, con
 
     *s = (di_schema){.al = al, .rs = rs, .drop_labels = drop_labels, .seed = seed};
     di_buf_init(&s->joined, al);
+    di_buf_init(&s->turns, al);
     di_buf_init(&s->id, al);
     di_buf_init(&s->group, al);
     if (columns == NULL || columns[0] == '\0') goto done;
@@ -416,6 +420,7 @@ void di_schema_deinit(di_schema *s)
 {
     if (s->al == NULL) return;
     di_buf_deinit(&s->joined);
+    di_buf_deinit(&s->turns);
     di_buf_deinit(&s->id);
     di_buf_deinit(&s->group);
     di_free(s->al, s->columns);
@@ -510,9 +515,9 @@ done:
 static dial_status unpack_cells(di_schema *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    static const char *const keys[] = {"prompt", "chosen", "rejected"};
+    static const char *const keys[] = {"prompt", "chosen", "rejected", "messages", "conversations"};
 
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const json_t *v = di_schema_get(s, keys[i]);
         di_json_fault bad;
         json_t *list;
@@ -541,6 +546,17 @@ static int text_order(const di_text *a, const di_text *b)
 
     return c != 0 ? c
                   : (a->response_size > b->response_size) - (a->response_size < b->response_size);
+}
+
+/* Equal bytes, and if they are dialogues, in the same turns. */
+static int same_text(const di_text *a, const di_text *b)
+{
+    if (text_order(a, b) != 0 || a->n_turns != b->n_turns) return 0;
+    for (size_t i = 0; i < a->n_turns; i++)
+        if (a->turn[i].content.size != b->turn[i].content.size ||
+            strcmp(a->turn[i].role, b->turn[i].role) != 0)
+            return 0;
+    return 1;
 }
 
 /*
@@ -579,13 +595,15 @@ dial_status di_schema_read(di_schema *s, di_row *row, dial_error *err)
     const di_schema_def *def = NULL;
 
     *row = (di_row){.kind = DI_ROW_PAIR, .weight = 1, .length_matched = -1};
-    s->joined.size = 0;
+    s->joined.size = s->turns.size = 0;
+    s->dialogue = NULL;
     if (s->rs->n_header > 0) DI_TRY(unpack_cells(s, err));
     DI_TRY(match(s, &def, err));
     assert(def != NULL);
     DI_TRY(def->read(s, row, err));
+    if (s->dialogue != NULL) DI_TRY(di_schema_attach_turns(s, s->dialogue, row, err));
     DI_TRY(di_schema_extras(s, row, err));
-    row->identical = row->kind == DI_ROW_PAIR && text_order(&row->text[0], &row->text[1]) == 0;
+    row->identical = row->kind == DI_ROW_PAIR && same_text(&row->text[0], &row->text[1]);
     if (s->drop_labels && row->n_texts > 1) forget_order(row, s->seed);
     s->def = def;
 done:

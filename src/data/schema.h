@@ -24,8 +24,10 @@ typedef struct di_schema {
     } map[40];
     int n_map;
     /* memory of the row in hand */
-    di_buf joined;    /* texts that stand in no single string of the file */
-    di_buf id, group; /* numbers as text */
+    di_buf joined;          /* texts that stand in no single string of the file */
+    di_buf turns;           /* di_turn of the texts that are dialogues */
+    const json_t *dialogue; /* the prompt, where it is one */
+    di_buf id, group;       /* numbers as text */
 } di_schema;
 
 /* columns may be NULL. ERR_USAGE: not of the form NAME=COLUMN,..., or an unknown NAME. */
@@ -69,7 +71,15 @@ int di_is_message_list(const json_t *v);
 /* pair: the prompt is a conversation; its contents, joined, are appended to s->joined. */
 dial_status di_schema_join(di_schema *s, const char *key, const json_t *list, dial_error *err);
 
+/* The prompt is a conversation: turns of all texts of the row, each response an assistant's. */
+dial_status di_schema_attach_turns(di_schema *s, const json_t *prompt, di_row *row,
+                                   dial_error *err);
+
 /* pair-chat: both texts in s->joined, the prompt being the longest common message prefix. */
 dial_status di_schema_pair_chat(di_schema *s, di_row *row, dial_error *err);
+
+/* pair-sharegpt and chat: the last message is what is scored. */
+dial_status di_schema_sharegpt(di_schema *s, di_row *row, dial_error *err);
+dial_status di_schema_chat(di_schema *s, di_row *row, dial_error *err);
 
 #endif

@@ -56,6 +56,13 @@ di_source_tensor di_source_at(const di_source *s, size_t i);
  */
 dial_status di_source_tokenizer(const di_source *s, di_tokenizer **out, dial_error *err);
 
+/*
+ * The model's chat template, in Jinja, appended to nothing: di_free *text. chat_template.jinja or
+ * chat_template of tokenizer_config.json (of several the one named "default"), or GGUF's
+ * tokenizer.chat_template. *text NULL: it has none.
+ */
+dial_status di_source_chat_template(const di_source *s, char **text, size_t *n, dial_error *err);
+
 /* Tells the kernel that the pages of the file are not needed any more (after packing). */
 void di_source_forget_pages(di_source *s);
 

@@ -29,6 +29,7 @@ void di_call_deinit(di_call *c)
         di_free(c->al, s->e);
         di_models_put(c->models, s->model);
     }
+    for (int64_t i = 0; i < c->n; i++) di_free(c->al, c->input[i].turn);
     di_free(c->al, c->input);
     di_free(c->al, c->truncated);
     di_free(c->al, c->boundary);
@@ -89,7 +90,7 @@ di_answer di_call_add_text(di_call *c, const char *key, int64_t at, const json_t
 di_answer di_call_add_rendered(di_call *c, const char *key, int64_t at, const json_t *text,
                                const json_t *prompt)
 {
-    di_input in = {.prompt = "", .key = key, .at = at};
+    di_input in = {.prompt = "", .key = key, .at = at, .rendered = 1};
     size_t n = prompt != NULL ? json_string_length(prompt) : 0;
 
     DI_ASK(need_string(c, &in, text));
@@ -136,7 +137,7 @@ di_answer di_call_add_ids(di_call *c, const char *key, int64_t at, const json_t 
     return add(c, in);
 }
 
-/* The contents of the first n messages, joined with nothing between (template raw). */
+/* The contents of the first n messages, joined with nothing between: the prompt under raw. */
 static json_t *join_contents(const di_call *c, const json_t *messages, size_t n)
 {
     json_t *out = NULL;
@@ -153,27 +154,60 @@ static json_t *join_contents(const di_call *c, const json_t *messages, size_t n)
     return out;
 }
 
+/* The turns of a dialogue; strings are those of the body. */
+static di_answer take_turns(di_call *c, const char *name, const json_t *messages, di_input *in)
+{
+    json_t *message;
+    size_t i;
+
+    in->n_turns = json_array_size(messages);
+    in->turn = di_new_array(c->al, in->n_turns, sizeof *in->turn);
+    if (in->turn == NULL) return no_memory(c);
+    json_array_foreach (messages, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        const char *role = json_string_value(json_object_get(message, "role"));
+
+        if (role == NULL || !json_is_string(content))
+            return di_refuse(&c->fault, DI_ANSWER_INVALID, name,
+                             "message %zu of %s must have `role` and `content`, both strings", i,
+                             name);
+        in->turn[i].role = di_role_name(role);
+        in->turn[i].content = (di_str){json_string_value(content), json_string_length(content)};
+        if (in->turn[i].role == NULL)
+            return di_refuse(&c->fault, DI_ANSWER_INVALID, name,
+                             "message %zu of %s: the role must be system, user, assistant or tool",
+                             i, name);
+    }
+    return DI_ANSWER_OK;
+}
+
 di_answer di_call_add_messages(di_call *c, const char *key, int64_t at, const json_t *messages)
 {
-    di_input in = {.key = key, .at = at};
-    size_t n = json_array_size(messages), i;
-    json_t *message, *prompt;
+    di_input in = {.key = key, .at = at, .has_border = 1};
+    size_t n = json_array_size(messages);
+    json_t *prompt;
     char name[96];
+    di_answer a;
 
     name_of(&in, name, sizeof name);
     if (!json_is_array(messages) || n == 0)
         return di_refuse(&c->fault, DI_ANSWER_INVALID, name, "%s must be a list of messages", name);
-    json_array_foreach (messages, i, message)
-        if (!json_is_string(json_object_get(message, "role")) ||
-            !json_is_string(json_object_get(message, "content")))
-            return di_refuse(&c->fault, DI_ANSWER_INVALID, name,
-                             "message %zu of %s must have `role` and `content`, both strings", i,
-                             name);
-    prompt = join_contents(c, messages, n - 1);
-    if (c->kept == NULL) c->kept = json_array();
-    if (prompt == NULL || json_array_append_new(c->kept, prompt) != 0) return no_memory(c);
-    return di_call_add_pair(c, key, at, prompt,
-                            json_object_get(json_array_get(messages, n - 1), "content"));
+    a = take_turns(c, name, messages, &in);
+    if (a == DI_ANSWER_OK) {
+        prompt = join_contents(c, messages, n - 1);
+        if (c->kept == NULL) c->kept = json_array();
+        if (prompt == NULL || json_array_append_new(c->kept, prompt) != 0) {
+            a = no_memory(c);
+        } else {
+            in.prompt = json_string_value(prompt);
+            in.prompt_size = json_string_length(prompt);
+            in.response = in.turn[n - 1].content.data;
+            in.response_size = in.turn[n - 1].content.size;
+            a = add(c, in);
+        }
+    }
+    if (a != DI_ANSWER_OK) di_free(c->al, in.turn);
+    return a;
 }
 
 di_answer di_call_add_inputs(di_call *c, const char *key, const json_t *v)
@@ -256,25 +290,16 @@ static di_answer take_ids(di_call *c, const di_text_policy *p, const di_served *
     return DI_ANSWER_OK;
 }
 
-/* Tokens of the whole text with BOS and EOS, before it was cut. */
-static size_t whole_length(const di_text_policy *p, const di_token_list *list)
-{
-    size_t n = list->n;
-    int has_bos = n > 0 && p->bos_id >= 0 && list->id[0] == p->bos_id;
-    int has_eos = n > (size_t)has_bos && p->eos_id >= 0 && list->id[n - 1] == p->eos_id;
-
-    return n + (size_t)(p->adds_bos && !has_bos) + (size_t)(p->appends_eos && !has_eos);
-}
-
 /* Index of the first token of the response among the ids that are left. */
-static int64_t boundary_of(const di_text_policy *p, const di_input *in, const di_token_list *list,
-                           int64_t n, unsigned flags)
+static int64_t boundary_of(const di_text_policy *p, const di_input *in,
+                           const di_text_scratch *scratch, int64_t n, unsigned flags)
 {
+    const di_token_list *list = &scratch->list;
     int64_t at = p->adds_bos && (list->n == 0 || list->id[0] != p->bos_id), before = at;
-    int64_t whole = (int64_t)whole_length(p, list);
+    int64_t whole = (int64_t)scratch->whole;
 
     if (!in->has_border) return 0;
-    for (size_t k = 0; k < list->n && list->end[k] <= in->prompt_size; k++) at++;
+    for (size_t k = 0; k < list->n && list->end[k] <= scratch->border; k++) at++;
     if (flags & DI_RESPONSE_TRUNCATED) return before;
     return at - (whole - n) > before ? at - (whole - n) : before;
 }
@@ -283,7 +308,15 @@ static di_answer encode(di_call *c, const di_text_policy *p, const di_served *m,
                         di_side *side, di_text_scratch *scratch)
 {
     const di_input *in = &c->input[i];
-    di_text t = {in->prompt, in->prompt_size, in->response, in->response_size, in->has_border};
+    di_text t = {.prompt = in->prompt,
+                 .prompt_size = in->prompt_size,
+                 .response = in->response,
+                 .response_size = in->response_size,
+                 .has_border = in->has_border,
+                 .rendered = in->rendered,
+                 .turn = in->turn,
+                 .n_turns = in->n_turns,
+                 .scored = in->n_turns > 0 ? in->n_turns - 1 : 0};
     const int32_t *ids = NULL;
     int64_t n = 0;
     unsigned flags = 0;
@@ -295,9 +328,9 @@ static di_answer encode(di_call *c, const di_text_policy *p, const di_served *m,
         return di_refuse(&c->fault, DI_ANSWER_TOKENIZER, name_of(in, name, sizeof name), "%s: %s",
                          name_of(in, name, sizeof name), err.message);
     if (st != DIAL_OK) return no_memory(c);
-    if (n == 0) return too_long(c, in, whole_length(p, &scratch->list), p->max_length);
+    if (n == 0) return too_long(c, in, scratch->whole, p->max_length);
     if (flags != 0) c->truncated[i] = 1;
-    c->boundary[i] = boundary_of(p, in, &scratch->list, n, flags);
+    c->boundary[i] = boundary_of(p, in, scratch, n, flags);
     di_buf_append(&side->ids, ids, (size_t)n * sizeof *ids);
     side->view[i].n = n;
     return DI_ANSWER_OK;

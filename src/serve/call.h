@@ -34,8 +34,11 @@ typedef struct di_input {
     size_t prompt_size, response_size;
     const json_t *ids; /* token ids in place of a text; NULL: none */
     int has_border;    /* prompt and response are told apart */
-    const char *key;   /* where it stood: "documents" */
-    int64_t at;        /* its index there; -1: the value itself */
+    int rendered;      /* the text as it is: no template */
+    di_turn *turn;     /* [n_turns], owned: a dialogue, the last turn is the response; NULL: none */
+    size_t n_turns;
+    const char *key; /* where it stood: "documents" */
+    int64_t at;      /* its index there; -1: the value itself */
 } di_input;
 
 /* The texts of the call for one run. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "text/jinja_impl.h"
 
 static const char *const when_name[] = {"auto", "always", "never"};
 static const char *const overlong_name[] = {"truncate-prompt", "drop", "error"};
@@ -12,9 +13,10 @@ static const char *const overlong_name[] = {"truncate-prompt", "drop", "error"};
 /* BOS, EOS and a token between them. */
 enum { MIN_LENGTH = 3 };
 
-static int is_raw(const char *name)
+/* What stands behind is raw text unless it is a dialogue. */
+static int is_raw(const di_text_policy *p)
 {
-    return strcmp(name, "auto") == 0 || strcmp(name, "raw") == 0;
+    return strcmp(p->template_name, "auto") == 0 || strcmp(p->template_name, "raw") == 0;
 }
 
 /* What a choice comes to, given what auto means; ERR_USAGE if an id is asked for that is not there.
@@ -38,15 +40,12 @@ dial_status di_text_policy_resolve(di_text_policy *p, const di_tokenizer *t, dia
     const di_tokenizer_info *info = di_tokenizer_get_info(t);
     int adds_bos = 0, appends_eos = 0;
 
-    if (!is_raw(p->template_name))
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--template", "pass --template raw",
-                   "chat templates are not built yet, found '%s'", p->template_name);
     if (p->max_length < MIN_LENGTH || p->max_length > INT32_MAX)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--max-length", "1024 is the default",
                    "expected at least %d tokens (BOS, one of the text, EOS), found %lld",
                    MIN_LENGTH, (long long)p->max_length);
     DI_TRY(decide(p->bos, "--bos", info->bos, info->adds_bos, &adds_bos, err));
-    DI_TRY(decide(p->eos, "--eos", info->eos, 1, &appends_eos, err));
+    DI_TRY(decide(p->eos, "--eos", info->eos, is_raw(p), &appends_eos, err));
     p->adds_bos = adds_bos;
     p->appends_eos = appends_eos;
     p->bos_id = info->bos;
@@ -59,15 +58,14 @@ done:
 
 json_t *di_text_policy_to_json(const di_text_policy *p, const char *tokenizer_sha256)
 {
-    /* what auto came to: without chat templates, raw */
-    const char *name = strcmp(p->template_name, "auto") == 0 ? "raw" : p->template_name;
-    json_t *v = json_pack("{s:s, s:n, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:s, s:s}", "template",
-                          name, "template_def", "bos", when_name[p->bos], "eos", when_name[p->eos],
-                          "adds_bos", p->adds_bos, "appends_eos", p->appends_eos, "bos_id",
-                          p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(), "eos_id",
-                          p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(), "max_length",
-                          (json_int_t)p->max_length, "overlong", overlong_name[p->overlong],
-                          "tokenizer_sha256", tokenizer_sha256);
+    json_t *def = p->chat != NULL ? di_template_to_json(p->chat) : json_null();
+    json_t *v = json_pack("{s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:I, s:s, s:s}", "template",
+                          p->template_name, "template_def", def, "bos", when_name[p->bos], "eos",
+                          when_name[p->eos], "adds_bos", p->adds_bos, "appends_eos", p->appends_eos,
+                          "bos_id", p->bos_id >= 0 ? json_integer(p->bos_id) : json_null(),
+                          "eos_id", p->eos_id >= 0 ? json_integer(p->eos_id) : json_null(),
+                          "max_length", (json_int_t)p->max_length, "overlong",
+                          overlong_name[p->overlong], "tokenizer_sha256", tokenizer_sha256);
 
     return v;
 }
@@ -133,11 +131,10 @@ dial_status di_text_policy_from_json(const json_t *v, const char *where, di_text
     int64_t bos_id = 0, eos_id = 0;
     int bos = 0, eos = 0, overlong = 0;
 
-    if (!json_is_object(v) || name == NULL)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, NULL, "text.template: expected a string");
-    if (!is_raw(name))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "use a version of dial that has them",
-                   "text.template: chat templates are not built yet, found '%s'", name);
+    if (!json_is_object(v) || name == NULL || strlen(name) >= sizeof p.template_name)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, NULL,
+                   "text.template: expected a string of at most %zu bytes",
+                   sizeof p.template_name - 1);
     snprintf(p.template_name, sizeof p.template_name, "%s", name);
     DI_TRY(choice(v, where, "bos", when_name, 3, &bos, err));
     DI_TRY(choice(v, where, "eos", when_name, 3, &eos, err));
@@ -168,6 +165,9 @@ void di_text_scratch_deinit(di_text_scratch *s)
     di_token_list_deinit(&s->list);
     di_free(s->al, s->joined);
     di_free(s->al, s->ids);
+    di_free(s->al, s->turn);
+    di_buf_deinit(&s->chat);
+    di_buf_deinit(&s->other);
     *s = (di_text_scratch){.al = s->al};
 }
 
@@ -186,8 +186,8 @@ static int room(const di_alloc *al, void **p, size_t *cap, size_t n, size_t size
 }
 
 /* raw: prompt bytes followed by response bytes, nothing between. */
-static dial_status render(const di_text *text, di_text_scratch *s, const char **out, size_t *size,
-                          dial_error *err)
+static dial_status render_raw(const di_text *text, di_text_scratch *s, const char **out,
+                              size_t *size, dial_error *err)
 {
     dial_status st = DIAL_OK;
     void *joined = s->joined;
@@ -196,6 +196,7 @@ static dial_status render(const di_text *text, di_text_scratch *s, const char **
 
     *out = text->response;
     *size = text->response_size;
+    s->border = text->has_border ? text->prompt_size : 0;
     if (text->prompt_size == 0) goto done;
     if (!di_add_size(text->prompt_size, text->response_size, &n))
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a text");
@@ -211,18 +212,80 @@ done:
     return st;
 }
 
+/* The turns of a text in s->turn: its own, or prompt and response as a user's and an assistant's.
+ */
+static dial_status take_turns(const di_text *text, di_text_scratch *s, size_t *n, size_t *scored,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_turn two[] = {{"user", {text->prompt, text->prompt_size}},
+                           {"assistant", {text->response, text->response_size}}};
+    void *turn = s->turn;
+    int ok;
+
+    *n = text->turn != NULL ? text->n_turns : 2;
+    *scored = text->turn != NULL ? text->scored : 1;
+    ok = room(s->al, &turn, &s->turn_cap, *n, sizeof *s->turn);
+    s->turn = turn;
+    if (!ok) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a dialogue of %zu turns", *n);
+    memcpy(s->turn, text->turn != NULL ? text->turn : two, *n * sizeof *s->turn);
+done:
+    return st;
+}
+
+/*
+ * By a chat template. It says nothing of where the response begins, so the dialogue is rendered a
+ * second time with another response: the border is where the two texts part. The other response
+ * begins with another character than the response has after its white space, which templates trim.
+ */
+static dial_status render_chat(const di_template *t, const di_text *text, di_text_scratch *s,
+                               const char **out, size_t *size, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *a, *b;
+    size_t n, scored, least, i = 0;
+    di_str own;
+
+    s->chat.al = s->other.al = s->al;
+    s->chat.size = s->other.size = 0;
+    DI_TRY(take_turns(text, s, &n, &scored, err));
+    DI_TRY(di_template_render(t, s->turn, n, &s->chat, err));
+    own = di_strip(s->turn[scored].content, DI_STRIP_LEFT);
+    s->turn[scored].content = (di_str){own.size > 0 && own.data[0] == 'x' ? "y" : "x", 1};
+    DI_TRY(di_template_render(t, s->turn, n, &s->other, err));
+    a = s->chat.data;
+    b = s->other.data;
+    least = s->chat.size < s->other.size ? s->chat.size : s->other.size;
+    while (i < least && a[i] == b[i]) i++;
+    if (i == s->chat.size && i == s->other.size)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, NULL, "pass another --template",
+                   "template_failed: the template %s leaves the response out", di_template_name(t));
+    while (i > 0 && i < s->chat.size && ((unsigned char)a[i] & 0xc0) == 0x80) i--;
+    s->border = i;
+    *out = a != NULL ? a : "";
+    *size = s->chat.size;
+done:
+    return st;
+}
+
+static int uses_template(const di_text_policy *p, const di_text *text)
+{
+    if (p->chat == NULL || text->rendered) return 0;
+    return text->turn != NULL || strcmp(p->template_name, "auto") != 0;
+}
+
 /*
  * What is kept of the tokens begin .. end (BOS and EOS set aside): `room_left` of them. The prompt
  * gives way first, from its left; a response that does not fit alone loses its end.
  */
-static void truncate_body(const di_token_list *list, const di_text *text, size_t room_left,
-                          size_t *begin, size_t *end, unsigned *flags)
+static void truncate_body(const di_token_list *list, int has_border, size_t border,
+                          size_t room_left, size_t *begin, size_t *end, unsigned *flags)
 {
     size_t response = *begin;
 
-    if (text->has_border)
-        while (response < *end && list->end[response] <= text->prompt_size) response++;
-    if (!text->has_border || *end - response <= room_left) {
+    if (has_border)
+        while (response < *end && list->end[response] <= border) response++;
+    if (!has_border || *end - response <= room_left) {
         *begin = *end - room_left;
         *flags |= DI_PROMPT_TRUNCATED;
         return;
@@ -239,10 +302,11 @@ typedef struct frame {
     int bos, eos; /* 1: one stands before, behind */
 } frame;
 
-/* A BOS or EOS that the text itself brings is taken as ours, so that there are never two. */
-static frame frame_of(const di_text_policy *p, const di_token_list *list)
+/* A BOS or EOS that the text itself brings is taken as ours, so that there are never two. A chat
+ * template has closed the turn: EOS is added behind it only where it is asked for. */
+static frame frame_of(const di_text_policy *p, const di_token_list *list, int chat)
 {
-    frame f = {0, list->n, p->adds_bos, p->appends_eos};
+    frame f = {0, list->n, p->adds_bos, p->appends_eos && (!chat || p->eos == DI_ALWAYS)};
 
     if (p->bos_id >= 0 && list->n > 0 && list->id[0] == p->bos_id) {
         f.bos = 1;
@@ -265,26 +329,28 @@ dial_status di_text_encode(const di_text_policy *p, const di_tokenizer *t, const
     unsigned bits = 0;
     void *room_for = s->ids;
     frame f;
-    int ok;
+    int ok, chat = uses_template(p, text), has_border = chat || text->has_border;
 
     s->list.al = s->al;
-    DI_TRY(render(text, s, &rendered, &size, err));
+    DI_TRY(chat ? render_chat(p->chat, text, s, &rendered, &size, err)
+                : render_raw(text, s, &rendered, &size, err));
     DI_TRY(di_tokenizer_encode(t, rendered, size, &s->list, err));
-    f = frame_of(p, &s->list);
+    f = frame_of(p, &s->list, chat);
+    s->whole = f.end - f.begin + (size_t)(f.bos + f.eos);
     most = (size_t)p->max_length - (size_t)(f.bos + f.eos);
     if (f.end - f.begin > most) {
         if (p->overlong == DI_OVERLONG_ERROR)
             DI_FAIL_AT(err, DIAL_ERR_INPUT, NULL,
                        "raise --max-length, or choose --overlong truncate-prompt or drop",
                        "too_long: expected at most %lld tokens, found %zu",
-                       (long long)p->max_length, f.end - f.begin + (size_t)(f.bos + f.eos));
+                       (long long)p->max_length, s->whole);
         if (p->overlong == DI_DROP) {
             *ids = NULL;
             *n = 0;
             *flags = DI_DROPPED;
             goto done;
         }
-        truncate_body(&s->list, text, most, &f.begin, &f.end, &bits);
+        truncate_body(&s->list, has_border, s->border, most, &f.begin, &f.end, &bits);
     }
     if (f.end == f.begin && !f.bos && !f.eos)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, NULL, "remove the row",

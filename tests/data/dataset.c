@@ -253,26 +253,49 @@ static void nothing_usable(void **state)
     stop(&s);
 }
 
-/* Messages need a template that is named; auto would take the model's own. */
-static void messages_need_a_template(void **state)
+/* Dialogues with equal contents cut otherwise are different texts; a template that refuses one
+ * refuses its row. */
+static void dialogues(void **state)
 {
-    static const char chat[] = "{\"chosen\": [{\"role\": \"user\", \"content\": \"u\"}, {\"role\": "
-                               "\"assistant\", \"content\": "
-                               "\"a\"}], \"rejected\": [{\"role\": \"user\", \"content\": \"u\"}, "
-                               "{\"role\": \"assistant\", "
-                               "\"content\": \"b\"}]}\n";
+#define TURN(role, text) "{\"role\": \"" role "\", \"content\": \"" text "\"}"
+    static const char chat[] = "{\"messages\": [" TURN("user", "uv") "," TURN(
+        "assistant", "a") "]}\n"
+                          "{\"messages\": [" TURN("user", "u") "," TURN("user", "v") "," TURN(
+                              "assistant", "a") "]}\n"
+                                                "{\"messages\": [" TURN("user", "uv") "," TURN(
+                                                    "assistant", "a") "]}\n";
+    static const char strict[] =
+        "{% for m in messages %}{% if m.role == 'system' %}"
+        "{{ raise_exception('no') }}{% endif %}({{ m.content }}){% endfor %}";
+    static const char refused[] =
+        "{\"messages\": [" TURN("system", "s") "," TURN("assistant", "a") "]}\n";
+    di_template *t = NULL;
+    dial_error err = {0};
     setup s;
     di_dataset *d;
     (void)state;
     start(&s, 100);
-    check_load_error(
-        &s, chat, ":1:1",
-        "template_failed: the row holds messages, and chat templates are not built yet");
     strcpy(s.policy.template_name, "raw");
     d = load(&s, chat);
-    assert_string_equal(d->schema, "pair-chat");
-    check_bytes(text_at(d, 0, 1), "ub");
+    assert_string_equal(d->schema, "chat");
+    assert_int_equal(d->n_seq, 2);
+    assert_true(d->dialogues == 3 && d->plain == 0);
+    check_bytes(text_at(d, 0, 0), "uva");
+    check_bytes(text_at(d, 1, 0), "uva");
     di_dataset_free(d);
+    assert_ok(
+        di_template_from_jinja(di_alloc_default(), "t", strict, sizeof strict - 1, s.tok, &t, &err),
+        err);
+    strcpy(s.policy.template_name, "t");
+    s.policy.chat = t;
+    s.policy.eos = DI_ALWAYS; /* for check_bytes */
+    d = load(&s, chat);
+    check_bytes(text_at(d, 0, 0), "(uv)(a)");
+    check_bytes(text_at(d, 1, 0), "(u)(v)(a)");
+    di_dataset_free(d);
+    check_load_error(&s, refused, ":1:1",
+                     "template_failed: t:1:69: the template refuses the dialogue: no");
+    di_template_free(t);
     stop(&s);
 }
 
@@ -392,16 +415,11 @@ static void allocations_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_and_examples),
-        cmocka_unit_test(extras),
-        cmocka_unit_test(counts_of_training),
-        cmocka_unit_test(counts_of_evaluation),
-        cmocka_unit_test(bad_rows),
-        cmocka_unit_test(nothing_usable),
-        cmocka_unit_test(messages_need_a_template),
-        cmocka_unit_test(target_files),
-        cmocka_unit_test(published_rows),
-        cmocka_unit_test(many_texts),
+        cmocka_unit_test(texts_and_examples), cmocka_unit_test(extras),
+        cmocka_unit_test(counts_of_training), cmocka_unit_test(counts_of_evaluation),
+        cmocka_unit_test(bad_rows),           cmocka_unit_test(nothing_usable),
+        cmocka_unit_test(dialogues),          cmocka_unit_test(target_files),
+        cmocka_unit_test(published_rows),     cmocka_unit_test(many_texts),
         cmocka_unit_test(allocations_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

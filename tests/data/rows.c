@@ -406,7 +406,7 @@ static void bad_rows_handed_out(void **state)
 static void a_caller_may_refuse(void **state)
 {
     di_rows_options opt = di_rows_options_default();
-    dial_error err = {0};
+    dial_error err = {0}, why;
     di_row row;
     int got;
     (void)state;
@@ -419,14 +419,18 @@ static void a_caller_may_refuse(void **state)
             di_rows_open_memory(heap(), "f", " {\"text\": \"a\"}", 14, &opt, NULL, &rows, &err),
             err);
         assert_ok(di_rows_next(rows, &row, &got, NULL, &err), err);
-        assert_int_equal(di_rows_refuse(rows, "too_long", "found 9 tokens", NULL, &err),
-                         skip ? DIAL_OK : DIAL_ERR_INPUT);
+        why = (dial_error){.status = DIAL_ERR_INPUT, .message = "too_long: found 9 tokens"};
+        assert_int_equal(di_rows_refuse(rows, &why, &err), skip ? DIAL_OK : DIAL_ERR_INPUT);
+        assert_string_equal(why.where, "f:1:2");
         if (!skip) {
             assert_string_equal(err.message, "too_long: found 9 tokens");
             assert_string_equal(err.where, "f:1:2");
         } else {
             assert_int_equal(di_rows_counts(rows)->bad, 1);
         }
+        /* what is no reason of a row is not the row's fault */
+        why = (dial_error){.status = DIAL_ERR_NOMEM, .message = "no memory"};
+        assert_int_equal(di_rows_refuse(rows, &why, &err), DIAL_ERR_NOMEM);
         di_rows_close(rows);
     }
 }

@@ -100,6 +100,16 @@ static void message_lists(void **state)
         {"{\"prompt\": [" USER("u") "], \"chosen\": [" USER("u") "," BOT(
              "a") "], \"rejected\": [" USER("u") "," BOT("b") "]}",
          "pair <u|a> <u|b> messages\n"},
+        {"{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}," USER("u") "," BOT("a") "]}",
+         "single <su|a> messages\n"},
+        {"{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", "
+         "\"value\": \"u\"}], \"chosen\": {\"from\": \"gpt\", \"value\": \"a\"}, \"rejected\": "
+         "{\"from\": \"gpt\", \"value\": \"b\"}}",
+         "pair <su|a> <su|b> messages\n"},
+        /* equal bytes, other turns */
+        {"{\"chosen\": [" USER("u") "," BOT("ab") "], \"rejected\": [" USER("u") "," BOT(
+             "a") "," BOT("b") "]}",
+         "pair <u|ab> <u|ab> messages\n"},
         {"{\"prompt\": \"u\", \"chosen\": [" USER("u") "," BOT("a") "], \"rejected\": [" USER(
              "u") "," BOT("b") "]}",
          "pair <u|a> <u|b> messages\n"},
@@ -166,10 +176,17 @@ static void unknown_schemas(void **state)
          "f:1:1", "unknown_schema: rows of schema rb2 are not read yet"},
         {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"]}", "f:1:1",
          "unknown_schema: rows of schema candidates are not read yet"},
-        {"{\"messages\": [" USER("u") "]}", "f:1:1",
-         "unknown_schema: rows of schema chat are not read yet"},
-        {"{\"conversations\": [], \"chosen\": {}, \"rejected\": {}}", "f:1:1",
-         "unknown_schema: rows of schema pair-sharegpt are not read yet"},
+        {"{\"messages\": [" USER("u") "]}", "f:1:14",
+         "no_assistant_turn: expected the last message to be the assistant's (key \"messages\")"},
+        {"{\"messages\": []}", "f:1:14", "no_assistant_turn: "},
+        {"{\"conversations\": [], \"chosen\": {}, \"rejected\": {}}", "f:1:33",
+         "missing_key: message 1 has no \"role\" (key \"chosen\")"},
+        {"{\"conversations\": [], \"chosen\": {\"from\": \"human\", \"value\": \"a\"}, "
+         "\"rejected\": {}}",
+         "f:1:33", "no_assistant_turn: expected a message from gpt (key \"chosen\")"},
+        {"{\"conversations\": [{\"from\": \"narrator\", \"value\": \"a\"}], \"chosen\": {}, "
+         "\"rejected\": {}}",
+         "f:1:19", "bad_role: the role of message 1 is 'narrator' (key \"conversations\")"},
         {"{\"prompt\": \"p\", \"type\": \"x\"}", "f:1:1",
          "unknown_schema: rows of schema prompt are not read yet"},
     };

@@ -13,7 +13,11 @@ static di_text_policy policy_of(int64_t max_length)
 
 static di_text text_of(const char *prompt, const char *response)
 {
-    return (di_text){prompt, strlen(prompt), response, strlen(response), 1};
+    return (di_text){.prompt = prompt,
+                     .prompt_size = strlen(prompt),
+                     .response = response,
+                     .response_size = strlen(response),
+                     .has_border = 1};
 }
 
 typedef struct encode_case {
@@ -227,12 +231,125 @@ static void resolving(void **state)
     assert_int_equal(di_text_policy_resolve(&p, with, &err), DIAL_ERR_USAGE);
     assert_string_equal(err.where, "--max-length");
     p = policy_of(100);
-    strcpy(p.template_name, "chatml");
-    assert_int_equal(di_text_policy_resolve(&p, with, &err), DIAL_ERR_USAGE);
-    assert_string_equal(err.message, "chat templates are not built yet, found 'chatml'");
-    assert_string_equal(err.hint, "pass --template raw");
+    strcpy(p.template_name, "chatml"); /* which closes its turns */
+    assert_ok(di_text_policy_resolve(&p, with, &err), err);
+    assert_true(p.adds_bos && !p.appends_eos);
     di_tokenizer_close(with);
     di_tokenizer_close(without);
+}
+
+/* --- chat templates --------------------------------------------------------------------------- */
+
+typedef struct chat_case {
+    const char *why, *name;
+    di_when eos;
+    int64_t max_length;
+    di_text text;
+    const char *ids; /* each a byte; ^ is BOS, $ is EOS */
+    size_t border;
+    unsigned flags;
+} chat_case;
+
+static const di_turn turns[] = {
+    {"system", {"s", 1}}, {"user", {"q", 1}}, {"assistant", {" ab", 3}}};
+
+/* A template that trims and brackets: the border is where the response itself begins. */
+static void chat_templates(void **state)
+{
+    static const char source[] =
+        "{% for m in messages %}[{{ m.role[0] }}{{ m.content | trim }}]{% endfor %}";
+    const di_text strings = {
+        .prompt = "q", .prompt_size = 1, .response = "z", .response_size = 1, .has_border = 1};
+    const di_text dialogue = {.prompt = "sq",
+                              .prompt_size = 2,
+                              .response = " ab",
+                              .response_size = 3,
+                              .has_border = 1,
+                              .turn = turns,
+                              .n_turns = 3,
+                              .scored = 2};
+    const di_text rendered = {.prompt = "q",
+                              .prompt_size = 1,
+                              .response = "z",
+                              .response_size = 1,
+                              .has_border = 1,
+                              .rendered = 1};
+    const chat_case cases[] = {
+        {"prompt and response are two turns", "t", DI_AUTO, 99, strings, "^[uq][az]", 6, 0},
+        {"x as a response needs another stand-in",
+         "t",
+         DI_AUTO,
+         99,
+         {.prompt = "", .response = "x", .response_size = 1, .has_border = 1},
+         "^[u][ax]",
+         5,
+         0},
+        {"a dialogue has its own", "t", DI_AUTO, 99, dialogue, "^[ss][uq][a\1]", 10, 0},
+        {"EOS where it is asked for", "t", DI_ALWAYS, 99, strings, "^[uq][az]$", 6, 0},
+        {"rendered text stays", "t", DI_AUTO, 99, rendered, "^qz", 1, 0},
+        {"auto: strings are raw", "auto", DI_AUTO, 99, strings, "^qz$", 1, 0},
+        {"auto: dialogues are not", "auto", DI_AUTO, 99, dialogue, "^[ss][uq][a\1]", 10, 0},
+        {"the prompt gives way from its left", "t", DI_AUTO, 6, strings, "^][az]", 6,
+         DI_PROMPT_TRUNCATED},
+        {"the response its end", "t", DI_AUTO, 3, dialogue, "^\1]", 10, DI_PROMPT_TRUNCATED},
+    };
+    di_tokenizer *t = tiny_tokenizer(di_alloc_default(), BOS, EOS, 1);
+    di_text_scratch s = {.al = di_alloc_default()};
+    di_template *chat = NULL;
+    dial_error err = {0};
+    (void)state;
+
+    assert_ok(di_template_from_jinja(s.al, "t", source, sizeof source - 1, t, &chat, &err), err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        di_text_policy p = policy_of(cases[i].max_length);
+        const int32_t *ids;
+        int64_t n;
+        unsigned flags;
+
+        strcpy(p.template_name, cases[i].name);
+        p.chat = chat;
+        p.eos = cases[i].eos;
+        assert_ok(di_text_policy_resolve(&p, t, &err), err);
+        assert_ok(di_text_encode(&p, t, &cases[i].text, &s, &ids, &n, &flags, &err), err);
+        for (int64_t k = 0; k < n || cases[i].ids[k] != '\0'; k++) {
+            int32_t want = (unsigned char)cases[i].ids[k];
+
+            want = want == '^' ? BOS : want == '$' ? EOS : want == 1 ? AB : want;
+            if (k >= n || ids[k] != want)
+                fail_msg("%s: token %lld of %lld", cases[i].why, (long long)k, (long long)n);
+        }
+        if (s.border != cases[i].border || flags != cases[i].flags)
+            fail_msg("%s: border %zu, flags %u", cases[i].why, s.border, flags);
+    }
+    di_template_free(chat);
+    di_text_scratch_deinit(&s);
+    di_tokenizer_close(t);
+}
+
+/* A reply that the template does not show cannot be scored. */
+static void a_template_must_show_the_reply(void **state)
+{
+    static const char source[] = "{{ messages[0].content }}";
+    di_tokenizer *t = tiny_tokenizer(di_alloc_default(), BOS, EOS, 1);
+    di_text_scratch s = {.al = di_alloc_default()};
+    di_text_policy p = policy_of(9);
+    di_text text = text_of("q", "z");
+    di_template *chat = NULL;
+    dial_error err = {0};
+    const int32_t *ids;
+    int64_t n;
+    unsigned flags;
+    (void)state;
+
+    assert_ok(di_template_from_jinja(s.al, "t", source, sizeof source - 1, t, &chat, &err), err);
+    strcpy(p.template_name, "t");
+    p.chat = chat;
+    assert_ok(di_text_policy_resolve(&p, t, &err), err);
+    assert_int_equal(di_text_encode(&p, t, &text, &s, &ids, &n, &flags, &err), DIAL_ERR_INPUT);
+    assert_string_equal(err.message, "template_failed: the template t leaves the response out");
+    di_template_free(chat);
+    di_text_scratch_deinit(&s);
+    di_tokenizer_close(t);
 }
 
 static void json_and_back(void **state)
@@ -240,7 +357,7 @@ static void json_and_back(void **state)
     static const char *const broken[] = {
         "{}",
         "[]",
-        "{\"template\":\"chatml\"}",
+        "{\"template\":\"a name that is longer than a name may be\"}",
         "{\"template\":\"raw\",\"bos\":\"sometimes\"}",
         "{\"template\":\"raw\",\"bos\":\"auto\",\"eos\":\"auto\",\"overlong\":\"drop\",\"adds_"
         "bos\":1}",
@@ -325,6 +442,7 @@ int main(void)
         cmocka_unit_test(eos_ends_raw_text), cmocka_unit_test(bos_and_eos_may_be_one_id),
         cmocka_unit_test(truncation),        cmocka_unit_test(truncation_without_frame),
         cmocka_unit_test(drop_and_error),    cmocka_unit_test(resolving),
+        cmocka_unit_test(chat_templates),    cmocka_unit_test(a_template_must_show_the_reply),
         cmocka_unit_test(json_and_back),     cmocka_unit_test(memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
