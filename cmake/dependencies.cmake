@@ -6,6 +6,8 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(ZLIB IMPORTED_TARGET zlib)
+pkg_check_modules(ZSTD IMPORTED_TARGET libzstd)
+pkg_check_modules(SNAPPY IMPORTED_TARGET snappy)
 pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71)
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
@@ -34,7 +36,9 @@ function(dial_print_summary)
   foreach(row
       "DNNL|oneDNN|fast matrix products (without it: plain C, many times slower)"
       "MPI_C|MPI|several processes (mpirun, srun)"
-      "ZLIB|zlib|reading .gz data files"
+      "ZLIB|zlib|reading .gz data files, gzip in Parquet"
+      "ZSTD|libzstd|reading .zst data files, zstd in Parquet"
+      "SNAPPY|snappy|reading Parquet as most programs write it"
       "MICROHTTPD|libmicrohttpd|dial serve"
       "CMOCKA|cmocka|the tests")
     string(REPLACE "|" ";" row "${row}")

@@ -65,6 +65,13 @@ if(ZLIB_FOUND)
   target_link_libraries(dial_flags INTERFACE PkgConfig::ZLIB)
   target_compile_definitions(dial_flags INTERFACE DIAL_ZLIB)
 endif()
+foreach(library ZSTD SNAPPY) # data/input.c, data/unpack.c
+  if(${library}_FOUND)
+    target_link_libraries(dial_data PUBLIC PkgConfig::${library})
+    target_compile_definitions(dial_data PUBLIC DIAL_${library})
+    list(APPEND DIAL_LIBRARIES PkgConfig::${library})
+  endif()
+endforeach()
 if(MICROHTTPD_FOUND) # http.c alone
   target_link_libraries(dial_serve PUBLIC PkgConfig::MICROHTTPD)
   target_compile_definitions(dial_serve PRIVATE DIAL_MICROHTTPD)

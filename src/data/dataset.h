@@ -33,7 +33,7 @@ typedef struct di_dataset {
     const di_alloc *al;
     char *path;      /* as given; "stdin" for "-" */
     char sha256[65]; /* of the file as stored */
-    char schema[24], format[8];
+    char schema[24], format[12];
     di_example *example; /* in the order of the file */
     int64_t n;           /* = counts.used */
     int32_t *text_of;    /* example texts -> index into seq */

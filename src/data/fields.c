@@ -136,7 +136,9 @@ static dial_status name_of(di_schema *s, const char *key, di_buf *memory, const 
         DI_BAD(s->rs, WRONG_TYPE, di_schema_column(s, key), "write a string or a number",
                "expected a string or a number, found %s", di_json_kind(v));
     memory->size = 0;
-    if (span != NULL)
+    if (json_is_integer(v)) /* of a column of integers */
+        di_buf_printf(memory, "%lld", (long long)json_integer_value(v));
+    else if (span != NULL)
         di_buf_append(memory, di_records_text(s->rs, span), span->value_n);
     else /* the key is written with escapes */
         di_buf_printf(memory, "%.17g", json_number_value(v));

@@ -10,8 +10,12 @@
 #ifdef DIAL_ZLIB
 #include <zlib.h>
 #endif
+#ifdef DIAL_ZSTD
+#include <zstd.h>
+#endif
 
 #include "base/error.h"
+#include "base/file.h"
 
 enum { BLOCK = 1 << 16, MAGIC = 8 };
 
@@ -23,11 +27,15 @@ struct di_input {
     size_t memory_left;
     EVP_MD_CTX *hash; /* of all bytes that read_raw has handed out */
     di_window w;
-    /* gzip only */
-    void *gz;  /* z_stream; NULL: the file is not compressed */
-    char *raw; /* compressed bytes [raw_begin, raw_end) wait to be inflated */
+    const char *whole; /* of memory: its beginning */
+    size_t whole_size;
+    di_map map; /* di_input_whole */
+    /* packed files only */
+    void *gz;   /* z_stream */
+    void *zstd; /* ZSTD_DStream */
+    char *raw;  /* compressed bytes [raw_begin, raw_end) wait to be unpacked */
     size_t raw_begin, raw_end;
-    int between_members; /* the last member is complete; another may follow */
+    int between_members; /* the last member or frame is complete; another may follow */
 };
 
 /* Contents that no container of ours fits, told from their first bytes. */
@@ -37,11 +45,6 @@ static const struct {
     dial_status status;
     const char *what, *hint;
 } refused[] = {
-    {"\x28\xb5\x2f\xfd", 4, DIAL_ERR_INPUT, "zstd-compressed data, which is not read yet",
-     "unpack it first: zstd -d FILE"},
-    {"PAR1", 4, DIAL_ERR_INPUT, "a Parquet file, which is not read yet",
-     "convert it: python -c \"import pandas; pandas.read_parquet('FILE').to_json('FILE.jsonl', "
-     "orient='records', lines=True)\""},
     {"ARROW1", 6, DIAL_ERR_INPUT, "an Arrow file",
      "convert it: python -c \"import datasets; "
      "datasets.Dataset.from_file('FILE').to_json('FILE.jsonl')\""},
@@ -81,6 +84,38 @@ done:
     return st;
 }
 
+/* The bytes in the window turn out to be packed: they become the first ones to be unpacked. */
+static dial_status start_packed(di_input *in, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    in->raw = di_new(in->al, BLOCK);
+    if (in->raw == NULL) DI_FAIL_AT(err, DIAL_ERR_NOMEM, in->name, NULL, "no memory to unpack it");
+    memcpy(in->raw, in->w.data, in->w.end);
+    in->raw_end = in->w.end;
+    in->w.end = 0;
+    in->w.at_end = 0;
+done:
+    return st;
+}
+
+/* At least one byte to unpack in raw, or *end: the file is over, where it may be. */
+static dial_status more_packed(di_input *in, const char *what, int *end, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    *end = 0;
+    if (in->raw_begin < in->raw_end) goto done;
+    in->raw_begin = 0;
+    DI_TRY(read_raw(in, in->raw, BLOCK, &in->raw_end, err));
+    if (in->raw_end == 0 && !in->between_members)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, in->name, "fetch the file again",
+                   "%s: the file ends inside its compressed data", what);
+    *end = in->raw_end == 0;
+done:
+    return st;
+}
+
 #ifdef DIAL_ZLIB
 
 static void *zlib_new(void *al, uInt n, uInt size)
@@ -93,15 +128,12 @@ static void zlib_free(void *al, void *p)
     di_free(al, p);
 }
 
-/* The bytes in the window turn out to be gzip: they become the first compressed ones. */
 static dial_status start_gzip(di_input *in, dial_error *err)
 {
     dial_status st = DIAL_OK;
     z_stream *z = di_zalloc(in->al, sizeof *z);
 
-    in->raw = di_new(in->al, BLOCK);
-    if (z == NULL || in->raw == NULL)
-        DI_FAIL_AT(err, DIAL_ERR_NOMEM, in->name, NULL, "no memory to unpack gzip");
+    if (z == NULL) DI_FAIL_AT(err, DIAL_ERR_NOMEM, in->name, NULL, "no memory to unpack gzip");
     z->zalloc = zlib_new;
     z->zfree = zlib_free;
     z->opaque = (void *)(uintptr_t)in->al;
@@ -109,10 +141,7 @@ static dial_status start_gzip(di_input *in, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_NOMEM, in->name, NULL, "no memory to unpack gzip");
     in->gz = z;
     z = NULL;
-    memcpy(in->raw, in->w.data, in->w.end);
-    in->raw_end = in->w.end;
-    in->w.end = 0;
-    in->w.at_end = 0;
+    DI_TRY(start_packed(in, err));
 done:
     di_free(in->al, z);
     return st;
@@ -126,19 +155,13 @@ static dial_status read_gzip(di_input *in, char *to, size_t cap, size_t *n, dial
 {
     dial_status st = DIAL_OK;
     z_stream *z = in->gz;
-    int rc;
+    int rc, end = 0;
 
     z->next_out = (Bytef *)to;
     z->avail_out = (uInt)cap;
     while (z->avail_out == cap) {
-        if (in->raw_begin == in->raw_end) {
-            in->raw_begin = 0;
-            DI_TRY(read_raw(in, in->raw, BLOCK, &in->raw_end, err));
-            if (in->raw_end == 0 && !in->between_members)
-                DI_FAIL_AT(err, DIAL_ERR_INPUT, in->name, "fetch the file again",
-                           "gzip: the file ends inside its compressed data");
-            if (in->raw_end == 0) break;
-        }
+        DI_TRY(more_packed(in, "gzip", &end, err));
+        if (end) break;
         if (in->between_members) {
             if (in->raw[in->raw_begin] != '\x1f') break;
             inflateReset(z);
@@ -188,6 +211,72 @@ static void stop_gzip(di_input *in)
 
 #endif
 
+#ifdef DIAL_ZSTD
+
+static dial_status start_zstd(di_input *in, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    in->zstd = ZSTD_createDStream();
+    if (in->zstd == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_NOMEM, in->name, NULL, "no memory to unpack zstd");
+    DI_TRY(start_packed(in, err));
+done:
+    return st;
+}
+
+/* Unpacks into to[0..cap); a file may hold several frames one after the other. */
+static dial_status read_zstd(di_input *in, char *to, size_t cap, size_t *n, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    ZSTD_outBuffer out = {to, cap, 0};
+    int end = 0;
+
+    while (out.pos == 0) {
+        ZSTD_inBuffer raw;
+        size_t rc;
+
+        DI_TRY(more_packed(in, "zstd", &end, err));
+        if (end) break;
+        raw = (ZSTD_inBuffer){in->raw + in->raw_begin, in->raw_end - in->raw_begin, 0};
+        rc = ZSTD_decompressStream(in->zstd, &out, &raw);
+        if (ZSTD_isError(rc))
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, in->name, "fetch the file again",
+                       "zstd: damaged data (%s)", ZSTD_getErrorName(rc));
+        in->raw_begin += raw.pos;
+        in->between_members = rc == 0;
+    }
+    *n = out.pos;
+done:
+    return st;
+}
+
+static void stop_zstd(di_input *in)
+{
+    ZSTD_freeDStream(in->zstd);
+}
+
+#else
+
+static dial_status start_zstd(di_input *in, dial_error *err)
+{
+    return di_error_set(err, DIAL_ERR_INPUT, __FILE__, __LINE__, in->name,
+                        "unpack it first: zstd -d FILE",
+                        "expected plain text, found zstd; this build has no libzstd (DIAL_ZSTD)");
+}
+
+static dial_status read_zstd(di_input *in, char *to, size_t cap, size_t *n, dial_error *err)
+{
+    return read_raw(in, to, cap, n, err); /* never called: start_zstd refuses */
+}
+
+static void stop_zstd(di_input *in)
+{
+    (void)in;
+}
+
+#endif
+
 dial_status di_input_more(di_input *in, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -208,7 +297,9 @@ dial_status di_input_more(di_input *in, dial_error *err)
         w->data = more;
         w->cap = w->cap < BLOCK ? BLOCK : 2 * w->cap;
     }
-    if (in->gz != NULL)
+    if (in->zstd != NULL)
+        DI_TRY(read_zstd(in, w->data + w->end, w->cap - w->end, &n, err));
+    else if (in->gz != NULL)
         DI_TRY(read_gzip(in, w->data + w->end, w->cap - w->end, &n, err));
     else
         DI_TRY(read_raw(in, w->data + w->end, w->cap - w->end, &n, err));
@@ -228,7 +319,8 @@ done:
     return st;
 }
 
-/* Looks at the first bytes: unwraps gzip, refuses what no container fits, skips the BOM. */
+/* Looks at the first bytes: unwraps gzip and zstd, refuses what no container fits, skips the BOM.
+ */
 static dial_status recognise(di_input *in, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -237,6 +329,9 @@ static dial_status recognise(di_input *in, dial_error *err)
     DI_TRY(want(in, MAGIC, err));
     if (w->end >= 2 && memcmp(w->data, "\x1f\x8b", 2) == 0) {
         DI_TRY(start_gzip(in, err));
+        DI_TRY(want(in, MAGIC, err));
+    } else if (w->end >= 4 && memcmp(w->data, "\x28\xb5\x2f\xfd", 4) == 0) {
+        DI_TRY(start_zstd(in, err));
         DI_TRY(want(in, MAGIC, err));
     }
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
@@ -299,8 +394,8 @@ dial_status di_input_open_memory(const di_alloc *al, const char *name, const voi
     di_input *in = NULL;
 
     DI_TRY(create(al, name, &in, err));
-    in->memory = data;
-    in->memory_left = n;
+    in->memory = in->whole = data;
+    in->memory_left = in->whole_size = n;
     DI_TRY(recognise(in, err));
     *out = in;
     in = NULL;
@@ -314,6 +409,8 @@ void di_input_close(di_input *in)
     if (in == NULL) return;
     if (in->fd >= 0 && in->fd != STDIN_FILENO) close(in->fd);
     stop_gzip(in);
+    stop_zstd(in);
+    di_unmap(&in->map);
     di_free(in->al, in->raw);
     EVP_MD_CTX_free(in->hash);
     di_free(in->al, in->w.data);
@@ -329,6 +426,28 @@ di_window *di_input_window(di_input *in)
 const char *di_input_name(const di_input *in)
 {
     return in->name;
+}
+
+dial_status di_input_whole(di_input *in, const void **data, size_t *size, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    struct stat info;
+
+    if (in->raw == NULL && in->whole != NULL) {
+        *data = in->whole;
+        *size = in->whole_size;
+    } else if (in->raw == NULL && in->fd != STDIN_FILENO && fstat(in->fd, &info) == 0 &&
+               S_ISREG(info.st_mode)) {
+        DI_TRY(di_map_file(in->name, &in->map, err));
+        *data = in->map.data;
+        *size = in->map.size;
+    } else {
+        while (!in->w.at_end) DI_TRY(di_input_more(in, err));
+        *data = in->w.data + in->w.begin;
+        *size = in->w.end - in->w.begin;
+    }
+done:
+    return st;
 }
 
 dial_status di_input_sha256(di_input *in, char hex[65], dial_error *err)

@@ -23,7 +23,7 @@ const char *di_reason_name(di_reason reason)
 
 const char *di_container_name(di_container c)
 {
-    static const char *const name[] = {"jsonl", "json", "csv", "tsv"};
+    static const char *const name[] = {"jsonl", "json", "csv", "tsv", "parquet"};
 
     return name[c];
 }
@@ -112,12 +112,13 @@ done:
     return st;
 }
 
-/* 1 if name ends in suffix, or in suffix and ".gz". */
+/* 1 if name ends in suffix, or in suffix and ".gz" or ".zst". */
 static int named(const char *name, const char *suffix)
 {
     size_t n = strlen(name), k = strlen(suffix);
 
     if (n > 3 && memcmp(name + n - 3, ".gz", 3) == 0) n -= 3;
+    if (n > 4 && memcmp(name + n - 4, ".zst", 4) == 0) n -= 4;
     return n > k && memcmp(name + n - k, suffix, k) == 0;
 }
 
@@ -133,6 +134,11 @@ static dial_status decide(di_records *rs, const char *format, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--format", "choose one of them",
                    "expected auto, jsonl, json, csv or tsv, found '%s'", format);
     DI_TRY(first_byte(rs, &c, err));
+    if (strcmp(format, "auto") == 0 && rs->w->end - rs->w->begin >= 4 &&
+        memcmp(rs->w->data + rs->w->begin, "PAR1", 4) == 0) {
+        rs->format = DI_FORMAT_PARQUET;
+        goto done;
+    }
     if (c < 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, name, "check what wrote the file",
                    "expected one JSON object a line, found an empty file");
@@ -172,11 +178,52 @@ void di_records_close(di_records *rs)
 {
     if (rs->al == NULL) return;
     json_decref(rs->object);
+    di_parquet_close(rs->parquet);
     for (size_t k = 0; k < rs->n_header; k++) di_free(rs->al, rs->header[k]);
     di_free(rs->al, rs->header);
     di_free(rs->al, rs->span);
     di_free(rs->al, rs->field);
     *rs = (di_records){0};
+}
+
+/* The next row, decoded at once: rows that nobody looks at move the columns on too. */
+static dial_status cut_parquet(di_records *rs, int *got, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const void *data = NULL;
+    size_t size = 0;
+
+    *got = 0;
+    if (rs->parquet == NULL) {
+        DI_TRY(di_input_whole(rs->in, &data, &size, err));
+        DI_TRY(di_parquet_open(rs->al, di_input_name(rs->in), data, size, rs->wants, rs->wants_ctx,
+                               &rs->parquet, err));
+    }
+    if (!di_parquet_next(rs->parquet)) goto done;
+    rs->line = rs->next_line++;
+    rs->column = 1;
+    DI_TRY(di_parquet_row(rs->parquet, &rs->object, &rs->not_finite, &rs->bad_text, err));
+    *got = 1;
+done:
+    return st;
+}
+
+/* What a row of Parquet can hold and a row cannot. */
+static dial_status check_parquet(di_records *rs, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    static const char hint[] = "give a finite number, or leave the row out";
+    const char *key = rs->not_finite;
+
+    if (rs->bad_text != NULL)
+        DI_BAD(rs, BAD_UTF8, rs->bad_text, "write the column as UTF-8 strings",
+               "expected UTF-8 text, found other bytes");
+    if (key == NULL) goto done;
+    if (strcmp(key, rs->margin_key) == 0)
+        DI_BAD(rs, MARGIN_NOT_FINITE, key, hint, "expected a finite number, found none");
+    DI_BAD(rs, SCORE_NOT_FINITE, key, hint, "expected a finite number, found none");
+done:
+    return st;
 }
 
 dial_status di_records_cut(di_records *rs, int *got, dial_error *err)
@@ -189,6 +236,7 @@ dial_status di_records_cut(di_records *rs, int *got, dial_error *err)
     switch (rs->format) {
     case DI_FORMAT_JSONL: return di_jsonl_cut(rs, got, err);
     case DI_FORMAT_JSON: return di_array_cut(rs, got, err);
+    case DI_FORMAT_PARQUET: return cut_parquet(rs, got, err);
     case DI_FORMAT_CSV:
     case DI_FORMAT_TSV: break;
     }
@@ -301,5 +349,6 @@ done:
 
 dial_status di_records_parse(di_records *rs, dial_error *err)
 {
+    if (rs->format == DI_FORMAT_PARQUET) return check_parquet(rs, err);
     return rs->n_header > 0 ? di_csv_parse(rs, err) : parse_json(rs, err);
 }

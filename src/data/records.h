@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "data/input.h"
+#include "data/parquet.h"
 
 /* Why a row is bad: the names stand in messages and in `bad_by`. */
 /* clang-format off */
@@ -37,10 +38,11 @@ typedef enum di_container {
     DI_FORMAT_JSONL,
     DI_FORMAT_JSON,
     DI_FORMAT_CSV,
-    DI_FORMAT_TSV
+    DI_FORMAT_TSV,
+    DI_FORMAT_PARQUET /* by content alone */
 } di_container;
 
-/* "jsonl", "json", "csv", "tsv". */
+/* "jsonl", "json", "csv", "tsv", "parquet". */
 const char *di_container_name(di_container c);
 
 /* Where a key of the record's object and its value stand, as offsets into its bytes. */
@@ -74,7 +76,12 @@ typedef struct di_records {
         size_t offset, size;
     } * field;
     size_t n_field, field_cap;
-    size_t broken_field; /* text goes on behind its closing quote; SIZE_MAX: none */
+    /* Parquet: opened with the first record, when it is known which columns are wanted */
+    di_parquet *parquet;
+    di_parquet_wants wants;
+    void *wants_ctx;
+    const char *not_finite, *bad_text; /* columns of the record in hand; NULL: none */
+    size_t broken_field;               /* text goes on behind its closing quote; SIZE_MAX: none */
 } di_records;
 
 /*

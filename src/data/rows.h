@@ -1,6 +1,7 @@
 /*
- * Rows of a data file, read one at a time: container (JSON Lines, JSON array, CSV, TSV; gzip
- * unwrapped), schema, checks (interfaces.md 2.1 to 2.4). Memory is the row in hand.
+ * Rows of a data file, read one at a time: container (JSON Lines, JSON array, CSV, TSV,
+ * Parquet; gzip and zstd unwrapped), schema, checks (interfaces.md 2.1 to 2.4). Memory is the row
+ * in hand.
  *
  * The first good row decides the schema, and the file keeps it. A bad row is an error of the form
  * `FILE:LINE:COL: REASON: detail (key "chosen")`, or it is counted and skipped, as the caller asks.

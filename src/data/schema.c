@@ -375,6 +375,17 @@ static const char *known_key(const char *name)
     return NULL;
 }
 
+/* Whether a row could use a column of the file: its name is a key's, by itself or by --columns. */
+static int wants(void *ctx, const char *column)
+{
+    const di_schema *s = ctx;
+    const char *key = known_key(column);
+
+    for (int i = 0; i < s->n_map; i++)
+        if (strcmp(s->map[i].column, column) == 0) return 1;
+    return key != NULL && strcmp(di_schema_column(s, key), column) == 0;
+}
+
 dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, const char *columns,
                            int drop_labels, uint64_t seed, dial_error *err)
 {
@@ -386,6 +397,8 @@ dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, con
     di_buf_init(&s->turns, al);
     di_buf_init(&s->id, al);
     di_buf_init(&s->group, al);
+    rs->wants = wants;
+    rs->wants_ctx = s;
     if (columns == NULL || columns[0] == '\0') goto done;
     s->columns = di_strdup(al, columns);
     if (s->columns == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for --columns");

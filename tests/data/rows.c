@@ -5,6 +5,9 @@
 #ifdef DIAL_ZLIB
 #include <zlib.h>
 #endif
+#ifdef DIAL_ZSTD
+#include <zstd.h>
+#endif
 
 #include "base/file.h"
 #include "data/fail_alloc.h"
@@ -111,7 +114,8 @@ typedef struct bad_case {
 static void bad_rows(void **state)
 {
     static const bad_case rows[] = {
-        {"{\"text\": \"a\"}\n {\"text\": tru}", "f:2:11", "json_syntax: expected a value, found 'tru'"},
+        {"{\"text\": \"a\"}\n {\"text\": tru}", "f:2:11",
+         "json_syntax: expected a value, found 'tru'"},
         {"{\"text\": \"a\"", "f:1:12", "json_syntax: "},
         {"{\"text\": \"a\"} x", "f:1:15", "json_syntax: expected the end, found 'x'"},
         {"{\"text\": \"a\"}\n [1]", "f:2:2", "not_object: expected an object, found a list"},
@@ -154,7 +158,8 @@ static void bad_arrays(void **state)
     static const bad_case rows[] = {
         {"[{\"text\": \"a\"},\n  {\"text\": 1}]", "f:2:3", "wrong_type: expected a string"},
         {"[{\"text\": \"a\"},\n  3]", "f:2:3", "not_object: expected an object, found a number"},
-        {"[{\"text\": \"a\"},\n  {\"text\": nul}]", "f:2:3", "json_syntax: expected a value, found 'nul'"},
+        {"[{\"text\": \"a\"},\n  {\"text\": nul}]", "f:2:3",
+         "json_syntax: expected a value, found 'nul'"},
         {"[{\"text\": \"a\"}\n  {\"text\": \"b\"}]", "f:2:3", "json_syntax: expected ',' or ']'"},
         {"[{\"text\": \"a\"},\n]", "f:2:1", "json_syntax: expected an element, found ']'"},
         {"[{\"text\": \"a\"}\n", "f:2:1", "json_syntax: the file ends before the array is closed"},
@@ -252,10 +257,7 @@ static void refused_files(void **state)
     } files[] = {
         {"", 0, DIAL_ERR_INPUT, "expected one JSON object a line, found an empty file"},
         {" \r\n\n", 4, DIAL_ERR_INPUT, "expected one JSON object a line, found an empty file"},
-        {"\x28\xb5\x2f\xfd....", 8, DIAL_ERR_INPUT,
-         "expected JSON Lines, a JSON array, CSV or TSV, found zstd-compressed data"},
-        {"PAR1....", 8, DIAL_ERR_INPUT,
-         "expected JSON Lines, a JSON array, CSV or TSV, found a Parquet file"},
+        {"PAR1....", 8, DIAL_ERR_INPUT, "Parquet: expected PAR1 at the end of the file"},
         {"\xff\xfe{\0", 4, DIAL_ERR_INPUT,
          "expected JSON Lines, a JSON array, CSV or TSV, found UTF-16 text"},
         {"\x80\x04\x95", 3, DIAL_ERR_USAGE,
@@ -285,8 +287,9 @@ static void names_decide_the_rest(void **state)
 {
     static const struct {
         const char *name, *format;
-    } files[] = {{"a.jsonl", "jsonl"}, {"a.json", "jsonl"}, {"a.jsonl.gz", "jsonl"},
-                 {"a.tsv", "tsv"},     {"a.csv", "csv"},    {"jsonl", "csv"}};
+    } files[] = {{"a.jsonl", "jsonl"},     {"a.json", "jsonl"}, {"a.jsonl.gz", "jsonl"},
+                 {"a.jsonl.zst", "jsonl"}, {"a.tsv", "tsv"},    {"a.csv", "csv"},
+                 {"jsonl", "csv"}};
     di_rows_options opt = di_rows_options_default();
     dial_error err = {0};
     (void)state;
@@ -553,6 +556,43 @@ static void gzip_files(void **state)
 }
 #endif
 
+#ifdef DIAL_ZSTD
+/* Two frames, the second inside a row; cut; damaged; and a name in .zst. */
+static void zstd_files(void **state)
+{
+    static const char *const half[] = {"{\"text\": \"a\"}\n{\"text\"", ": \"b\"}\n"};
+    di_rows_options opt = di_rows_options_default();
+    char packed[400];
+    size_t n = 0, first = 0;
+    di_buf out;
+    dial_error err = {0};
+    (void)state;
+
+    for (int i = 0; i < 2; i++) {
+        size_t k = ZSTD_compress(packed + n, sizeof packed - n, half[i], strlen(half[i]), 3);
+
+        assert_false(ZSTD_isError(k));
+        n += k;
+        if (i == 0) first = n;
+    }
+    di_buf_init(&out, heap());
+    assert_ok(read_all(heap(), "f", packed, n, &opt, NULL, &out, NULL, &err), err);
+    assert_string_equal(out.data, "single <.a>\nsingle <.b>\n");
+    di_buf_deinit(&out);
+    check_error(packed, first - 4, &opt, DIAL_ERR_INPUT, "f", "zstd: the file ends inside");
+    packed[first] ^= 1; /* the second frame's magic number */
+    check_error(packed, n, &opt, DIAL_ERR_INPUT, "f", "zstd: damaged data (Unknown frame");
+}
+#else
+static void zstd_files(void **state)
+{
+    di_rows_options opt = di_rows_options_default();
+    (void)state;
+    check_error("\x28\xb5\x2f\xfd", 4, &opt, DIAL_ERR_INPUT, "f",
+                "expected plain text, found zstd; this build has no libzstd (DIAL_ZSTD)");
+}
+#endif
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Each request fails once: a clean ERR_NOMEM, and every block is given back. */
@@ -618,6 +658,7 @@ int main(void)
         cmocka_unit_test(files_and_hashes),
         cmocka_unit_test(standard_input),
         cmocka_unit_test(gzip_files),
+        cmocka_unit_test(zstd_files),
         cmocka_unit_test(allocations_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
