@@ -77,6 +77,11 @@ if(MICROHTTPD_FOUND) # http.c alone
   target_compile_definitions(dial_serve PRIVATE DIAL_MICROHTTPD)
   list(APPEND DIAL_LIBRARIES PkgConfig::MICROHTTPD)
 endif()
+if(SQLITE_FOUND) # store.c alone
+  target_link_libraries(dial_report PUBLIC PkgConfig::SQLITE)
+  target_compile_definitions(dial_report PRIVATE DIAL_SQLITE)
+  list(APPEND DIAL_LIBRARIES PkgConfig::SQLITE)
+endif()
 if(DNNL_FOUND)
   target_include_directories(dial_flags SYSTEM INTERFACE ${DNNL_INCLUDE})
   target_compile_definitions(dial_flags INTERFACE DIAL_DNNL)

@@ -71,6 +71,7 @@ DIAL_API extern const dial_option dial_embed_table[];
 DIAL_API extern const dial_option dial_info_table[];
 DIAL_API extern const dial_option dial_data_table[];
 DIAL_API extern const dial_option dial_bench_table[];
+DIAL_API extern const dial_option dial_sweep_table[];
 DIAL_API extern const dial_option dial_report_table[];
 DIAL_API extern const dial_option dial_serve_table[];
 DIAL_API extern const dial_option dial_doctor_table[];
@@ -251,6 +252,23 @@ typedef struct dial_bench_options {
 } dial_bench_options;
 
 DIAL_API dial_status dial_bench(const dial_bench_options *options, const dial_env *env, char **json,
+                                dial_error *err);
+
+typedef struct dial_sweep_options {
+    dial_common_options common; /* not used: runs have flags of their own */
+    const char *grid, *out, *store;
+    dial_list flag; /* NAME=VALUE: flags of dial_train that hold for every run */
+    int64_t jobs, threads, random, draw_seed, bootstrap;
+    int dry_run;
+    const char *program; /* not in the table; path of dial, which each run is trained with */
+} dial_sweep_options;
+
+/*
+ * Trains the runs that options->grid describes and that options->out does not hold yet, each in a
+ * process of its own. The document is dial.sweep/1, or dial.sweep_plan/1 with dry_run; it is set
+ * too where the status is DIAL_INTERRUPTED or ERR_IO (a full disk): the same call continues.
+ */
+DIAL_API dial_status dial_sweep(const dial_sweep_options *options, const dial_env *env, char **json,
                                 dial_error *err);
 
 typedef struct dial_report_options {

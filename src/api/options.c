@@ -111,7 +111,7 @@ const dial_option dial_train_table[] = {
     {"save-every",      DIAL_OPT_TEXT, offsetof(T, save_every),      "auto",    NULL, "auto (tenths, and 8 in the first pass over the source) or N steps"},
     {"keep",            DIAL_OPT_INT,  offsetof(T, keep),            "3",       NULL, "checkpoints kept after selection; 0: all"},
     {"early-stop",      DIAL_OPT_INT,  offsetof(T, early_stop),      "0",       NULL, "end after N saves that do not change the choice; 0: off"},
-    {"eval-every",      DIAL_OPT_INT,  offsetof(T, eval_every),      "0",       NULL, "report on --eval sets every N steps; 0: at the end"},
+    {"eval-every",      DIAL_OPT_INT,  offsetof(T, eval_every),      "0",       NULL, "report on --eval sets every N steps; 0: at the end; -1: at each checkpoint"},
     {"maps",            DIAL_OPT_INT,  offsetof(T, maps),            "250",     NULL, "rows of each set whose embeddings are kept for the report; 0: none"},
     {"grad-checkpoint", DIAL_OPT_TEXT, offsetof(T, grad_checkpoint), "auto",    "auto|on|off", "recompute layers in the backward pass instead of keeping them"},
     {"log-every",       DIAL_OPT_INT,  offsetof(T, log_every),       "10",      NULL, "steps between progress lines"},
@@ -232,6 +232,22 @@ const dial_option dial_select_table[] = {
     {"oracle",   DIAL_OPT_TEXT, offsetof(T, oracle),   NULL,       NULL, "labelled rows that show the regret, after the choice"},
     {"max-rows", DIAL_OPT_INT,  offsetof(T, max_rows), "256",      NULL, "rows of a domain, drawn by the seed"},
     COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_sweep_options
+const dial_option dial_sweep_table[] = {
+    {"grid",      DIAL_OPT_TEXT, offsetof(T, grid),      NULL,   NULL, "experiment (docs/experiments.md), or {\"method\": [...], \"seed\": [...], FLAG: [...]}"},
+    {"out",       DIAL_OPT_TEXT, offsetof(T, out),       NULL,   NULL, "folder for the runs and tables; runs that it holds are not trained again"},
+    {"jobs",      DIAL_OPT_INT,  offsetof(T, jobs),      "1",    NULL, "runs at a time, each a process"},
+    {"threads",   DIAL_OPT_INT,  offsetof(T, threads),   "0",    NULL, "threads of all runs together; 0 = physical cores"},
+    {"random",    DIAL_OPT_INT,  offsetof(T, random),    "0",    NULL, "draws of axes that are distributions: {\"log\": [1e-4, 1]}, uniform, choice"},
+    {"draw-seed", DIAL_OPT_INT,  offsetof(T, draw_seed), "0",    NULL, "seed of these draws"},
+    {"bootstrap", DIAL_OPT_INT,  offsetof(T, bootstrap), "2000", NULL, "draws of the intervals"},
+    {"store",     DIAL_OPT_TEXT, offsetof(T, store),     NULL,   NULL, "SQLite file with the results; default: dial.sqlite in --out"},
+    {"flag",      DIAL_OPT_LIST, offsetof(T, flag),      NULL,   NULL, "NAME=VALUE: a flag of dial train for every run; --NAME VALUE says the same"},
+    {"dry-run",   DIAL_OPT_BOOL, offsetof(T, dry_run),   "no",   NULL, "list the runs, write nothing"},
     END
 };
 #undef T

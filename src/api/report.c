@@ -4,6 +4,7 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "report/report.h"
+#include "report/sweep.h"
 
 dial_status dial_report(const dial_report_options *o, const dial_env *env, char **json,
                         dial_error *err)
@@ -92,6 +93,8 @@ dial_status dial_document_text(const dial_env *env, const char *json, char **tex
         DI_TRY(di_report_doctor_text(doc, &b, err));
     else if (strcmp(schema, "dial.select/1") == 0)
         DI_TRY(di_report_select_text(doc, &b, err));
+    else if (strcmp(schema, "dial.sweep/1") == 0)
+        DI_TRY(di_sweep_text(doc, &b, err));
     else if (strcmp(schema, "dial.report/1") == 0)
         DI_TRY(di_report_table(doc, &b, err));
     else

@@ -458,9 +458,17 @@ done:
     return st;
 }
 
+/* Does the run look anything up: embeddings, or what enters the lowest trained layer? */
+static int stores_trunk(const di_train_job *job)
+{
+    return (job->set.steps > 0 || job->lora.r == 0) &&
+           (job->set.head_only || di_decoder_entry(job->decoder) > 0);
+}
+
 /*
  * What the frozen part of the model makes of every text that the run looks at more than once: of a
- * side that steps go all through, of held-out rows and evaluation sets.
+ * side that steps go all through, of held-out rows and evaluation sets. Of the other texts what
+ * earlier runs have stored.
  */
 static dial_status fill_trunk(di_train_job *job, dial_error *err)
 {
@@ -468,10 +476,12 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     const dial_train_options *o = job->opt;
     const di_train_settings *set = &job->set;
     int64_t steps = set->steps * set->parts;
-    const di_examples *source[] = {&job->held, &job->source}, *target[] = {&job->target};
+    const di_examples *source[] = {&job->held, &job->source};
+    const di_examples none = {.n = 0}, *target[] = {&none, &job->target};
     int whole = steps * set->batch_source >= job->source.n;
+    int whole_target = di_pass_sides(set) > 1 && steps * set->batch_target >= job->target.n;
 
-    if (set->steps == 0 || (!set->head_only && di_decoder_entry(job->decoder) == 0)) return st;
+    if (!stores_trunk(job)) return st;
     if (set->ranks >
         1) { /* the store is one process's: whether a text is there differs by machine */
         di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");
@@ -480,8 +490,7 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
                              o->trunk_cache_max, err));
     DI_TRY(fill_files(job, &job->source_files, source, 1 + whole, err));
-    if (di_pass_sides(set) > 1 && steps * set->batch_target >= job->target.n)
-        DI_TRY(fill_files(job, &job->target_files, target, 1, err));
+    DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
     DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
     job->set.trunk = job->trunk.trunk;
@@ -546,6 +555,34 @@ done:
     st = di_dist_leave(di_dist_of(env), st, err);
     json_decref(resumed);
     di_free(job.al, checkpoint);
+    job_close(&job);
+    return st;
+}
+
+dial_status di_train_fill_trunk(const dial_train_options *options, const dial_env *env,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_train_job job = {.opt = options, .env = env, .al = di_env_alloc(env)};
+    const di_file_set *files[] = {&job.source_files, &job.target_files, &job.heldout_files,
+                                  &job.eval_files};
+
+    job.warnings = json_array();
+    DI_TRY(di_session_open(&job.base, options->base, &options->common, 0, options->layer,
+                           options->pooling, env, err));
+    DI_TRY(di_plan_settings(&job, err));
+    DI_TRY(di_job_load_data(&job, err));
+    DI_TRY(new_model(&job, err));
+    job.set.steps = 1; /* how many is not known yet; that there are some is enough */
+    if (!stores_trunk(&job)) goto done;
+    DI_TRY(di_embedder_new(&job.base.dev, job.decoder, options->common.batch_tokens,
+                           job.base.policy.max_length, &job.embedder, err));
+    DI_TRY(di_trunk_job_open(&job.trunk, &job.base, job.embedder, job.decoder, options->trunk_cache,
+                             options->trunk_cache_max, err));
+    if (job.trunk.dir == NULL) goto done; /* nothing is kept */
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        DI_TRY(fill_files(&job, files[k], NULL, 0, err));
+done:
     job_close(&job);
     return st;
 }

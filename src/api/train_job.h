@@ -130,6 +130,13 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
 /* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
 dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);
 
+/*
+ * train.c: all texts of a run's files into the stored trunk (--trunk-cache), without training. The
+ * same rows that the run would store, and of the whole files; nothing where it stores none.
+ */
+dial_status di_train_fill_trunk(const dial_train_options *options, const dial_env *env,
+                                dial_error *err);
+
 /* run_folder.c: dial.json (last), adapter, tokenizer, model card. */
 dial_status di_run_write(di_train_job *job, const json_t *evals, const json_t *selftest,
                          const json_t *reward_stats, int finished, dial_error *err);

@@ -12,12 +12,13 @@
 
 enum { STATS_ROWS = 256, SELFTEST_TEXTS = 8, SELFTEST_ROWS = 256 };
 
-/* One line a row: rewards, and the hashes that name its texts (clusters of paired intervals). */
+/* One line a row: rewards, and the hashes that name its texts and its prompt (clusters of paired
+ * intervals). */
 static dial_status write_scores(di_train_job *job, const di_dataset *d, const char *name,
                                 const float *reward, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    char file[256], hash[2][20];
+    char file[256], hash[2][20], prompt[20];
     char *path = NULL, *dir = di_path_join(job->al, job->opt->out, "scores");
     json_t *line = NULL;
     di_buf b;
@@ -35,9 +36,10 @@ static dial_status write_scores(di_train_job *job, const di_dataset *d, const ch
         if (x->kind != DI_ROW_PAIR) continue;
         for (int k = 0; k < 2; k++)
             snprintf(hash[k], sizeof hash[k], "%016llx", (unsigned long long)d->seq[t[k]].hash);
-        line = json_pack("{s:I, s:s?, s:o, s:o, s:[s, s]}", "i", (json_int_t)x->row, "id", x->id,
-                         "chosen", di_json_f32(reward[t[0]]), "rejected", di_json_f32(reward[t[1]]),
-                         "texts", hash[0], hash[1]);
+        snprintf(prompt, sizeof prompt, "%016llx", (unsigned long long)d->seq[t[0]].prompt_hash);
+        line = json_pack("{s:I, s:s?, s:o, s:o, s:[s, s], s:s}", "i", (json_int_t)x->row, "id",
+                         x->id, "chosen", di_json_f32(reward[t[0]]), "rejected",
+                         di_json_f32(reward[t[1]]), "texts", hash[0], hash[1], "prompt", prompt);
         if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
         DI_TRY(di_json_write(line, &b, err));
         json_decref(line);

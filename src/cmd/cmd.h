@@ -28,6 +28,7 @@ typedef union cmd_options {
     dial_info_options info;
     dial_data_options data;
     dial_bench_options bench;
+    dial_sweep_options sweep;
     dial_report_options report;
     dial_serve_options serve;
     dial_doctor_options doctor;
@@ -65,6 +66,7 @@ typedef struct cmd_verb {
     size_t size;                 /* of its options struct */
     const char *const *required; /* names that must be given, NULL-ended; NULL: none */
     const cmd_group *groups;     /* ended by first NULL; NULL: one group */
+    const dial_option *passed;   /* flags of another verb, taken as --flag NAME=VALUE; NULL: none */
     int max_words;               /* positional arguments that it takes */
     int rows;                    /* prints JSON Lines itself; the document is its summary */
     int ranks;                   /* divides its work among the processes of mpirun or srun */
@@ -98,7 +100,7 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_report, cmd_serve, cmd_doctor, cmd_select;
+    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select;
 
 /* ---- errors ---- */
 

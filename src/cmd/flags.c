@@ -59,7 +59,8 @@ static const dial_option *find_row(const cmd_call *call, const char *name, size_
 {
     const dial_option *row = find(call->verb->table, name, n);
 
-    return row != NULL ? row : find(cmd_settings_table, name, n);
+    if (row == NULL) row = find(cmd_settings_table, name, n);
+    return row == NULL && call->verb->passed != NULL ? find(call->verb->passed, name, n) : row;
 }
 
 static dial_status unknown_flag(const cmd_call *call, const char *name, const char *where,
@@ -72,6 +73,8 @@ static dial_status unknown_flag(const cmd_call *call, const char *name, const ch
     for (const dial_option *r = call->verb->table; r->name != NULL; r++)
         cmd_nearest_offer(&best, r->name);
     for (const dial_option *r = cmd_settings_table; r->name != NULL; r++)
+        cmd_nearest_offer(&best, r->name);
+    for (const dial_option *r = call->verb->passed; r != NULL && r->name != NULL; r++)
         cmd_nearest_offer(&best, r->name);
     known = cmd_nearest_name(&best);
     if (known != NULL)
@@ -111,13 +114,34 @@ static int equal_values(const dial_option *row, const char *a, const char *b)
     return row->type == DIAL_OPT_REAL ? x.real == y.real : x.whole == y.whole;
 }
 
+static int in_table(const dial_option *table, const dial_option *row)
+{
+    for (const dial_option *r = table; r != NULL && r->name != NULL; r++)
+        if (r == row) return 1;
+    return 0;
+}
+
+/* A flag of another verb is a value of --flag: NAME=VALUE. */
+static const char *pass_on(cmd_call *call, const dial_option **row, const char *text)
+{
+    json_t *whole = json_sprintf("%s=%s", (*row)->name, text);
+    const char *kept = NULL;
+
+    if (whole != NULL) kept = cmd_keep(call, json_string_value(whole), json_string_length(whole));
+    json_decref(whole);
+    *row = find(call->verb->table, "flag", 4);
+    return kept;
+}
+
 /* Adds one value; a flag that is no list may come twice only with the same value. */
 static dial_status add(cmd_call *call, const dial_option *row, const char *text, int line,
                        dial_error *err)
 {
-    cmd_value v = {row, text, line};
+    cmd_value v;
     char where[320];
 
+    if (text != NULL && in_table(call->verb->passed, row)) text = pass_on(call, &row, text);
+    v = (cmd_value){row, text, line};
     if (text == NULL)
         return cmd_fail(err, DIAL_ERR_USAGE, place(call, &v, where, sizeof where),
                         "write it in UTF-8", "the value is not valid UTF-8");

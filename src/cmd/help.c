@@ -16,7 +16,8 @@ static const struct {
     {"out", "PATH"},      {"summary", "FILE"},
     {"scores", "FILE"},   {"config", "FILE"},
     {"length", "TOKENS"}, {"columns", "KEY=COLUMN,..."},
-    {"method", "NAME"},
+    {"method", "NAME"},   {"grid", "FILE"},
+    {"store", "FILE"},    {"flag", "NAME=VALUE"},
 };
 
 /* Choices that fill a line stand in the text instead of beside the flag. */

@@ -202,6 +202,7 @@ static int take_score(void *ctx, const json_t *line)
     di_score_row row = {
         .i = s->n, .chosen = di_num(line, "chosen"), .rejected = di_num(line, "rejected")};
     const json_t *texts = di_at(line, "texts");
+    const char *prompt = di_text_at(line, "prompt");
 
     if (isfinite(di_num(line, "i"))) row.i = (int64_t)di_num(line, "i");
     for (size_t k = 0; k < 2; k++) {
@@ -209,6 +210,7 @@ static int take_score(void *ctx, const json_t *line)
 
         row.text[k] = hex != NULL ? strtoull(hex, NULL, 16) : 0;
     }
+    row.prompt = prompt != NULL ? strtoull(prompt, NULL, 16) : 0;
     if (!isfinite(row.chosen) || !isfinite(row.rejected)) {
         in->failed = 2;
         return 0;

@@ -16,11 +16,12 @@ enum {
 
 extern const char *const di_curve_name[DI_N_CURVES];
 
-/* One line of scores/NAME.jsonl. text: the hashes of its two texts, 0 where absent. */
+/* One line of scores/NAME.jsonl. text, prompt: hashes of its two texts and of what they answer, 0
+ * where absent. */
 typedef struct di_score_row {
     int64_t i;
     double chosen, rejected;
-    uint64_t text[2];
+    uint64_t text[2], prompt;
 } di_score_row;
 
 typedef struct di_scores {

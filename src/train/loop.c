@@ -190,11 +190,12 @@ dial_status di_loop_run(di_loop *l, dial_error *err)
                                     err));
         }
         tell_progress(l, &r, started);
-        if (l->eval_every > 0 && step % l->eval_every == 0 && step < l->steps)
+        saving = di_loop_is_save(l, step);
+        if (l->eval_every < 0 ? saving
+                              : l->eval_every > 0 && step % l->eval_every == 0 && step < l->steps)
             DI_TRY(l->evaluate(l->ctx, step, err));
         asked = di_stop_asked(l->env);
         DI_TRY(di_dist_any(di_dist_of(l->env), &asked, err));
-        saving = di_loop_is_save(l, step);
         if (saving || asked) DI_TRY(save(l, saving, err));
         if (asked && step < l->steps) {
             l->stopped = "signal";

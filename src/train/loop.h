@@ -18,7 +18,7 @@ typedef struct di_loop {
     int64_t steps;       /* the run's end */
     int64_t save_every;  /* 0: auto (tenths of the run, eighths of the first pass) */
     int64_t first_pass;  /* steps of the first pass over the source */
-    int64_t eval_every;  /* 0: never inside the loop */
+    int64_t eval_every;  /* 0: never inside the loop; < 0: at each save */
     int64_t early_stop;  /* saves without a new choice before the run ends; 0: off */
     double critic_lr;    /* for the journal; NaN without a critic */
 
