@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 
 all: build
 .PHONY: all build deps deps-dev test test-long test-peers fuzz bench bench-peers asan format lint \
-        demo install clean
+        demo experiments install clean
 
 build: build/release/build.ninja
 	@cmake --build build/release -j $(JOBS)
@@ -60,6 +60,12 @@ bench-peers: deps
 demo: deps
 	@$(MAKE) --no-print-directory build
 	sh demo/run.sh
+
+# All of experiments/, resumable (docs/experiments.md); hours. DIAL_DATA: data that is not shipped.
+experiments: deps
+	@$(MAKE) --no-print-directory build
+	sh demo/fetch_model.sh smollm2
+	sh experiments/run.sh
 
 format: deps-dev
 	find src include tests bench -name '*.[ch]' | xargs clang-format -i

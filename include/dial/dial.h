@@ -273,8 +273,8 @@ DIAL_API dial_status dial_sweep(const dial_sweep_options *options, const dial_en
 
 typedef struct dial_report_options {
     dial_common_options common;
-    dial_list runs;
-    const char *out, *title;
+    dial_list runs; /* run folders, or folders of dial_sweep alone */
+    const char *out, *title, *claims;
 } dial_report_options;
 
 DIAL_API dial_status dial_report(const dial_report_options *options, const dial_env *env,

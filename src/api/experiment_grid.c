@@ -252,12 +252,38 @@ done:
     return st;
 }
 
+/* "extends": what the file does not say itself is as in the one it names, beside it; so is every
+ * flag of "flags" that it does not give. */
+static dial_status extend(di_experiment *x, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *name = json_string_value(json_object_get(x->file, "extends"));
+    char *path = NULL;
+    json_t *parent = NULL;
+
+    if (name == NULL) return DIAL_OK;
+    path = di_path_join(x->al, x->folder, name);
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_json_read(x->al, path, &parent, err));
+    if (json_is_object(json_object_get(x->file, "flags")) &&
+        json_is_object(json_object_get(parent, "flags")) &&
+        json_object_update_missing(json_object_get(x->file, "flags"),
+                                   json_object_get(parent, "flags")) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for an experiment");
+    if (!json_is_object(parent) || json_object_update_missing(x->file, parent) != 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "write {\"base\": ...}", "expected one JSON object");
+done:
+    json_decref(parent);
+    di_free(x->al, path);
+    return st;
+}
+
 /* Keys that an experiment may have: a misspelt one must not be passed over. */
 static dial_status known_keys(const di_experiment *x, dial_error *err)
 {
-    static const char *const keys[] = {"schema",     "name",   "setting", "base",   "files",
-                                       "methods",    "seeds",  "budget",  "grid",   "flags",
-                                       "target_set", "family", "control", "cluster"};
+    static const char *const keys[] = {
+        "schema", "name",  "setting",    "base",   "files",   "methods", "seeds",   "budget",
+        "grid",   "flags", "target_set", "family", "extends", "control", "cluster", "doctor"};
     dial_status st = DIAL_OK;
     const char *schema = json_string_value(json_object_get(x->file, "schema")), *key;
     json_t *v;
@@ -296,6 +322,7 @@ dial_status di_experiment_open(const di_alloc *al, const char *path, const dial_
     if (!json_is_object(x.file))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "write {\"method\": [...], \"seed\": [...]}",
                    "expected one JSON object");
+    DI_TRY(extend(&x, err));
     if ((st = known_keys(&x, &why)) == DIAL_OK && (st = read_grid(&x, &g, &why)) == DIAL_OK)
         st = di_shared_flags(&x, given, extra, &why);
     json_array_foreach (g.methods, i, entry)

@@ -254,9 +254,10 @@ const dial_option dial_sweep_table[] = {
 
 #define T dial_report_options
 const dial_option dial_report_table[] = {
-    {"runs",  DIAL_OPT_LIST, offsetof(T, runs),  NULL, NULL, "run folders"},
-    {"out",   DIAL_OPT_TEXT, offsetof(T, out),   NULL, NULL, ".html, .md or .json"},
-    {"title", DIAL_OPT_TEXT, offsetof(T, title), NULL, NULL, "title of the page"},
+    {"runs",   DIAL_OPT_LIST, offsetof(T, runs),   NULL, NULL, "run folders, or folders of dial sweep"},
+    {"out",    DIAL_OPT_TEXT, offsetof(T, out),    NULL, NULL, ".html, .md or .json"},
+    {"title",  DIAL_OPT_TEXT, offsetof(T, title),  NULL, NULL, "title of the page"},
+    {"claims", DIAL_OPT_TEXT, offsetof(T, claims), NULL, NULL, "of sweeps: file of what they are to show together (docs/experiments.md)"},
     COMMON(T, "0"),
     END
 };

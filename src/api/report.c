@@ -3,6 +3,7 @@
 
 #include "api/session.h"
 #include "base/error.h"
+#include "report/claims.h"
 #include "report/report.h"
 #include "report/sweep.h"
 
@@ -16,6 +17,15 @@ dial_status dial_report(const dial_report_options *o, const dial_env *env, char 
 
     if (o->runs.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--runs", "see dial report --help", "the flag is required");
+    if (di_is_sweep(al, o->runs.item[0])) {
+        DI_TRY(
+            di_sweep_report(al, o->runs.item, o->runs.n, o->claims, o->out, o->title, &doc, err));
+        st = di_document(al, doc, json, err);
+        goto done;
+    }
+    if (o->claims != NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--claims", "name folders of dial sweep in --runs",
+                   "claims are about sweeps, %s is none", o->runs.item[0]);
     r.run = o->runs.item;
     r.n_runs = o->runs.n;
     r.out = o->out;
@@ -95,6 +105,8 @@ dial_status dial_document_text(const dial_env *env, const char *json, char **tex
         DI_TRY(di_report_select_text(doc, &b, err));
     else if (strcmp(schema, "dial.sweep/1") == 0)
         DI_TRY(di_sweep_text(doc, &b, err));
+    else if (strcmp(schema, "dial.report/1") == 0 && json_object_get(doc, "claims") != NULL)
+        DI_TRY(di_claims_text(doc, &b, err));
     else if (strcmp(schema, "dial.report/1") == 0)
         DI_TRY(di_report_table(doc, &b, err));
     else

@@ -6,6 +6,7 @@
  *   reuse    a run folder that is finished is taken as it is
  *   trunk    what the frozen model makes of the texts, once for all runs   (api/train.c)
  *   work     --jobs processes at a time; a killed one is started again where it had come to
+ *   judge    dial doctor on the runs of the groups that the experiment names, likewise
  *   tables   the store -> sweep.json, table.md, table.csv
  *
  * What survives what: a run's state is its folder, so the kill of a worker costs its steps since
@@ -35,6 +36,12 @@
 
 enum { MAX_JOBS = 256, MAX_KILLS = 3, MAX_PATHS = 256 };
 
+/* Rows of a domain that the doctor looks at: each costs a pass of the frozen model a run. */
+static const char doctor_rows[] = "400";
+
+/* What is done to a run, one after the other. */
+typedef enum stage { TRAIN, JUDGE, STAGES } stage;
+
 typedef enum cell_state {
     CELL_OPEN,    /* to be trained */
     CELL_RUNNING, /* by a process of this sweep */
@@ -44,10 +51,11 @@ typedef enum cell_state {
 } cell_state;
 
 typedef struct cell_work {
-    cell_state state;
+    cell_state state[STAGES];
     int kills, other; /* other: a process of an earlier sweep still has the folder */
-    char *dir, *config, *out, *log, *lock;
-    char error[400]; /* kind and sentence */
+    char *dir, *config, *out, *log, *lock, *doctor;
+    char verdict[16]; /* of the doctor; "": none */
+    char error[400];  /* kind and sentence */
 } cell_work;
 
 typedef struct sweep {
@@ -62,6 +70,7 @@ typedef struct sweep {
     di_process process[MAX_JOBS];
     int64_t cell_of[MAX_JOBS];
     int jobs;
+    stage stage;
     int stop;       /* no more runs are started */
     char disk[400]; /* why: a worker found no room */
 } sweep;
@@ -108,7 +117,8 @@ static dial_status name_files(sweep *s, dial_error *err)
         w->out = path_of(s, s->logs, c->name, ".json");
         w->log = path_of(s, s->logs, c->name, ".log");
         w->lock = path_of(s, s->logs, c->name, ".lock");
-        if (!w->dir || !w->config || !w->out || !w->log || !w->lock)
+        w->doctor = path_of(s, s->logs, c->name, ".doctor.json");
+        if (!w->dir || !w->config || !w->out || !w->log || !w->lock || !w->doctor)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     }
 done:
@@ -148,7 +158,7 @@ static void close_sweep(sweep *s)
 {
     for (int64_t i = 0; s->work != NULL && i < s->x.n_cells; i++) {
         cell_work *w = &s->work[i];
-        char *path[] = {w->dir, w->config, w->out, w->log, w->lock};
+        char *path[] = {w->dir, w->config, w->out, w->log, w->lock, w->doctor};
 
         for (size_t k = 0; k < sizeof path / sizeof *path; k++) di_free(s->al, path[k]);
     }
@@ -191,14 +201,14 @@ done:
     return st;
 }
 
-/* The error document that the run's process printed: "kind: message"; 0 if it printed none. */
-static int error_of(const sweep *s, const cell_work *w, char kind[32], char text[400])
+/* The error document that a process left in `file`: "kind: message"; 0 if it is another one. */
+static int error_of(const sweep *s, const char *file, char kind[32], char text[400])
 {
     json_t *doc = NULL;
     const char *schema, *message, *where;
     int is = 0;
 
-    if (!di_exists(w->out) || di_json_read(s->al, w->out, &doc, NULL) != DIAL_OK) return 0;
+    if (!di_exists(file) || di_json_read(s->al, file, &doc, NULL) != DIAL_OK) return 0;
     schema = json_string_value(json_object_get(doc, "schema"));
     is = schema != NULL && strcmp(schema, "dial.error/1") == 0;
     if (is) {
@@ -218,7 +228,7 @@ static dial_status mark_failed(sweep *s, int64_t i, const char *error, dial_erro
     const di_group *g = &s->x.group[c->group];
     cell_work *w = &s->work[i];
 
-    w->state = CELL_FAILED;
+    w->state[TRAIN] = CELL_FAILED;
     if (error != w->error) snprintf(w->error, sizeof w->error, "%s", error);
     return di_sweep_take_failed(s->store, c->key, w->dir, g->label, g->method, c->seed, w->error,
                                 err);
@@ -238,8 +248,8 @@ static dial_status look_around(sweep *s, dial_error *err)
 
         if (is_finished(s, w)) {
             DI_TRY(take_done(s, i, err));
-            w->state = CELL_SKIPPED;
-        } else if (error_of(s, w, kind, text) && strcmp(kind, "numeric") == 0) {
+            w->state[TRAIN] = CELL_SKIPPED;
+        } else if (error_of(s, w->out, kind, text) && strcmp(kind, "numeric") == 0) {
             DI_TRY(mark_failed(s, i, text, err));
         }
     }
@@ -251,7 +261,7 @@ static int64_t count(const sweep *s, cell_state state)
 {
     int64_t n = 0;
 
-    for (int64_t i = 0; i < s->x.n_cells; i++) n += s->work[i].state == state;
+    for (int64_t i = 0; i < s->x.n_cells; i++) n += s->work[i].state[s->stage] == state;
     return n;
 }
 
@@ -292,7 +302,7 @@ static dial_status fill_trunks(sweep *s, dial_error *err)
     for (int64_t i = 0; i < s->x.n_cells; i++) {
         int known = 0;
 
-        if (s->work[i].state != CELL_OPEN) continue;
+        if (s->work[i].state[TRAIN] != CELL_OPEN) continue;
         json_decref(key);
         key = trunk_key(s->x.cell[i].flags);
         if (key == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sweep");
@@ -352,25 +362,75 @@ static int has_checkpoint(const sweep *s, const cell_work *w)
     return yes;
 }
 
+/* The run of src-pref that a run is compared with: that of its seed. */
+static int64_t baseline_of(const sweep *s, int64_t i)
+{
+    for (int64_t k = 0; k < s->x.n_cells; k++)
+        if (strcmp(s->x.group[s->x.cell[k].group].method, "src-pref") == 0 &&
+            s->x.cell[k].seed == s->x.cell[i].seed && s->work[k].state[TRAIN] != CELL_FAILED)
+            return k;
+    return -1;
+}
+
+/* Text of a flag, or of the first of its values. */
+static const char *first_value(const json_t *flags, const char *flag)
+{
+    const json_t *v = json_object_get(flags, flag);
+
+    return json_string_value(json_is_array(v) ? json_array_get(v, 0) : v);
+}
+
+/* The command of the stage; returns the file that its document goes to. */
+static const char *command(const sweep *s, int64_t i, char threads[24], const char *argv[20])
+{
+    const cell_work *w = &s->work[i];
+    const json_t *flags = s->x.cell[i].flags;
+    const char *held = first_value(flags, "heldout-source");
+    int64_t base = baseline_of(s, i);
+    int n = 0;
+
+    argv[n++] = s->o->program;
+    argv[n++] = s->stage == TRAIN ? "train" : "doctor";
+    argv[n++] = "--json";
+    argv[n++] = "--quiet";
+    if (s->stage == TRAIN) {
+        argv[n++] = "--config";
+        argv[n++] = w->config;
+        argv[n++] = has_checkpoint(s, w) ? "--resume" : "--overwrite";
+        return w->out;
+    }
+    snprintf(threads, 24, "%lld", (long long)threads_each(s));
+    argv[n++] = "--model";
+    argv[n++] = w->dir;
+    argv[n++] = "--source";
+    argv[n++] = held != NULL && di_exists(held) ? held : first_value(flags, "source");
+    argv[n++] = "--target";
+    argv[n++] = first_value(flags, "target");
+    argv[n++] = "--max-rows";
+    argv[n++] = doctor_rows;
+    argv[n++] = "--threads";
+    argv[n++] = threads;
+    if (base >= 0) {
+        argv[n++] = "--baseline";
+        argv[n++] = s->work[base].dir;
+    }
+    return w->doctor;
+}
+
 static dial_status start(sweep *s, int slot, int64_t i, dial_error *err)
 {
     dial_status st = DIAL_OK;
     cell_work *w = &s->work[i];
-    const char *argv[] = {s->o->program,
-                          "train",
-                          "--config",
-                          w->config,
-                          "--json",
-                          "--quiet",
-                          has_checkpoint(s, w) ? "--resume" : "--overwrite",
-                          NULL};
+    const char *argv[20] = {NULL}, *out;
+    char threads[24];
     int busy = 0;
 
-    if (!w->other) DI_TRY(write_config(s, i, err));
-    DI_TRY(di_process_start(argv, w->out, w->log, w->lock, &s->process[slot], &busy, err));
+    if (!w->other && s->stage == TRAIN) DI_TRY(write_config(s, i, err));
+    out = command(s, i, threads, argv);
+    DI_TRY(di_process_start(argv, out, w->log, w->lock, &s->process[slot], &busy, err));
     w->other = busy;
     if (busy) goto done;
-    w->state = CELL_RUNNING;
+    w->state[s->stage] = CELL_RUNNING;
     s->cell_of[slot] = i;
 done:
     return st;
@@ -381,7 +441,7 @@ static int64_t next_open(sweep *s)
 {
     for (int other = 0; other < 2; other++)
         for (int64_t i = 0; i < s->x.n_cells; i++)
-            if (s->work[i].state == CELL_OPEN && s->work[i].other == other) return i;
+            if (s->work[i].state[s->stage] == CELL_OPEN && s->work[i].other == other) return i;
     return -1;
 }
 
@@ -389,7 +449,7 @@ static void tell(const sweep *s)
 {
     if (s->env == NULL || s->env->progress == NULL) return;
     s->env->progress(s->env->ctx,
-                     &(dial_progress){.what = "runs",
+                     &(dial_progress){.what = s->stage == TRAIN ? "runs" : "verdicts",
                                       .done = count(s, CELL_DONE) + count(s, CELL_SKIPPED) +
                                               count(s, CELL_FAILED),
                                       .total = s->x.n_cells,
@@ -400,35 +460,65 @@ static void tell(const sweep *s)
                                       .seconds_left = -1});
 }
 
+/* The doctor's verdict, from its document; 0: it is not there, or not whole. */
+static int read_verdict(const sweep *s, cell_work *w)
+{
+    json_t *doc = NULL;
+    const char *verdict = NULL;
+
+    if (di_exists(w->doctor) && di_json_read(s->al, w->doctor, &doc, NULL) == DIAL_OK)
+        verdict = json_string_value(json_object_get(doc, "verdict"));
+    if (verdict != NULL) snprintf(w->verdict, sizeof w->verdict, "%s", verdict);
+    json_decref(doc);
+    return verdict != NULL;
+}
+
+/* Is what the stage makes of the run there and whole? Then it is taken in. */
+static dial_status take(sweep *s, int64_t i, int *done, dial_error *err)
+{
+    cell_work *w = &s->work[i];
+
+    *done = s->stage == TRAIN ? is_finished(s, w) : read_verdict(s, w);
+    return *done && s->stage == TRAIN ? take_done(s, i, err) : DIAL_OK;
+}
+
+static dial_status failed(sweep *s, int64_t i, const char *text, dial_error *err)
+{
+    di_log(s->env, DIAL_LOG_WARN, "%s failed: %s (%s)", s->x.cell[i].name, text, s->work[i].log);
+    if (s->stage == TRAIN) return mark_failed(s, i, text, err);
+    s->work[i].state[JUDGE] = CELL_FAILED; /* the run stays without a verdict */
+    return DIAL_OK;
+}
+
 /* What the end of a worker means for its run. */
 static dial_status settle(sweep *s, int64_t i, int status, dial_error *err)
 {
     dial_status st = DIAL_OK;
     cell_work *w = &s->work[i];
+    const char *how = WIFSIGNALED(status) ? "signal" : "exit code";
+    int done, code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
     char kind[32] = "", text[400] = "";
 
-    w->state = CELL_OPEN;
-    if (is_finished(s, w)) {
-        DI_TRY(take_done(s, i, err));
-        w->state = CELL_DONE;
-    } else if (error_of(s, w, kind, text)) {
+    w->state[s->stage] = CELL_OPEN;
+    DI_TRY(take(s, i, &done, err));
+    if (done) {
+        w->state[s->stage] = CELL_DONE;
+        w->kills = 0;
+    } else if (error_of(s, s->stage == TRAIN ? w->out : w->doctor, kind, text)) {
         if (strcmp(kind, "interrupted") == 0) goto done; /* it was asked to stop */
         if (strcmp(kind, "io") == 0) {
             snprintf(s->disk, sizeof s->disk, "%s", text);
             s->stop = 1;
             goto done;
         }
-        di_log(s->env, DIAL_LOG_WARN, "%s failed: %s (%s)", s->x.cell[i].name, text, w->log);
-        DI_TRY(mark_failed(s, i, text, err));
+        DI_TRY(failed(s, i, text, err));
     } else if (++w->kills < MAX_KILLS) { /* killed, or no room for its last words */
         di_log(s->env, DIAL_LOG_WARN, "%s: the process ended by %s %d: started again",
-               s->x.cell[i].name, WIFSIGNALED(status) ? "signal" : "exit code",
-               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+               s->x.cell[i].name, how, code);
     } else {
-        di_format(text, sizeof text, "killed: the process ended %d times by %s %d", MAX_KILLS,
-                  WIFSIGNALED(status) ? "signal" : "exit code",
-                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        DI_TRY(mark_failed(s, i, text, err));
+        di_format(text, sizeof text, "killed: the process ended %d times by %s %d", MAX_KILLS, how,
+                  code);
+        DI_TRY(failed(s, i, text, err));
     }
 done:
     return st;
@@ -463,14 +553,14 @@ static dial_status work(sweep *s, dial_error *err)
         }
         for (int k = 0; k < s->jobs && !s->stop; k++)
             if (s->process[k].pid == 0 && (i = next_open(s)) >= 0) {
-                int was = s->work[i].other;
+                int done = 0;
 
                 /* an earlier sweep's worker may have finished it meanwhile */
-                if (was && is_finished(s, &s->work[i])) {
-                    DI_TRY(settle(s, i, 0, err));
-                    continue;
-                }
-                DI_TRY(start(s, k, i, err));
+                if (s->work[i].other) DI_TRY(take(s, i, &done, err));
+                if (done)
+                    s->work[i].state[s->stage] = CELL_DONE;
+                else
+                    DI_TRY(start(s, k, i, err));
             }
         if (running(s) == 0 && (s->stop || next_open(s) < 0)) break;
         nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
@@ -483,6 +573,28 @@ done:
                 nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
         }
     return st;
+}
+
+/* Which runs the doctor is to look at: those of the groups that "doctor" names, with a target. */
+static void plan_judging(sweep *s)
+{
+    const json_t *labels = json_object_get(s->x.file, "doctor"), *label;
+    size_t k;
+
+    s->stage = JUDGE;
+    for (int64_t i = 0; i < s->x.n_cells; i++) {
+        const di_cell *c = &s->x.cell[i];
+        cell_work *w = &s->work[i];
+        int wanted = 0;
+
+        json_array_foreach (labels, k, label)
+            wanted |= json_is_string(label) &&
+                      strcmp(json_string_value(label), s->x.group[c->group].label) == 0;
+        wanted &= w->state[TRAIN] == CELL_DONE || w->state[TRAIN] == CELL_SKIPPED;
+        wanted &= first_value(c->flags, "target") != NULL;
+        w->kills = 0;
+        w->state[JUDGE] = wanted && !read_verdict(s, w) ? CELL_OPEN : CELL_DONE;
+    }
 }
 
 /* ---- the document ---- */
@@ -510,8 +622,9 @@ static json_t *plan_json(const sweep *s)
 
         o = json_pack("{s:s,s:s,s:I,s:I,s:O,s:s}", "key", c->key, "dir", c->name, "group",
                       (json_int_t)c->group, "seed", (json_int_t)c->seed, "flags", c->varied,
-                      "status", state_name[w->state]);
-        if (w->state == CELL_FAILED) di_json_put(o, "error", json_string(w->error), &failed);
+                      "status", state_name[w->state[TRAIN]]);
+        if (w->verdict[0] != '\0') di_json_put(o, "verdict", json_string(w->verdict), &failed);
+        if (w->state[TRAIN] == CELL_FAILED) di_json_put(o, "error", json_string(w->error), &failed);
         di_json_add(runs, o, &failed);
     }
     di_json_put(plan, "groups", groups, &failed);
@@ -561,7 +674,7 @@ done:
 static void mark_skipped(const sweep *s, json_t *doc)
 {
     for (int64_t i = 0; i < s->x.n_cells; i++)
-        if (s->work[i].state == CELL_SKIPPED)
+        if (s->work[i].state[TRAIN] == CELL_SKIPPED)
             json_object_set_new(json_array_get(json_object_get(doc, "runs"), (size_t)i), "status",
                                 json_string("skipped"));
 }
@@ -596,22 +709,28 @@ dial_status dial_sweep(const dial_sweep_options *options, const dial_env *env, c
     DI_TRY(look_around(&s, err));
     DI_TRY(fill_trunks(&s, err));
     DI_TRY(work(&s, err));
+    plan_judging(&s);
+    DI_TRY(work(&s, err));
+    left = count(&s, CELL_OPEN); /* verdicts */
+    s.stage = TRAIN;
     plan = plan_json(&s);
     if (plan == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan of a sweep");
     DI_TRY(di_sweep_document(s.al, plan, s.store, options->out, options->bootstrap, 0, &doc, err));
     DI_TRY(write_tables(&s, doc, err));
-    left = count(&s, CELL_OPEN);
+    left += count(&s, CELL_OPEN);
     failures = count(&s, CELL_FAILED);
     mark_skipped(&s, doc);
     DI_TRY(di_document(s.al, doc, json, err));
     doc = NULL;
     if (s.disk[0] != '\0')
-        DI_FAIL_AT(
-            err, DIAL_ERR_IO, options->out, "free some space, then run it again: it continues",
-            "%lld of %lld runs are not done: %s", (long long)left, (long long)s.x.n_cells, s.disk);
+        DI_FAIL_AT(err, DIAL_ERR_IO, options->out,
+                   "free some space, then run it again: it continues",
+                   "%lld runs or verdicts of %lld runs are not done: %s", (long long)left,
+                   (long long)s.x.n_cells, s.disk);
     if (left > 0)
         DI_FAIL_AT(err, DIAL_INTERRUPTED, options->out, "run it again: it continues",
-                   "%lld of %lld runs are not done", (long long)left, (long long)s.x.n_cells);
+                   "%lld runs or verdicts of %lld runs are not done", (long long)left,
+                   (long long)s.x.n_cells);
     if (failures == s.x.n_cells)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, s.work[0].log, "see the log of a run",
                    "every run failed, the first with: %s", s.work[0].error);

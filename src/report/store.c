@@ -239,7 +239,10 @@ dial_status di_store_done(di_store *s, const char *run, json_t **facts, dial_err
     *facts = NULL;
     DI_TRY(prepare(s, "SELECT facts FROM runs WHERE run=? AND status='done'", &q, err));
     bind_text(q, 1, run);
-    if (sqlite3_step(q) == SQLITE_ROW) DI_TRY(column_json(q, 0, facts, err));
+    if (sqlite3_step(q) != SQLITE_ROW) goto done;
+    DI_TRY(column_json(q, 0, facts, err));
+    if (*facts == NULL && (*facts = json_object()) == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the facts of a run");
 done:
     sqlite3_finalize(q);
     return st;

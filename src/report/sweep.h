@@ -11,11 +11,13 @@
  * The plan (JSON), made by whoever ran the sweep:
  *   {"name", "setting", "family", "control", "target_set", "cluster": text|prompt|none,
  *    "groups": [{"label", "entry", "method", "axes": {FLAG: value}}],
- *    "runs": [{"key", "dir", "group": int, "seed", "flags", "status": done|failed|open, "error"}]}
+ *    "runs": [{"key", "dir", "group": int, "seed", "flags", "status": done|failed|open, "error",
+ *              "verdict": of the doctor}]}
  * The document, dial.sweep/1 (interfaces.md 1.9), holds besides `out`, `runs` and `by`:
  *   sets    [{name, n, clusters, groups: [{label, method, axes, seeds, mean, sd, ci95, by_seed,
  *             against, delta, delta_ci95, delta_se, delta_by_seed, seeds_better, no_harm, worst,
- *             gap {oracle, size, se, usable, closed, ci95}, regret {seeds, mean, by}}]}]
+ *             gap {oracle, size, se, usable, closed, closed_se, ci95}, regret {seeds, mean, by},
+ *             verdicts: [{seed, verdict}]}]}]
  *   curves  [{axis, set, series: [{label, x, y, lo, hi, range, above, n}]}]
  */
 #ifndef DI_REPORT_SWEEP_H
@@ -58,5 +60,17 @@ dial_status di_sweep_csv(const json_t *doc, di_buf *out, dial_error *err);
 /* docs: a list of documents; claims (may be NULL) as of report/claims.h. */
 dial_status di_sweep_html(const json_t *docs, const json_t *claims, const char *title, di_buf *out,
                           dial_error *err);
+
+/* Is the folder one that `dial sweep` has written? */
+int di_is_sweep(const di_alloc *al, const char *folder);
+
+/*
+ * The report over n such folders: out .html, .md or .json (NULL: none is written). claims: a file
+ * as of report/claims.h, or NULL. *result:
+ * {"schema":"dial.report/1","out","runs":n,"claims":[...]}.
+ */
+dial_status di_sweep_report(const di_alloc *al, const char *const *folder, int64_t n,
+                            const char *claims, const char *out, const char *title, json_t **result,
+                            dial_error *err);
 
 #endif

@@ -451,6 +451,21 @@ static json_t *regret_json(const stats *s, int64_t g, int *failed)
     return o;
 }
 
+static json_t *verdicts_json(const stats *s, int64_t g, int *failed)
+{
+    json_t *list = json_array();
+    const json_t *run;
+    size_t i;
+
+    json_array_foreach (di_at(s->plan, "runs"), i, run)
+        if ((int64_t)di_num(run, "group") == g && di_text_at(run, "verdict") != NULL)
+            di_json_add(list,
+                        json_pack("{s:O,s:O}", "seed", di_at(run, "seed"), "verdict",
+                                  di_at(run, "verdict")),
+                        failed);
+    return list;
+}
+
 static json_t *group_json(const stats *s, int64_t g, int *failed)
 {
     const json_t *group = json_array_get(s->groups, (size_t)g);
@@ -464,6 +479,7 @@ static json_t *group_json(const stats *s, int64_t g, int *failed)
     if (base >= 0 && oracle >= 0 && oracle != g)
         di_json_put(o, "gap", gap_json(s, g, base, oracle, failed), failed);
     di_json_put(o, "regret", regret_json(s, g, failed), failed);
+    di_json_put(o, "verdicts", verdicts_json(s, g, failed), failed);
     return o;
 }
 

@@ -29,6 +29,17 @@ static json_t *along(const di_run *r, const char *set, int *failed)
     return list;
 }
 
+/* The numbers of a save's validators; lists (the loss of each row) stay in the run. */
+static json_t *scalars_of(const json_t *validators, int *failed)
+{
+    json_t *o = json_object(), *v;
+    const char *key;
+
+    json_object_foreach ((json_t *)(uintptr_t)validators, key, v)
+        if (!json_is_array(v) && !json_is_object(v)) di_json_put(o, key, json_incref(v), failed);
+    return o;
+}
+
 static json_t *facts_of(const di_run *r)
 {
     json_t *o = json_object(), *sets = json_object(), *v, *save;
@@ -42,7 +53,7 @@ static json_t *facts_of(const di_run *r)
     di_json_put(o, "selected_step", di_json_stat(chosen), &failed);
     json_array_foreach (r->saves, i, save)
         if (di_num(save, "step") == chosen && json_is_object(di_at(save, "validators")))
-            di_json_put(o, "validators", json_incref(di_at(save, "validators")), &failed);
+            di_json_put(o, "validators", scalars_of(di_at(save, "validators"), &failed), &failed);
     json_object_foreach (r->final, name, v)
         di_json_put(sets, name, along(r, name, &failed), &failed);
     di_json_put(o, "along", sets, &failed);
