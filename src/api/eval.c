@@ -35,6 +35,8 @@ static dial_status score_lines(const di_dataset *d, const float *reward, di_buf 
         json_t *line = json_pack("{s:I, s:s?}", "i", (json_int_t)x->row, "id", x->id), *scores;
         int failed = 0;
 
+        if (strncmp(d->schema, "rb", 2) == 0 && x->group != NULL)
+            di_json_put(line, "subset", json_string(x->group), &failed);
         if (x->kind == DI_ROW_PAIR) {
             di_json_put(line, "chosen", di_json_f32(reward[t[0]]), &failed);
             di_json_put(line, "rejected", di_json_f32(reward[t[1]]), &failed);

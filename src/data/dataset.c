@@ -264,6 +264,7 @@ static dial_status add_example(loader *l, const di_row *row, const int32_t *inde
         .kind = row->kind,
         .first = (int32_t)l->n_text_of,
         .n_texts = row->n_texts,
+        .n_correct = row->n_correct,
         .score = (float)row->score,
         .margin = (float)row->margin,
         .weight = (float)row->weight,

@@ -21,6 +21,7 @@ typedef struct di_seq {
 
 typedef struct di_example {
     di_row_kind kind;
+    int32_t n_correct;      /* candidates: the first so many are correct; else 0 */
     int32_t first, n_texts; /* texts: dataset->text_of[first .. first + n_texts) */
     float score, margin, weight;
     const char *id, *group; /* NULL where absent */

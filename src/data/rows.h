@@ -19,28 +19,29 @@
 
 /* Names in `data check`: pair, pair-named, pair-shp, scored, single, text, ... */
 typedef enum di_row_kind {
-    DI_ROW_PAIR,   /* text[0] chosen, text[1] rejected; hash order where labels are dropped */
-    DI_ROW_SCORED, /* text[0], score; SINGLE where labels are dropped */
-    DI_ROW_SINGLE, /* text[0] */
-    DI_ROW_MCQ     /* text[0] correct, text[1..] wrong; hash order where labels are dropped */
+    DI_ROW_PAIR,      /* text[0] chosen, text[1] rejected; hash order where labels are dropped */
+    DI_ROW_SCORED,    /* text[0], score; SINGLE where labels are dropped */
+    DI_ROW_SINGLE,    /* text[0] */
+    DI_ROW_MCQ,       /* text[0] correct, text[1..] wrong; hash order where labels are dropped */
+    DI_ROW_CANDIDATES /* RewardBench 2: text[0 .. n_correct) correct, the others wrong; likewise */
 } di_row_kind;
 
-enum { DI_ROW_TEXTS = 27 };
+enum { DI_ROW_TEXTS = 128 };
 
 /* Texts and strings are views that live until the next read. */
 typedef struct di_row {
     di_row_kind kind;
     di_text text[DI_ROW_TEXTS];
-    int n_texts;
-    double score;          /* scored; else 0 */
-    double margin, weight; /* 0 and 1 where absent */
-    const char *id;        /* NULL where absent; a number is kept as its text */
-    const char *group;     /* `topic`, else `subset`; NULL where absent */
-    int length_matched;    /* 1, 0; -1 where absent */
-    int identical;         /* pair: the two texts are equal as bytes */
-    int from_messages;     /* the texts are dialogues: they have turns */
-    int64_t index;         /* 0-based among the rows read, bad ones included */
-    int64_t line, column;  /* 1-based place of the row's first byte; column in bytes */
+    int n_texts, n_correct; /* n_correct: of candidates; else 0 */
+    double score;           /* scored; else 0 */
+    double margin, weight;  /* 0 and 1 where absent */
+    const char *id;         /* NULL where absent; a number is kept as its text */
+    const char *group;      /* `topic`, else `subset`; NULL where absent */
+    int length_matched;     /* 1, 0; -1 where absent */
+    int identical;          /* pair: the two texts are equal as bytes */
+    int from_messages;      /* the texts are dialogues: they have turns */
+    int64_t index;          /* 0-based among the rows read, bad ones included */
+    int64_t line, column;   /* 1-based place of the row's first byte; column in bytes */
 } di_row;
 
 enum { DI_MAX_REASONS = 20, DI_MAX_IGNORED = 3 };

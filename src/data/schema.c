@@ -8,10 +8,10 @@
 #include "base/file.h"
 #include "base/rng.h"
 
-static const char READ_HINT[] =
-    "rows that are read: mcq, pair-chat, pair, pair-named, pair-sharegpt, pair-shp, scored, chat, "
-    "single, text; "
-    "--columns renames keys";
+static const char READ_HINT[] = "rows that are read: rb1, rb2, mcq, pair-chat, pair, pair-named, "
+                                "pair-sharegpt, pair-shp, scored, chat, "
+                                "single, text; "
+                                "--columns renames keys";
 
 /* Schemas in the order of interfaces.md 2.2: the first whose keys are there and whose test holds.
  */
@@ -278,6 +278,65 @@ done:
     return st;
 }
 
+/* RewardBench: strings, or in files of one's own message lists. */
+static dial_status read_rb1(di_schema *s, di_row *row, dial_error *err)
+{
+    return any_list(s) ? di_schema_pair_chat(s, row, err)
+                       : read_two(s, "prompt", "chosen", "rejected", row, err);
+}
+
+/* The strings of a list as texts of the row. */
+static dial_status read_list(di_schema *s, const char *key, const di_text *prompt, di_row *row,
+                             dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const json_t *list = di_schema_get(s, key);
+    const char *column = di_schema_column(s, key);
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        di_text *t = &row->text[row->n_texts];
+
+        if (!json_is_string(v))
+            DI_BAD(s->rs, WRONG_TYPE, column, "write the texts as strings",
+                   "expected a list of strings, found %s in it", di_json_kind(v));
+        if (row->n_texts == DI_ROW_TEXTS)
+            DI_BAD(s->rs, WRONG_TYPE, column, "leave some out",
+                   "expected at most %d texts in a row", DI_ROW_TEXTS);
+        *t = *prompt;
+        t->response = json_string_value(v);
+        t->response_size = json_string_length(v);
+        t->has_border = 1;
+        DI_TRY(di_schema_check_text(s, key, t, err));
+        row->n_texts++;
+    }
+done:
+    return st;
+}
+
+/* Candidates: first those of `chosen`, of which num_correct (all, if it is not said) are correct.
+ */
+static dial_status read_rb2(di_schema *s, di_row *row, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_text p = {.prompt = ""};
+    double n = 0;
+
+    row->kind = DI_ROW_CANDIDATES;
+    DI_TRY(read_prompt(s, "prompt", &p, row, err));
+    DI_TRY(read_list(s, "chosen", &p, row, err));
+    n = row->n_texts;
+    DI_TRY(read_list(s, "rejected", &p, row, err));
+    if (di_schema_get_optional(s, "num_correct") != NULL)
+        DI_TRY(di_schema_number(s, "num_correct", DI_BAD_BAD_LABEL, &n, err));
+    if (!(n >= 1 && n <= row->n_texts) || n != (int)n)
+        DI_BAD(s->rs, BAD_LABEL, di_schema_column(s, "num_correct"), "correct it",
+               "expected 1 to %d correct candidates, found %g", row->n_texts, n);
+    row->n_correct = s->drop_labels ? 0 : (int)n;
+done:
+    return st;
+}
+
 static dial_status read_one(di_schema *s, di_row *row, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -336,8 +395,8 @@ done:
 
 /* clang-format off */
 static const di_schema_def defs[] = {
-    {"rb1",           {"prompt", "chosen", "rejected", "subset"},       is_rewardbench,   NULL},
-    {"rb2",           {"prompt", "chosen", "rejected", "subset"},       lists_of_strings, NULL},
+    {"rb1",           {"prompt", "chosen", "rejected", "subset"},       is_rewardbench,   read_rb1},
+    {"rb2",           {"prompt", "chosen", "rejected", "subset"},       lists_of_strings, read_rb2},
     {"mcq",           {"prompt", "correct"},                            has_wrong,        read_mcq},
     {"pair-chat",     {"chosen", "rejected"},                           any_list,         di_schema_pair_chat},
     {"pair",          {"chosen", "rejected"},                           no_object,        read_pair},
@@ -355,7 +414,7 @@ static const di_schema_def defs[] = {
 
 /* Names that --columns may give to a column: the keys above and those of single schemas. */
 static const char *const other_keys[] = {
-    "question", "instruction", "input", "margin", "id", "topic", "subset", "length_matched", "weight",
+    "num_correct", "question", "instruction", "input", "margin", "id", "topic", "subset", "length_matched", "weight",
 };
 /* clang-format on */
 

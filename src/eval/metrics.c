@@ -228,7 +228,7 @@ dial_status di_eval_result(const di_alloc *al, const di_dataset *d, const char *
                            const float *reward, const di_eval_options *opt, double seconds,
                            int64_t tokens, json_t **out, dial_error *err)
 {
-    static const char *const kinds[] = {"pairs", "scored", "single", "mcq"};
+    static const char *const kinds[] = {"pairs", "scored", "single", "mcq", "candidates"};
     dial_status st = DIAL_OK;
     di_eval_set s = {0};
     json_t *o = NULL;
@@ -240,9 +240,13 @@ dial_status di_eval_result(const di_alloc *al, const di_dataset *d, const char *
                   di_row_counts_to_json(&d->counts));
     if (o == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result of '%s'", name);
     switch (d->example[0].kind) {
-    case DI_ROW_PAIR: DI_TRY(di_pairs_fields(&s, o, err)); break;
+    case DI_ROW_PAIR:
+        DI_TRY(di_pairs_fields(&s, o, err));
+        if (strcmp(d->schema, "rb1") == 0) DI_TRY(di_rewardbench_fields(&s, o, err));
+        break;
     case DI_ROW_SCORED: DI_TRY(di_scored_fields(&s, o, err)); break;
     case DI_ROW_MCQ: DI_TRY(di_mcq_fields(&s, o, err)); break;
+    case DI_ROW_CANDIDATES: DI_TRY(di_candidates_fields(&s, o, err)); break;
     case DI_ROW_SINGLE: break; /* refused by check_rows */
     }
     put_speed(d, seconds, tokens, o, &failed);

@@ -35,6 +35,8 @@ di_eval_options di_eval_options_default(void); /* chars, text, 2000, 0, "topic" 
  *   balanced_accuracy  null unless some row has the longer and some the shorter chosen
  *   matched.rule "length_matched" where the rows say so themselves; a response without words never
  *                matches; matched.ci95_cluster is beside the contract: like ci95_cluster
+ *   rb1, rb2     RewardBench's sections, subsets and score beside them (interfaces.md 6); a section
+ *                without rows is null, and so is the score
  *   ci95_cluster null where there is one unit only: nothing can be resampled
  * *out is a new reference.
  */

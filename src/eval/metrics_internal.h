@@ -44,4 +44,9 @@ dial_status di_pairs_fields(const di_eval_set *s, json_t *out, dial_error *err);
 dial_status di_scored_fields(const di_eval_set *s, json_t *out, dial_error *err);
 dial_status di_mcq_fields(const di_eval_set *s, json_t *out, dial_error *err);
 
+/* rewardbench.c: what RewardBench makes of its pairs, beside the fields of pairs; its candidates.
+ * ERR_INPUT: a row of Ties without its id. */
+dial_status di_rewardbench_fields(const di_eval_set *s, json_t *out, dial_error *err);
+dial_status di_candidates_fields(const di_eval_set *s, json_t *out, dial_error *err);
+
 #endif

@@ -103,6 +103,36 @@ static void mcq_text(const json_t *r, di_buf *out)
     end(out);
 }
 
+/* RewardBench: its score, and what it is the mean of. */
+static void bench_text(const json_t *r, di_buf *out)
+{
+    int pairs = json_is_object(di_at(r, "sections"));
+    json_t *rows = pairs
+                       ? json_pack("[[s,s]]", "section", "score")
+                       : json_pack("[[s,s,s,s,s]]", "subset", "n", "score", "longest", "shortest");
+    const char *key;
+    json_t *v;
+
+    head(out, "RewardBench", di_num(r, "score"));
+    end(out);
+    json_object_foreach ((json_t *)(uintptr_t)di_at(r, pairs ? "sections" : "subsets"), key, v) {
+        if (pairs)
+            di_json_add(rows,
+                        json_pack("[s,s]", key,
+                                  json_is_number(v) ? DI_DECIMAL(json_number_value(v), 3) : "-"),
+                        &out->failed);
+        else
+            di_json_add(rows,
+                        json_pack("[s,s,s,s,s]", key, DI_DECIMAL(di_num(v, "n"), 0),
+                                  DI_DECIMAL(di_num(v, "score"), 3),
+                                  DI_DECIMAL(di_num(v, "baseline_longest"), 3),
+                                  DI_DECIMAL(di_num(v, "baseline_shortest"), 3)),
+                        &out->failed);
+    }
+    di_table_print(rows, pairs ? "lr" : "lrrrr", pairs ? 2 : 5, out);
+    json_decref(rows);
+}
+
 static void groups_text(const json_t *r, di_buf *out)
 {
     const json_t *list = di_at(r, "groups"), *g;
@@ -182,17 +212,19 @@ dial_status di_report_eval_text(const json_t *doc, di_buf *out, dial_error *err)
         end(out);
         di_put_plain(out, di_text_at(r, "name"));
         di_buf_printf(out, ": %.0f %s of ", di_num(r, "n"),
-                      kind != NULL && strcmp(kind, "mcq") == 0      ? "questions"
-                      : kind != NULL && strcmp(kind, "scored") == 0 ? "scored texts"
-                                                                    : "pairs");
+                      kind != NULL && strcmp(kind, "mcq") == 0          ? "questions"
+                      : kind != NULL && strcmp(kind, "candidates") == 0 ? "sets of candidates"
+                      : kind != NULL && strcmp(kind, "scored") == 0     ? "scored texts"
+                                                                        : "pairs");
         di_put_plain(out, di_text_at(r, "file"));
         end(out);
         if (kind != NULL && strcmp(kind, "scored") == 0)
             scored_text(r, out);
         else if (kind != NULL && strcmp(kind, "mcq") == 0)
             mcq_text(r, out);
-        else
+        else if (kind == NULL || strcmp(kind, "candidates") != 0)
             pairs_text(r, out);
+        if (json_is_object(di_at(r, "subsets"))) bench_text(r, out);
         groups_text(r, out);
         compare_text(r, out);
         rows_text(r, out);

@@ -9,7 +9,7 @@
 /* Everything that a row hands out, in one line; texts as prompt|response, . without a border. */
 static void print_row(const di_row *row, di_buf *out)
 {
-    static const char *const kind[] = {"pair", "scored", "single", "mcq"};
+    static const char *const kind[] = {"pair", "scored", "single", "mcq", "candidates"};
 
     di_buf_printf(out, "%s", kind[row->kind]);
     for (int i = 0; i < row->n_texts; i++) {
@@ -21,6 +21,7 @@ static void print_row(const di_row *row, di_buf *out)
         di_buf_append(out, t->response, t->response_size);
         di_buf_printf(out, ">");
     }
+    if (row->n_correct != 0) di_buf_printf(out, " correct=%d", row->n_correct);
     if (row->score != 0) di_buf_printf(out, " score=%g", row->score);
     if (row->margin != 0) di_buf_printf(out, " margin=%g", row->margin);
     if (row->weight != 1) di_buf_printf(out, " weight=%g", row->weight);

@@ -35,6 +35,12 @@ static void schemas(void **state)
         {"{\"prompt\": \"p\", \"correct\": \"c\", \"wrong_b\": \"x\", \"wrong_a\": \"y\", "
          "\"wrong_c\": null}",
          "mcq <p|c> <p|y> <p|x>\n"},
+        {"{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"subset\": \"hep-rust\"}",
+         "pair <p|a> <p|b> group=hep-rust\n"},
+        {"{\"id\": \"tied:4\", \"prompt\": \"p\", \"chosen\": [\"a\", \"b\"], \"rejected\": "
+         "[\"c\"], "
+         "\"num_correct\": 2, \"subset\": \"Ties\"}",
+         "candidates <p|a> <p|b> <p|c> correct=2 id=tied:4 group=Ties\n"},
         /* what is understood beside every schema */
         {"{\"text\": \"t\", \"id\": 123456789012345678901234567890, \"subset\": \"s\", "
          "\"length_matched\": false, \"weight\": 2}",
@@ -170,10 +176,11 @@ static void unknown_schemas(void **state)
          "unknown_schema: expected the keys of a row that is read, found the keys foo, bar"},
         {"  {}", "f:1:3",
          "unknown_schema: expected the keys of a row that is read, found the keys none"},
-        {"{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\", \"subset\": \"hep-rust\"}",
-         "f:1:1", "unknown_schema: rows of schema rb1 are not read yet"},
-        {"{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"b\"], \"subset\": \"Ties\"}",
-         "f:1:1", "unknown_schema: rows of schema rb2 are not read yet"},
+        {"{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"b\"], \"subset\": \"Ties\", "
+         "\"num_correct\": 3}",
+         "f:1:86", "bad_label: expected 1 to 2 correct candidates, found 3 (key \"num_correct\")"},
+        {"{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"b\", 1], \"subset\": \"Ties\"}",
+         "f:1:46", "wrong_type: expected a list of strings, found a number in it"},
         {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"]}", "f:1:1",
          "unknown_schema: rows of schema candidates are not read yet"},
         {"{\"messages\": [" USER("u") "]}", "f:1:14",
