@@ -8,7 +8,7 @@
 #
 # DIAL_DATA names folders (separated by ":") with the data that the project does not ship; an
 # experiment whose data or base model is not there is left out, with a line that says so.
-# OUT: runs and tables (build/experiments). JOBS: runs at a time, one thread each, so that results
+# OUT: runs and tables (build/experiments). EXPERIMENTS: another folder of such files. JOBS: runs at a time, one thread each, so that results
 # do not depend on it.
 set -u
 cd "$(dirname "$0")/.."
@@ -16,13 +16,13 @@ cd "$(dirname "$0")/.."
 dial=${DIAL:-build/dial}
 out=${OUT:-build/experiments}
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
-here=experiments
+here=${EXPERIMENTS:-experiments}
 mkdir -p "$out" "$here/results"
-sh $here/prepare.sh "$out/data" || exit 1
+sh experiments/prepare.sh "$out/data" || exit 1
 DIAL_DATA="$out/data:$PWD/data${DIAL_DATA:+:$DIAL_DATA}"
 export DIAL_DATA
 
-[ $# -gt 0 ] || set -- $(cd $here && ls *.json | sed 's/\.json$//')
+[ $# -gt 0 ] || set -- $(cd "$here" && ls *.json | sed 's/\.json$//')
 for name; do
     [ -f "$here/$name.json" ] || { echo "run: no experiment $here/$name.json" >&2; exit 2; }
     echo "== $name"
@@ -38,13 +38,17 @@ for name; do
     cp "$out/$name/table.csv" "$here/results/$name.csv"
 done
 
-# Claims and page over all settings that have been run; the sweeps along an axis are no settings.
-runs=$(cd $here && grep -L '"grid"' *.json | sed 's/\.json$//' |
-    while read -r name; do [ -f "../$out/$name/sweep.json" ] && echo "$out/$name"; done | paste -sd, -)
-axes=$(cd $here && grep -l '"grid"' *.json | sed 's/\.json$//' |
-    while read -r name; do [ -f "../$out/$name/sweep.json" ] && echo "$out/$name"; done | paste -sd, -)
-[ -n "$runs" ] || { echo "run: no setting has been run"; exit 0; }
-"$dial" report --runs "$runs${axes:+,$axes}" --title "Experiments" --out "$out/report.html" --quiet >"$out/report.json" || exit 1
+# Page and claims over all that has been run so far. A sweep along an axis has no group with the
+# recipe's plain label, so the claims pass it over.
+runs=
+for file in "$here"/*.json; do
+    name=$(basename "$file" .json)
+    [ ! -f "$out/$name/sweep.json" ] || runs="$runs${runs:+,}$out/$name"
+done
+[ -n "$runs" ] || { echo "run: nothing has been run"; exit 0; }
 echo
-"$dial" report --runs "$runs" --claims $here/parts/claims.json --out "$out/claims.json" --text | tee "$here/results/claims.txt"
+"$dial" report --runs "$runs" --claims "$here/parts/claims.json" --title Experiments \
+    --out "$out/report.html" --text --quiet >"$out/claims.txt" || exit 1
+cp "$out/claims.txt" "$here/results/claims.txt"
+cat "$out/claims.txt"
 echo "page: $out/report.html"

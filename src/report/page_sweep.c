@@ -49,8 +49,9 @@ static void claims_section(const json_t *claims, di_buf *out)
         if (isfinite(di_num(c, "value"))) di_buf_printf(out, "%.3g", di_num(c, "value"));
         if (json_is_array(ci))
             di_buf_printf(out, " (95%% interval %.3g to %.3g)", end_of(ci, 0), end_of(ci, 1));
-        di_buf_printf(out, "; needed: %.3g</p><details><summary>from %.0f</summary>",
-                      di_num(c, "needed"), di_num(c, "n"));
+        di_buf_printf(out, "%sneeded: %.3g</p><details><summary>from %.0f</summary>",
+                      isfinite(di_num(c, "value")) ? "; " : "", di_num(c, "needed"),
+                      di_num(c, "n"));
         json_array_foreach (di_at(c, "detail"), k, d) {
             di_puts(out, "<p class=\"soft\">");
             di_put_html(out, json_string_value(d));
@@ -206,10 +207,12 @@ static void sweep_section(const json_t *doc, size_t number, di_buf *out)
         di_put_html(out, di_text_at(set, "name"));
         di_buf_printf(out, " <span class=\"soft\">%.0f rows</span></h3>\n", di_num(set, "n"));
         if (strcmp(di_text_at(set, "measure"), "accuracy") == 0) {
+            di_puts(out, "<div class=\"figures\">\n");
             snprintf(id, sizeof id, "acc%zu-%zu", number, i);
             dots_figure(set, id, 0, out);
             snprintf(id, sizeof id, "dif%zu-%zu", number, i);
             dots_figure(set, id, 1, out);
+            di_puts(out, "</div>\n");
         }
         set_table(doc, set, out);
     }

@@ -105,7 +105,26 @@ code=$?
 (sweep stopped --jobs 2) >doc 2>log || fail "the sweep did not go on after SIGTERM"
 same stopped
 
-# The page and the other forms of a report read the folder.
-"$DIAL" report --runs whole --out page.html --quiet >doc 2>log || fail "no page"
-has 'src-pref' page.html
+# The harness of the experiments: one that runs, one whose data is not there; tables, the doctor's
+# verdict, claims and the page.
+mkdir -p experiments/parts
+head -n 30 "$toy/source.jsonl" >experiments/source.jsonl
+head -n 30 "$toy/target.jsonl" >experiments/target.jsonl
+cat >experiments/tiny.json <<END
+{"schema": "dial.experiment/1", "extends": "$toy/sweep.json", "name": "tiny", "base": "$toy",
+ "files": {"source": ["source.jsonl"], "target": ["target.jsonl"], "eval": {"target": "$toy/val.jsonl"}},
+ "methods": ["src-pref", {"name": "mean", "label": "native"}, {"name": "mean", "label": "paper", "lambda": 1}, "oracle"],
+ "seeds": [0], "doctor": ["native"], "control": true}
+END
+sed 's/source.jsonl/nowhere.jsonl/' experiments/tiny.json >experiments/missing.json
+cp "$SOURCE/experiments/parts/claims.json" experiments/parts/
+EXPERIMENTS="$work/experiments" OUT="$work/out" JOBS=2 sh "$SOURCE/experiments/run.sh" >doc 2>log ||
+    fail "the experiments failed"
+has 'left out: .*nowhere.jsonl' doc
+has '"verdict":"\(no_shift\|safe\|uncertain\|unsafe\)"' out/tiny/sweep.json
+has '^\(holds\|falls short\) *mean difference on the settings without a gap: .* needed -0.005, n 1$' \
+    experiments/results/claims.txt
+has '^not measured *mean share of the gap closed' experiments/results/claims.txt
+[ "$(wc -l <experiments/results/tiny.csv)" = 9 ] || fail "expected a head, and group and seed four times"
+has '<h2>tiny</h2>' out/report.html
 echo "sweep: $kills workers killed; all tables equal"
