@@ -69,6 +69,7 @@ DIAL_API extern const dial_option dial_eval_table[];
 DIAL_API extern const dial_option dial_score_table[];
 DIAL_API extern const dial_option dial_embed_table[];
 DIAL_API extern const dial_option dial_info_table[];
+DIAL_API extern const dial_option dial_export_table[];
 DIAL_API extern const dial_option dial_data_table[];
 DIAL_API extern const dial_option dial_bench_table[];
 DIAL_API extern const dial_option dial_sweep_table[];
@@ -224,6 +225,21 @@ typedef struct dial_embed_options {
 
 DIAL_API dial_status dial_embed(const dial_embed_options *options, const dial_env *env, char **json,
                                 dial_error *err);
+
+typedef struct dial_export_options {
+    dial_common_options common; /* device, threads, batch_tokens, allow_hash_mismatch alone */
+    const char *model, *to, *out, *weights, *base_name;
+    int64_t shard_size;
+    int verify, overwrite;
+} dial_export_options;
+
+/*
+ * Writes a run in another project's format. With `verify` the result is opened again and scores 64
+ * texts: DIAL_ERR_CHECK where they are not the run's scores; *json is set then too, and nothing is
+ * left at `out`.
+ */
+DIAL_API dial_status dial_export(const dial_export_options *options, const dial_env *env,
+                                 char **json, dial_error *err);
 
 typedef struct dial_info_options {
     dial_common_options common;

@@ -6,6 +6,7 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/npy.h"
 #include "dist/dist.h"
 #include "model/head.h"
 #include "model/safetensors.h"
@@ -15,29 +16,6 @@ typedef struct vectors {
     float *e, *score; /* [n, C], [n]; score NULL without a head */
     int64_t n, width;
 } vectors;
-
-static dial_status write_npy(const di_alloc *al, const char *path, const vectors *v,
-                             dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    char header[128];
-    di_writer w = {0};
-    int n = snprintf(header, sizeof header,
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }",
-                     (long long)v->n, (long long)v->width);
-    unsigned char lead[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, 118, 0}; /* 10 + 118 = 128 */
-
-    memset(header + n, ' ', 118 - (size_t)n);
-    header[117] = '\n';
-    DI_TRY(di_write_begin(al, path, &w, err));
-    DI_TRY(di_write(&w, lead, sizeof lead, err));
-    DI_TRY(di_write(&w, header, 118, err));
-    DI_TRY(di_write(&w, v->e, (size_t)(v->n * v->width) * sizeof *v->e, err));
-    DI_TRY(di_write_commit(&w, err));
-done:
-    di_write_abort(&w);
-    return st;
-}
 
 static dial_status write_safetensors(const di_alloc *al, const char *path, const vectors *v,
                                      dial_error *err)
@@ -155,7 +133,7 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
     if (di_dist_of(env)->rank > 0) goto done;
     DI_TRY(spread(&s, d, e, reward, &v, err));
     if (strcmp(o->embed_norm, "l2") == 0) normalise(&v);
-    DI_TRY(ends_in(o->out, ".npy")     ? write_npy(al, o->out, &v, err)
+    DI_TRY(ends_in(o->out, ".npy")     ? di_npy_write(al, o->out, v.e, v.n, v.width, err)
            : ends_in(o->out, ".jsonl") ? write_jsonl(al, o->out, &v, err)
                                        : write_safetensors(al, o->out, &v, err));
     doc =

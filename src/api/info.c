@@ -105,7 +105,7 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
     if (o->verify) DI_TRY(verify(&s, &selftest, &ok, err));
     doc = json_pack("{s:s, s:s, s:s, s:o, s:I, s:O, s:o, s:O?, s:O?, s:O?, s:O?, s:o}", "schema",
                     "dial.info/1", "kind",
-                    s.run != NULL                      ? "run"
+                    s.run != NULL && !s.merged         ? "run"
                     : strcmp(s.path, s.base_path) != 0 ? "adapter"
                                                        : di_source_kind(s.source),
                     "arch", di_source_config(s.source)->arch, "config",

@@ -167,6 +167,24 @@ const dial_option dial_embed_table[] = {
 };
 #undef T
 
+#define T dial_export_options
+const dial_option dial_export_table[] = {
+    {"model",      DIAL_OPT_TEXT, offsetof(T, model),      NULL,    NULL, "run folder, adapter or model with a head"},
+    {"to",         DIAL_OPT_TEXT, offsetof(T, to),         NULL,    "peft|hf|st|head|gguf", "format"},
+    {"out",        DIAL_OPT_TEXT, offsetof(T, out),        NULL,    NULL, "folder to write; a file for head (.npy) and gguf"},
+    {"dtype",      DIAL_OPT_TEXT, offsetof(T, weights),    "f32",   "f32|f16|bf16|q8_0", "type of the matrices; q8_0 for gguf alone"},
+    {"base-name",  DIAL_OPT_TEXT, offsetof(T, base_name),  NULL,    NULL, "peft: what the adapter calls its base model"},
+    {"shard-size", DIAL_OPT_SIZE, offsetof(T, shard_size), "4768M", NULL, "hf, st: largest weight file"},
+    {"verify",     DIAL_OPT_BOOL, offsetof(T, verify),     "yes",   NULL, "do not compare scores of the result with the run's"},
+    {"overwrite",  DIAL_OPT_BOOL, offsetof(T, overwrite),  "no",    NULL, "replace what is there"},
+    {"device",       DIAL_OPT_TEXT, offsetof(T, common.device),       "auto", "auto|cpu|ref", "where to compute the scores (ref: plain C, slow)"},
+    {"threads",      DIAL_OPT_INT,  offsetof(T, common.threads),      "0",    NULL, "threads; 0 = physical cores"},
+    {"batch-tokens", DIAL_OPT_INT,  offsetof(T, common.batch_tokens), "8192", NULL, "token budget of a forward pass"},
+    {"allow-hash-mismatch", DIAL_OPT_BOOL, offsetof(T, common.allow_hash_mismatch), "no", NULL, "export a run whose base files changed"},
+    END
+};
+#undef T
+
 #define T dial_info_options
 const dial_option dial_info_table[] = {
     {"model",   DIAL_OPT_TEXT, offsetof(T, model),   NULL, NULL, "run folder, adapter, Hugging Face folder or .gguf file"},

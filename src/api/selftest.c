@@ -15,7 +15,10 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
     float *e = di_new_array(s->al, (size_t)s->params.width, sizeof *e);
     size_t i;
     const char *dtype = json_string_value(json_object_get(saved, "dtype"));
+    const char *weights = json_string_value(json_object_get(saved, "weights"));
     int same = dtype != NULL && strcmp(dtype, dev->act == DI_BF16 ? "bf16" : "f32") == 0;
+    int lossy = weights != NULL && strcmp(weights, "f32") != 0;
+    double most = 0;
 
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
     *worst = 0;
@@ -34,12 +37,17 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
         DI_TRY(di_text_encode(&s->policy, s->tok, &t, &scratch, &ids, &view.n, &flags, err));
         view.id = ids;
         DI_TRY(di_embed_texts(s->embedder, &view, NULL, 1, "self-test", e, err));
+        most = fmax(most, fabs(was));
         *worst = fmax(*worst, fabs((double)di_reward(di_head_at(&s->params, s->params.theta), e,
                                                      s->params.width) -
                                    was));
     }
-    /* another dtype than that of the training rounds differently: 2^-7 of a reward near 4 */
-    *ok = *worst <= (same ? 1e-4 : 0.03);
+    /*
+     * Another dtype than that of the scores rounds differently: 2^-7 of a reward near 4. In an
+     * export other things are rounded too (LoRA and base in one, weights in few bits): a twentieth
+     * tells it from another model.
+     */
+    *ok = *worst <= (same && !lossy ? 1e-4 : s->merged ? 0.03 + 0.05 * most : 0.03);
 done:
     di_text_scratch_deinit(&scratch);
     di_free(s->al, e);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "dist/dist.h"
 #include "model/adaptor.h"
+#include "model/safetensors.h"
 
 dial_status di_rows_options_from(const dial_common_options *c, di_rows_options *out,
                                  dial_error *err)
@@ -134,45 +135,6 @@ static void read_head(di_session *s)
     s->applied = json_is_true(json_object_get(head, "applied"));
 }
 
-static dial_status open_run(di_session *s, const dial_common_options *common, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    json_t *base = json_object_get(s->run, "base"), *head = json_object_get(s->run, "head");
-    const char *path = json_string_value(json_object_get(base, "path"));
-    const char *pooling = json_string_value(json_object_get(s->run, "pooling"));
-    int64_t layer = json_integer_value(json_object_get(s->run, "layer"));
-    char *beside = NULL;
-
-    if (path == NULL || pooling == NULL || head == NULL)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
-                   "expected base.path, pooling and head");
-    if (!di_exists(path) && path[0] != '/') { /* written from another working folder */
-        beside = di_path_join(s->al, s->path, path);
-        if (beside != NULL && di_exists(beside)) path = beside;
-    }
-    s->base_path = di_strdup(s->al, path);
-    if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
-    DI_TRY(check_hashes(s, common->allow_hash_mismatch, err));
-    DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
-    DI_TRY(di_session_run_policy(s, common, err));
-    if (layer < 1 || layer > di_source_config(s->source)->layers)
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
-                   "layer %lld is not in the base model", (long long)layer);
-    s->layers = layer;
-    s->pooling = strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
-    read_head(s);
-    DI_TRY(load_adapter(s, err));
-    if (json_is_object(json_object_get(json_object_get(s->run, "lora"), "adaptor")) !=
-        di_has_adaptor(&s->params))
-        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "restore it from the checkpoint, or train again",
-                   "the run's adaptor.safetensors is %s",
-                   di_has_adaptor(&s->params) ? "not of this run" : "missing");
-done:
-    di_free(s->al, beside);
-    return st;
-}
-
 /* A bias beside a head's weights: it belongs to the reward. */
 static dial_status load_bias(di_session *s, const char *name, dial_error *err)
 {
@@ -197,8 +159,8 @@ done:
 }
 
 /*
- * A head that came with the weights: of a ...ForSequenceClassification folder, or the value head
- * that TRL keeps in value_head.safetensors.
+ * A head that came with the weights: of a ...ForSequenceClassification folder, the value head that
+ * TRL keeps in value_head.safetensors, or that of an export.
  */
 static dial_status load_head(di_session *s, dial_error *err)
 {
@@ -206,26 +168,130 @@ static dial_status load_head(di_session *s, dial_error *err)
                                            {"v_head.summary.weight", "v_head.summary.bias"}};
     dial_status st = DIAL_OK;
     di_lora_options none = {.r = 0};
+    const int64_t width = di_source_config(s->source)->width;
+    char *dense = di_path_join(s->al, s->base_path, "2_Dense/model.safetensors");
     const char *const *name = NULL;
     di_weight w;
+    di_st file = {0};
     int found = 0;
 
-    if (strcmp(di_source_kind(s->source), "config") == 0) return DIAL_OK;
+    if (dense == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (strcmp(di_source_kind(s->source), "config") == 0) goto done;
     for (size_t i = 0; i < 2 && !found; i++) {
         name = heads[i];
         DI_TRY(di_source_find(s->source, name[0], &w, &found, err));
     }
-    if (!found) return DIAL_OK;
-    if (w.out != 1 || w.in != di_source_config(s->source)->width)
+    if (!found && !(s->merged && di_exists(dense))) goto done;
+    if (found && (w.out != 1 || w.in != width))
         DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "give a model with one label",
-                   "%s: expected [1, %lld], found [%lld, %lld]", name[0],
-                   (long long)di_source_config(s->source)->width, (long long)w.out,
-                   (long long)w.in);
+                   "%s: expected [1, %lld], found [%lld, %lld]", name[0], (long long)width,
+                   (long long)w.out, (long long)w.in);
     DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &none, err));
     s->has_params = 1;
+    if (!found) { /* of a sentence-transformers folder */
+        DI_TRY(di_st_open(s->al, dense, &file, err));
+        DI_TRY(di_st_read_f32(&file, dense, "linear.weight",
+                              di_head_at(&s->params, s->params.theta), width, err));
+        goto done;
+    }
     di_dequantize(w.dtype, w.data, di_head_at(&s->params, s->params.theta), w.in);
     DI_TRY(load_bias(s, name[1], err));
 done:
+    di_st_close(&file);
+    di_free(s->al, dense);
+    return st;
+}
+
+/* Where the base of a run is: as said, or seen from the run's own folder; of an export itself. */
+static dial_status find_base(di_session *s, const char *path, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *beside = NULL;
+
+    if (!s->merged && !di_exists(path) && path[0] != '/') { /* written from another folder */
+        beside = di_path_join(s->al, s->path, path);
+        if (beside != NULL && di_exists(beside)) path = beside;
+    }
+    s->base_path = di_strdup(s->al, s->merged ? s->path : path);
+    if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+done:
+    di_free(s->al, beside);
+    return st;
+}
+
+/* The run's own reading of its base: policy, layer, pooling, head. The source is open. */
+static dial_status apply_run(di_session *s, const dial_common_options *common, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *pooling = json_string_value(json_object_get(s->run, "pooling"));
+    int64_t layer = json_integer_value(json_object_get(s->run, "layer"));
+
+    DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
+    DI_TRY(di_session_run_policy(s, common, err));
+    if (layer < 1 || layer > di_source_config(s->source)->layers)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
+                   "layer %lld is not in the base model", (long long)layer);
+    s->layers = layer;
+    s->pooling = pooling != NULL && strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
+    read_head(s);
+    DI_TRY(s->merged ? load_head(s, err) : load_adapter(s, err));
+done:
+    return st;
+}
+
+static dial_status open_run(di_session *s, const dial_common_options *common, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *base = json_object_get(s->run, "base"), *head = json_object_get(s->run, "head");
+    const char *path = json_string_value(json_object_get(base, "path"));
+
+    if (path == NULL || json_object_get(s->run, "pooling") == NULL || head == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s/dial.json", s->path), "train the run again",
+                   "expected base.path, pooling and head");
+    s->merged = json_is_string(json_object_get(s->run, "export"));
+    DI_TRY(find_base(s, path, err));
+    DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
+    DI_TRY(check_hashes(s, common->allow_hash_mismatch, err));
+    DI_TRY(apply_run(s, common, err));
+    if (!s->merged && json_is_object(json_object_get(json_object_get(s->run, "lora"), "adaptor")) !=
+                          di_has_adaptor(&s->params))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, s->path, "restore it from the checkpoint, or train again",
+                   "the run's adaptor.safetensors is %s",
+                   di_has_adaptor(&s->params) ? "not of this run" : "missing");
+done:
+    return st;
+}
+
+/* What a GGUF file that dial wrote says of its run; s->run stays NULL in any other. */
+static dial_status read_notes(di_session *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_str text;
+    json_t *run = NULL;
+
+    if (!di_source_note(s->source, "dial.run", &text)) goto done;
+    DI_TRY(di_json_parse(text.data, text.size, DI_FMT("%s: dial.run", s->path), 1, &run, err));
+    if (di_source_note(s->source, "dial.text", &text)) {
+        json_t *policy = NULL;
+
+        DI_TRY(
+            di_json_parse(text.data, text.size, DI_FMT("%s: dial.text", s->path), 1, &policy, err));
+        if (json_object_set_new(run, "text", policy) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the text policy");
+    }
+    if (di_source_note(s->source, "dial.selftest", &text)) {
+        json_t *test = NULL;
+
+        DI_TRY(di_json_parse(text.data, text.size, DI_FMT("%s: dial.selftest", s->path), 1, &test,
+                             err));
+        if (json_object_set_new(run, "selftest", test) != 0)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
+    }
+    s->run = run;
+    s->merged = 1;
+    run = NULL;
+done:
+    json_decref(run);
     return st;
 }
 
@@ -263,6 +329,11 @@ static dial_status open_base(di_session *s, const dial_common_options *common, c
         s->base_path = di_strdup(s->al, s->path);
     if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     DI_TRY(di_source_open(s->al, s->env, s->base_path, &s->source, err));
+    DI_TRY(read_notes(s, err));
+    if (s->run != NULL) {
+        DI_TRY(apply_run(s, common, err));
+        goto done;
+    }
     DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
     DI_TRY(di_session_policy(s, common, err));
     DI_TRY(di_parse_layer(layer, di_source_config(s->source)->layers, &s->layers, err));
@@ -328,16 +399,16 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     if (di_exists(config)) {
         DI_TRY(di_json_read(s->al, config, &s->run, err));
         DI_TRY(open_run(s, common, err));
-        if (layer != NULL || (pooling != NULL && need_run))
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "leave the flag out",
-                       "the run fixes layer and pooling");
     } else {
         DI_TRY(open_base(s, common, layer, pooling, err));
-        if (need_run && !s->has_params)
-            DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
-                       "give a finished run, a PEFT adapter or a model for sequence classification",
-                       "the model has no reward head, and a random one would give random scores");
     }
+    if (s->run != NULL && (layer != NULL || (pooling != NULL && need_run)))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "leave the flag out",
+                   "the run fixes layer and pooling");
+    if (need_run && !s->has_params)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
+                   "give a finished run, a PEFT adapter or a model for sequence classification",
+                   "the model has no reward head, and a random one would give random scores");
     if (di_dist_of(env)->size > 1) DI_TRY(check_ranks(s, err));
 done:
     di_free(s->al, config);
@@ -370,7 +441,9 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
     *shared = 0;
     if (!di_exists(config)) goto done;
     DI_TRY(di_json_read(al, config, &run, err));
-    if (lender->run == NULL || !same_base(run, lender->run)) goto done;
+    if (lender->run == NULL || lender->merged || json_object_get(run, "export") != NULL ||
+        !same_base(run, lender->run))
+        goto done;
     *s = (di_session){.al = al,
                       .env = env,
                       .batch_tokens = lender->batch_tokens,
@@ -433,11 +506,19 @@ done:
     return st;
 }
 
-void di_session_close(di_session *s)
+void di_session_rest(di_session *s)
 {
     if (s->own_embedder) di_embedder_free(s->embedder);
+    if (s->lender == NULL) di_decoder_free(s->decoder);
+    s->embedder = NULL;
+    s->decoder = NULL;
+    s->own_embedder = 0;
+}
+
+void di_session_close(di_session *s)
+{
+    di_session_rest(s);
     if (s->lender == NULL) {
-        di_decoder_free(s->decoder);
         di_tokenizer_close(s->tok);
         di_source_close(s->source);
     }

@@ -15,7 +15,8 @@ typedef struct di_session {
     const di_alloc *al;
     const dial_env *env;
     char *path;  /* as given */
-    json_t *run; /* dial.json; NULL: a base model */
+    json_t *run; /* dial.json, or what an export carries of it; NULL: a base model */
+    int merged;  /* an export: the base is the path itself, and its weights hold the adapter */
     char *base_path;
     di_device dev;
     int device_open;
@@ -39,7 +40,8 @@ typedef struct di_session {
 } di_session;
 
 /*
- * Opens a run, a PEFT adapter, a model with a head (...ForSequenceClassification) or a base model;
+ * Opens a run, an export of one, a PEFT adapter, a model with a head (...ForSequenceClassification)
+ * or a base model;
  * flags in `common` that a run fixes must not contradict it. need_run: a model without a head is
  * ERR_INPUT. layer, pooling: for what is no run (NULL: last). On failure nothing stays open.
  */
@@ -73,6 +75,9 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
 
 /* Packs the weights for scoring and makes the embedder. */
 dial_status di_session_ready(di_session *s, dial_error *err);
+
+/* Takes back what di_session_ready made: source, tokenizer, policy and adapter stay. */
+void di_session_rest(di_session *s);
 
 /* Options of the readers from the shared flags. */
 dial_status di_rows_options_from(const dial_common_options *common, di_rows_options *out,

@@ -352,6 +352,8 @@ static void read_ropes(reader *r, const family *f, di_config *c)
     if (r->st != DIAL_OK || (size_t)c->head_dim / 2 > sizeof c->freq / sizeof *c->freq) return;
     di_rope_fill(&rope, c->head_dim, NULL, c->freq);
     di_rope_fill(&rope_local, c->head_dim, NULL, c->freq_local);
+    c->rope = rope;
+    c->rope_of_local = rope_local;
 }
 
 dial_status di_config_from_json(const char *json, size_t n, const char *where, di_config *out,

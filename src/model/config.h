@@ -9,6 +9,21 @@
 
 enum { DI_MAX_LAYERS = 256 };
 
+typedef enum di_rope_kind {
+    DI_ROPE_DEFAULT,
+    DI_ROPE_LINEAR,
+    DI_ROPE_LLAMA3,
+    DI_ROPE_DIVIDED /* by a table of the file (rope_freqs of GGUF) */
+} di_rope_kind;
+
+/* What RoPE frequencies were computed from. */
+typedef struct di_rope {
+    di_rope_kind kind;
+    double base;                /* theta */
+    double factor;              /* linear, llama3 */
+    double low, high, original; /* llama3 */
+} di_rope;
+
 typedef struct di_config {
     char arch[16];  /* "llama" "mistral" "qwen2" "qwen3" "gemma" "gemma2" "gemma3" */
     int64_t vocab;  /* V: rows of the embedding table */
@@ -31,6 +46,7 @@ typedef struct di_config {
     uint8_t rope_local[DI_MAX_LAYERS]; /* 1: the layer uses freq_local */
     /* RoPE frequencies, D/2 each, scaling applied; angle = position * freq[i] */
     float freq[256], freq_local[256];
+    di_rope rope, rope_of_local; /* where they come from, for writing the model in other formats */
     int32_t bos, eos, pad; /* from config.json; -1: not said */
 } di_config;
 

@@ -10,7 +10,7 @@ static double scaled(const di_rope *r, double f)
 {
     double wavelength = 2 * 3.14159265358979323846 / f, s;
 
-    if (r->kind == DI_ROPE_DEFAULT) return f;
+    if (r->kind == DI_ROPE_DEFAULT || r->kind == DI_ROPE_DIVIDED) return f;
     if (r->kind == DI_ROPE_LINEAR) return f / r->factor;
     if (wavelength > r->original / r->low) return f / r->factor;
     if (wavelength < r->original / r->high) return f;

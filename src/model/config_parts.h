@@ -4,15 +4,6 @@
 
 #include "model/config.h"
 
-typedef enum di_rope_kind { DI_ROPE_DEFAULT, DI_ROPE_LINEAR, DI_ROPE_LLAMA3 } di_rope_kind;
-
-typedef struct di_rope {
-    di_rope_kind kind;
-    double base;                /* theta */
-    double factor;              /* linear, llama3 */
-    double low, high, original; /* llama3 */
-} di_rope;
-
 /*
  * freq [D/2]: base^(-2i/D), scaled. In f64 and rounded once.
  *   linear   f / factor

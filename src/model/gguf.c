@@ -681,6 +681,25 @@ const di_gguf_tensor *di_gguf_find(const di_gguf *g, const char *name)
     return hit != NULL ? *hit : NULL;
 }
 
+size_t di_gguf_pairs(const di_gguf *g)
+{
+    return g->part[0].n_pairs;
+}
+
+di_str di_gguf_pair(const di_gguf *g, size_t i, di_str *key)
+{
+    const pair *p = &g->part[0].pair[i];
+    const uint32_t type = p->type == T_ARRAY ? p->item_type : p->type;
+    const char *begin = p->key.data - 8;
+    size_t size = 0;
+
+    for (size_t k = 0; type == T_STRING && k < p->n; k++)
+        size += 8 + string_at(p->value + size).size;
+    if (type != T_STRING) size = p->n * type_size[type];
+    *key = p->key;
+    return (di_str){begin, (size_t)((const char *)p->value - begin) + size};
+}
+
 int di_gguf_has(const di_gguf *g, const char *key)
 {
     return find_pair(&g->part[0], key) != NULL;

@@ -66,6 +66,10 @@ int di_gguf_item_int(const di_gguf_array *a, size_t i, int64_t *out);
 int di_gguf_item_float(const di_gguf_array *a, size_t i, double *out);
 di_str di_gguf_next_string(const di_gguf_array *a, size_t *at); /* type 8 only */
 
+/* Pairs of the first part as they stand in the file (key, type, value), in the order of keys. */
+size_t di_gguf_pairs(const di_gguf *g);
+di_str di_gguf_pair(const di_gguf *g, size_t i, di_str *key);
+
 /* Hyper-parameters by interfaces.md 3.4. ERR_INPUT names the key that is missing or odd. */
 dial_status di_gguf_config(const di_gguf *g, di_config *out, dial_error *err);
 

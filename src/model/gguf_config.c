@@ -181,10 +181,15 @@ static void read_rope(reader *r, const arch *a, di_config *c)
         (size_t)c->head_dim / 2 > sizeof c->freq / sizeof *c->freq)
         return; /* di_config_check reports the head size */
     di_rope_fill(&rope, c->head_dim, divisor != NULL ? divisor->data : NULL, c->freq);
-    if (a->local_base > 0 || local.base != rope.base)
+    if (divisor != NULL) rope.kind = DI_ROPE_DIVIDED;
+    c->rope = rope;
+    c->rope_of_local = rope;
+    if (a->local_base > 0 || local.base != rope.base) {
         di_rope_fill(&local, c->head_dim, NULL, c->freq_local); /* no scaling in windowed layers */
-    else
+        c->rope_of_local = local;
+    } else {
         memcpy(c->freq_local, c->freq, sizeof c->freq);
+    }
 }
 
 /* Window of each layer: by a pattern p (layer i iff i % p < p - 1; p 0: all), or a bool each. */

@@ -339,8 +339,9 @@ done:
     return st;
 }
 
-dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry *entry, size_t n,
-                        const json_t *metadata, dial_error *err)
+dial_status di_st_write_from(const di_alloc *al, const char *path, const di_st_entry *entry,
+                             size_t n, const json_t *metadata, di_st_fill fill, void *ctx,
+                             dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_st_entry **order = di_new_array(al, n, sizeof *order);
@@ -354,11 +355,23 @@ dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry 
     DI_TRY(make_header(order, n, metadata, path, &header, err));
     DI_TRY(di_write_begin(al, path, &w, err));
     DI_TRY(di_write(&w, header.data, header.size, err));
-    for (size_t i = 0; i < n; i++) DI_TRY(di_write(&w, order[i]->data, order[i]->bytes, err));
+    for (size_t i = 0; i < n; i++) DI_TRY(fill(ctx, order[i], &w, err));
     DI_TRY(di_write_commit(&w, err));
 done:
     di_write_abort(&w);
     di_buf_deinit(&header);
     di_free(al, order);
     return st;
+}
+
+static dial_status from_memory(void *ctx, const di_st_entry *e, di_writer *w, dial_error *err)
+{
+    (void)ctx;
+    return di_write(w, e->data, e->bytes, err);
+}
+
+dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry *entry, size_t n,
+                        const json_t *metadata, dial_error *err)
+{
+    return di_st_write_from(al, path, entry, n, metadata, from_memory, NULL, err);
 }

@@ -57,4 +57,13 @@ typedef struct di_st_entry {
 dial_status di_st_write(const di_alloc *al, const char *path, const di_st_entry *entry, size_t n,
                         const json_t *metadata, dial_error *err);
 
+/*
+ * The same for tensors that are not in memory: fill writes e->bytes bytes of entry e to w, in the
+ * order of the file. entry.data is not looked at.
+ */
+typedef dial_status (*di_st_fill)(void *ctx, const di_st_entry *e, di_writer *w, dial_error *err);
+dial_status di_st_write_from(const di_alloc *al, const char *path, const di_st_entry *entry,
+                             size_t n, const json_t *metadata, di_st_fill fill, void *ctx,
+                             dial_error *err);
+
 #endif

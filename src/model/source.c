@@ -191,6 +191,16 @@ done:
     return st;
 }
 
+int di_source_note(const di_source *s, const char *key, di_str *out)
+{
+    return s->gguf != NULL && di_gguf_string(s->gguf, key, out);
+}
+
+const struct di_gguf *di_source_gguf(const di_source *s)
+{
+    return s->gguf;
+}
+
 size_t di_source_count(const di_source *s)
 {
     size_t n = s->gguf != NULL ? di_gguf_count(s->gguf) : 0;

@@ -39,6 +39,14 @@ const char *di_source_path(const di_source *s);
 dial_status di_source_find(const di_source *s, const char *name, di_weight *out, int *found,
                            dial_error *err);
 
+/* A string that a GGUF file carries beside the model ("dial.text"); 0: there is none. */
+int di_source_note(const di_source *s, const char *key, di_str *out);
+
+/*
+ * The GGUF file behind a source, for who copies its metadata (model/gguf.h); NULL: it is none.
+ */
+const struct di_gguf *di_source_gguf(const di_source *s);
+
 /* Tensors as stored, for `info`. */
 typedef struct di_source_tensor {
     const char *name; /* as stored */

@@ -3,6 +3,7 @@
  * whole runs of blocks, so what a converter moved is moved back by a map of rows, without touching
  * the file; only permuted biases, whose elements are no rows, are copied.
  */
+#include "model/gguf_names.h"
 #include "model/source_parts.h"
 
 #include <inttypes.h>
@@ -11,45 +12,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-
-typedef struct name_row {
-    const char *gguf, *hf; /* below "blk.N." and "model.layers.N." */
-    int post_norms;        /* 1: only models with post norms, 0: only the others, -1: all */
-} name_row;
-
-static const name_row layer_names[] = {
-    {"attn_norm", "input_layernorm", -1},
-    {"attn_q", "self_attn.q_proj", -1},
-    {"attn_k", "self_attn.k_proj", -1},
-    {"attn_v", "self_attn.v_proj", -1},
-    {"attn_output", "self_attn.o_proj", -1},
-    {"attn_q_norm", "self_attn.q_norm", -1},
-    {"attn_k_norm", "self_attn.k_norm", -1},
-    {"post_attention_norm", "post_attention_layernorm", 1},
-    {"ffn_norm", "pre_feedforward_layernorm", 1},
-    {"ffn_norm", "post_attention_layernorm", 0},
-    {"post_ffw_norm", "post_feedforward_layernorm", 1},
-    {"ffn_gate", "mlp.gate_proj", -1},
-    {"ffn_up", "mlp.up_proj", -1},
-    {"ffn_down", "mlp.down_proj", -1},
-};
-
-static const name_row top_names[] = {
-    {"token_embd", "model.embed_tokens", -1},
-    {"output_norm", "model.norm", -1},
-    {"output", "lm_head", -1},
-    {"cls.output", "score", -1},
-};
-
-/* The stem's name in HF; NULL: none. */
-static const char *look_up(const name_row *row, size_t n, const char *stem, size_t size, int post)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strlen(row[i].gguf) == size && memcmp(row[i].gguf, stem, size) == 0 &&
-            (row[i].post_norms < 0 || row[i].post_norms == post))
-            return row[i].hf;
-    return NULL;
-}
 
 /* "blk.3.attn_q.weight" in its parts; layer -1 outside of a block. */
 typedef struct stored_name {
@@ -192,13 +154,11 @@ static dial_status add_tensor(di_source *s, const di_gguf_tensor *t, dial_error 
         DI_TRY(add_fused(s, t, &p, err));
         goto done;
     }
+    hf = di_gguf_stem_in_hf(p.stem, p.stem_size, p.layer >= 0, c->post_norms);
     if (p.layer >= 0) {
-        hf = look_up(layer_names, sizeof layer_names / sizeof *layer_names, p.stem, p.stem_size,
-                     c->post_norms);
         snprintf(name, sizeof name, "model.layers.%ld.%s%s", p.layer, hf != NULL ? hf : "",
                  p.ending);
     } else {
-        hf = look_up(top_names, sizeof top_names / sizeof *top_names, p.stem, p.stem_size, 0);
         snprintf(name, sizeof name, "%s%s", hf != NULL ? hf : "", p.ending);
     }
     if (hf != NULL && s->row_map != NULL) {
@@ -207,6 +167,35 @@ static dial_status add_tensor(di_source *s, const di_gguf_tensor *t, dial_error 
                    (strcmp(hf, "self_attn.k_proj") == 0 && rows == c->kv_heads * c->head_dim);
     }
     DI_TRY(add_rows(s, t, hf != NULL ? name : t->name, 0, rows, permuted, err));
+done:
+    return st;
+}
+
+/*
+ * The reward head of a file that dial wrote (interfaces.md 4.4): an array of the metadata, which
+ * llama.cpp ignores, or the first of two rows where it has a place for a head.
+ */
+static dial_status add_head(di_source *s, dial_error *err)
+{
+    static const char key[] = "dial.head.weight";
+    dial_status st = DIAL_OK;
+    di_gguf_array a;
+    di_source_entry *e;
+    di_str text;
+
+    if (!di_gguf_string(s->gguf, "dial.text", &text)) goto done;
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->entry[i].name, "score.weight") == 0 && s->entry[i].w.out == 2)
+            s->entry[i].w.out = 1;
+    if (!di_gguf_has(s->gguf, key)) goto done;
+    if (!di_gguf_array_of(s->gguf, key, &a) || a.type != 6 || a.n != (size_t)s->config.width)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s: %s", s->path, key), "export the run again",
+                   "expected %" PRId64 " numbers of type F32", s->config.width);
+    e = di_source_add(s, "score.weight");
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the head of '%s'", s->path);
+    e->stored = key;
+    e->n_dims = 2;
+    e->w = (di_weight){a.data, DI_F32, 1, s->config.width, NULL};
 done:
     return st;
 }
@@ -235,6 +224,7 @@ dial_status di_source_open_gguf(di_source *s, dial_error *err)
     DI_TRY(build_row_map(s, err));
     for (size_t i = 0; i < di_gguf_count(s->gguf); i++)
         DI_TRY(add_tensor(s, di_gguf_at(s->gguf, i), err));
+    DI_TRY(add_head(s, err));
     for (size_t i = 0; i < s->n; i++) {
         e = &s->entry[i];
         e->used = strcmp(e->name, "rope_freqs.weight") == 0; /* read with the configuration */

@@ -47,6 +47,11 @@ di_dtype di_dtype_from_gguf(uint32_t id)
     return DI_DTYPE_COUNT;
 }
 
+int di_dtype_gguf(di_dtype t)
+{
+    return (unsigned)t < DI_DTYPE_COUNT ? row_of[t].gguf : -1;
+}
+
 /*
  * Exact for every one of the 65,536 values. The 15 lower bits, moved to the place of an f32's
  * exponent and fraction, read as value * 2^-112; the product with 2^112 is exact and brings

@@ -33,6 +33,7 @@ const char *di_dtype_name(di_dtype t);
 int64_t di_dtype_block(di_dtype t); /* elements of a block */
 size_t di_dtype_block_bytes(di_dtype t);
 di_dtype di_dtype_from_gguf(uint32_t id); /* DI_DTYPE_COUNT: not known */
+int di_dtype_gguf(di_dtype t);            /* -1: none */
 
 /* Bytes of a row of n elements; n is a multiple of the block. */
 static inline size_t di_dtype_row_bytes(di_dtype t, int64_t n)
@@ -61,11 +62,19 @@ static inline uint16_t di_f32_to_bf16(float x)
 }
 
 float di_f16_to_f32(uint16_t x);
+uint16_t di_f32_to_f16(float x); /* to nearest, ties to even; beyond 65504: infinity */
 
 /*
  * n elements, a multiple of the block, to f32. The closed forms of interfaces.md 3.5; src need not
  * be aligned. Any dtype but I32.
  */
 void di_dequantize(di_dtype t, const void *src, float *dst, int64_t n);
+
+/*
+ * n f32 elements, a multiple of the block, to F32, F16, BF16 or Q8_0 (the types that dial writes);
+ * dst need not be aligned. Q8_0 as ggml rounds it: d = max|x| / 127, q = x / d to nearest, halves
+ * away from zero.
+ */
+void di_quantize(di_dtype t, const float *src, void *dst, int64_t n);
 
 #endif

@@ -97,4 +97,27 @@ dial_status di_tokenizer_encode(const di_tokenizer *t, const char *text, size_t 
 /* tokenizer.json of an equivalent HF tokenizer (for the run folder of a GGUF base), appended. */
 dial_status di_tokenizer_write_hf(const di_tokenizer *t, di_buf *out, dial_error *err);
 
+/*
+ * The first n ids as GGUF metadata carries them; ids without a token become unused fillers
+ * (readers want one for each row of the embedding table). The arrays belong to *store and to the
+ * tokenizer. ERR_INPUT: a tokenizer that GGUF has no name for.
+ */
+typedef struct di_vocab_store {
+    const di_alloc *al;
+    di_str *tokens, *merges;
+    int32_t *types;
+    float *scores;
+    char *text; /* of merges and fillers */
+} di_vocab_store;
+dial_status di_tokenizer_to_vocab(const di_tokenizer *t, const di_alloc *al, size_t n,
+                                  di_vocab_store *store, di_vocab *out, dial_error *err);
+void di_vocab_store_deinit(di_vocab_store *s);
+
+/*
+ * An id that can stand for padding in programs that pad: the tokenizer's own if it is none of
+ * `taken`, else unk, else a special token whose name says that it is unused or reserved, else any
+ * other special token; -1: there is none.
+ */
+int32_t di_tokenizer_padding(const di_tokenizer *t, const int32_t *taken, size_t n_taken);
+
 #endif

@@ -13,3 +13,5 @@ build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jso
 "$python" tests/peers/peft_equal.py $toy $work
 # and beside the clients of its server
 "$python" tests/peers/serve_clients.py build/dial $work/run
+# and beside the programs that its exports are for
+"$python" tests/peers/export_equal.py build/dial $toy tests/fixtures/models $work/export
