@@ -67,6 +67,7 @@ typedef struct dial_train_options dial_train_options;
 DIAL_API extern const dial_option dial_train_table[];
 DIAL_API extern const dial_option dial_eval_table[];
 DIAL_API extern const dial_option dial_score_table[];
+DIAL_API extern const dial_option dial_rank_table[];
 DIAL_API extern const dial_option dial_embed_table[];
 DIAL_API extern const dial_option dial_info_table[];
 DIAL_API extern const dial_option dial_export_table[];
@@ -207,7 +208,7 @@ DIAL_API dial_status dial_eval(const dial_eval_options *options, const dial_env 
 typedef struct dial_score_options {
     dial_common_options common;
     const char *model, *data, *prompt, *response, *out, *summary;
-    int normalize;
+    int normalize, resume;
 } dial_score_options;
 
 /* Lines of JSON go to write(ctx, line, n) in input order (n bytes, newline included); 0 is success.
@@ -217,6 +218,17 @@ typedef int (*dial_write_fn)(void *ctx, const char *line, size_t n);
 /* Returns the summary document dial.score/1. */
 DIAL_API dial_status dial_score(const dial_score_options *options, dial_write_fn write, void *ctx,
                                 const dial_env *env, char **json, dial_error *err);
+
+typedef struct dial_rank_options {
+    dial_common_options common;
+    const char *model, *data, *out, *summary;
+    int64_t top; /* 0: all */
+    int normalize, resume;
+} dial_rank_options;
+
+/* The order of each row's responses, best first; lines and summary (dial.rank/1) as dial_score. */
+DIAL_API dial_status dial_rank(const dial_rank_options *options, dial_write_fn write, void *ctx,
+                               const dial_env *env, char **json, dial_error *err);
 
 typedef struct dial_embed_options {
     dial_common_options common;
@@ -351,9 +363,20 @@ DIAL_API dial_status dial_model_open(const char *path, const dial_common_options
                                      const dial_env *env, dial_model **out, dial_error *err);
 DIAL_API void dial_model_close(dial_model *m);
 
+/* role: "system", "user", "assistant" or "tool"; content: 0-terminated UTF-8. */
+typedef struct dial_message {
+    const char *role, *content;
+} dial_message;
+
+/*
+ * Prompt and response, or a dialogue whose last message, the assistant's, is the response. A run
+ * with a chat template renders either; a run on raw text joins the contents.
+ */
 typedef struct dial_text {
-    const char *prompt;   /* may be NULL */
-    const char *response; /* 0-terminated UTF-8 */
+    const char *prompt;          /* may be NULL */
+    const char *response;        /* 0-terminated UTF-8 */
+    const dial_message *message; /* [n_messages]; NULL: prompt and response */
+    size_t n_messages;
 } dial_text;
 
 /*

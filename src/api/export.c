@@ -1,4 +1,6 @@
 /* dial_export: a run in the formats of other projects, and proof that it scores as before. */
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,6 +49,26 @@ static dial_status check_flags(const di_export_job *job, dial_error *err)
     if (di_exists(o->out) && !o->overwrite && !is_empty_dir(job->al, o->out))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->out, "choose another name, or insist with --overwrite",
                    "the output is there already");
+done:
+    return st;
+}
+
+/* --overwrite must not take away what is exported, or what that stands on. */
+static dial_status check_place(const di_export_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *const needed[] = {job->run.path, job->run.base_path};
+    char out[PATH_MAX], other[PATH_MAX];
+
+    if (realpath(job->opt->out, out) == NULL) goto done;
+    for (int i = 0; i < 2; i++) {
+        const size_t n = strlen(out);
+
+        if (realpath(needed[i], other) != NULL && strncmp(other, out, n) == 0 &&
+            (other[n] == '\0' || other[n] == '/'))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, job->opt->out, "choose another name",
+                       "the output would replace '%s', which is exported", needed[i]);
+    }
 done:
     return st;
 }
@@ -156,6 +178,7 @@ static dial_status open_job(di_export_job *job, const dial_env *env, dial_error 
     if (job->files == NULL || job->tmp == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to export");
     snprintf(job->tmp, strlen(o->out) + 32, "%s.tmp-%ld", o->out, (long)getpid());
     DI_TRY(di_session_open(&job->run, o->model, &job->common, 1, NULL, NULL, env, err));
+    DI_TRY(check_place(job, err));
     DI_TRY(check_run(job, err));
     DI_TRY(make_head(job, err));
     DI_TRY(

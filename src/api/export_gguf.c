@@ -62,16 +62,33 @@ done:
  * What llama-server puts around query and document when it ranks, where it adds no token of its
  * own: the run's form of a text, BOS and EOS spelt out.
  */
-static void put_rerank_form(const di_export_job *job, di_gguf_out *o, di_buf *b)
+static dial_status put_rerank_form(const di_export_job *job, di_gguf_out *o, dial_error *err)
 {
+    dial_status st = DIAL_OK;
     const di_text_policy *p = &job->run.policy;
     const di_str bos = di_tokenizer_token(job->run.tok, p->adds_bos ? p->bos_id : -1);
     const di_str eos = di_tokenizer_token(job->run.tok, p->appends_eos ? p->eos_id : -1);
+    const di_turn turns[] = {{"user", {"{query}", 7}}, {"assistant", {"{document}", 10}}};
+    const int raw = p->chat == NULL || strcmp(p->template_name, "auto") == 0; /* of strings */
+    di_buf body, form;
 
-    di_buf_append(b, bos.data, bos.size);
-    di_buf_printf(b, "{query}{document}");
-    di_buf_append(b, eos.data, eos.size);
-    di_gguf_put_string(o, "tokenizer.chat_template.rerank", b->data, b->size);
+    di_buf_init(&body, job->al);
+    di_buf_init(&form, job->al);
+    if (raw)
+        di_buf_printf(&body, "{query}{document}");
+    else
+        DI_TRY(di_template_render(p->chat, turns, 2, &body, err));
+    DI_TRY(di_buf_status(&body, err));
+    if (body.size < bos.size || memcmp(body.data, bos.data, bos.size) != 0)
+        di_buf_append(&form, bos.data, bos.size);
+    di_buf_append(&form, body.data, body.size);
+    di_buf_append(&form, eos.data, eos.size);
+    DI_TRY(di_buf_status(&form, err));
+    di_gguf_put_string(o, "tokenizer.chat_template.rerank", form.data, form.size);
+done:
+    di_buf_deinit(&body);
+    di_buf_deinit(&form);
+    return st;
 }
 
 dial_status di_export_gguf(di_export_job *job, dial_error *err)
@@ -89,10 +106,8 @@ dial_status di_export_gguf(di_export_job *job, dial_error *err)
                        .add_bos = s->policy.adds_bos,
                        .add_eos = s->policy.appends_eos};
     di_gguf_out o;
-    di_buf form;
 
     di_gguf_out_init(&o, job->al);
-    di_buf_init(&form, job->al);
     if (di_source_gguf(s->source) == NULL)
         di_gguf_put_string(&o, "general.name", name, strlen(name));
     di_gguf_put_u32(&o, DI_FMT("%s.pooling_type", arch),
@@ -101,7 +116,7 @@ dial_status di_export_gguf(di_export_job *job, dial_error *err)
                                                  : POOL_LAST);
     if (ranks) {
         di_gguf_put_strings(&o, DI_FMT("%s.classifier.output_labels", arch), labels, 2);
-        put_rerank_form(job, &o, &form);
+        DI_TRY(put_rerank_form(job, &o, err));
     } else {
         di_gguf_put_f32s(&o, "dial.head.weight", job->head, (size_t)s->params.width);
     }
@@ -110,6 +125,5 @@ dial_status di_export_gguf(di_export_job *job, dial_error *err)
     DI_TRY(di_gguf_model_write(&m, job->tmp, &o, err));
 done:
     di_gguf_out_deinit(&o);
-    di_buf_deinit(&form);
     return st;
 }

@@ -68,7 +68,10 @@ static dial_status score(di_session *s, const di_export_scores *t, const float *
 
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for an embedding");
     for (int64_t i = 0; i < t->n; i++) {
-        di_text text = {"", 0, t->text[i], strlen(t->text[i]), 0};
+        const di_text text = {.prompt = "",
+                              .response = t->text[i],
+                              .response_size = strlen(t->text[i]),
+                              .rendered = 1};
         const int32_t *ids;
         di_seq_view view;
         unsigned flags;

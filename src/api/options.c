@@ -148,6 +148,21 @@ const dial_option dial_score_table[] = {
     {"response",  DIAL_OPT_TEXT, offsetof(T, response),  NULL, NULL, "response of a single text"},
     {"normalize", DIAL_OPT_BOOL, offsetof(T, normalize), "no", NULL, "apply the run's shift and scale"},
     {"out",       DIAL_OPT_TEXT, offsetof(T, out),       NULL, NULL, "file for the lines instead of stdout"},
+    {"resume",    DIAL_OPT_BOOL, offsetof(T, resume),    "no", NULL, "write --out in place, line by line, and go on where it was cut"},
+    {"summary",   DIAL_OPT_TEXT, offsetof(T, summary),   NULL, NULL, "file for the summary document"},
+    COMMON(T, "0"),
+    END
+};
+#undef T
+
+#define T dial_rank_options
+const dial_option dial_rank_table[] = {
+    {"model",     DIAL_OPT_TEXT, offsetof(T, model),     NULL, NULL, "run folder"},
+    {"data",      DIAL_OPT_TEXT, offsetof(T, data),      NULL, NULL, "rows with a prompt and a list of responses; - is stdin"},
+    {"top",       DIAL_OPT_INT,  offsetof(T, top),       "0",  NULL, "places of the order to print; 0: all"},
+    {"normalize", DIAL_OPT_BOOL, offsetof(T, normalize), "no", NULL, "apply the run's shift and scale"},
+    {"out",       DIAL_OPT_TEXT, offsetof(T, out),       NULL, NULL, "file for the lines instead of stdout"},
+    {"resume",    DIAL_OPT_BOOL, offsetof(T, resume),    "no", NULL, "write --out in place, line by line, and go on where it was cut"},
     {"summary",   DIAL_OPT_TEXT, offsetof(T, summary),   NULL, NULL, "file for the summary document"},
     COMMON(T, "0"),
     END

@@ -1,10 +1,17 @@
-/* dial_score: the reward of every row, in input order; memory does not grow with the rows. */
+/*
+ * dial_score, dial_rank: the reward of every row, or the order of its responses, in input order;
+ * memory does not grow with the rows.
+ */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "api/resumed.h"
 #include "api/session.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "dist/dist.h"
 #include "model/head.h"
 
@@ -22,6 +29,9 @@ typedef struct scored_row {
 
 typedef struct score_job {
     const dial_score_options *opt;
+    const char *verb;
+    int ranks;   /* lines are orders of responses */
+    int64_t top; /* places of an order; 0: all */
     di_session s;
     di_text_scratch scratch;
     const di_dist *dist;
@@ -35,10 +45,14 @@ typedef struct score_job {
     int64_t n_texts, cap;
     di_buf lines;
     di_writer file;
+    di_resumed resumed; /* --resume: of rank 0 */
+    int64_t passed;     /* rows that are done already: read, encoded for the counts, no more */
+    int64_t total;      /* rows of the file, nearly; -1: not known */
+    double started;
     dial_write_fn write;
     void *ctx;
     di_row_counts counts; /* what truncation adds */
-    int64_t rows, scored, tokens;
+    int64_t rows, scored, tokens, new_tokens;
 } score_job;
 
 static dial_status reserve(score_job *j, int64_t n, dial_error *err)
@@ -129,16 +143,62 @@ static json_t *score_line(const score_job *j, const scored_row *r)
     return di_json_whole(line, failed);
 }
 
+/* Best first; equal rewards keep the order of the row. */
+static json_t *rank_line(const score_job *j, const scored_row *r)
+{
+    json_t *line = json_pack("{s:I}", "i", (json_int_t)r->index);
+    json_t *order = json_array(), *scores = json_array();
+    float score[DI_ROW_TEXTS];
+    int place[DI_ROW_TEXTS], truncated = 0, failed = 0;
+    const int64_t top = j->top > 0 && j->top < r->n_texts ? j->top : r->n_texts;
+
+    for (int k = 0; k < r->n_texts; k++) {
+        int at = k;
+
+        score[k] = (float)reward_of(j, r->first + k);
+        truncated |= j->flags[r->first + k] != 0;
+        for (; at > 0 && score[place[at - 1]] < score[k]; at--) place[at] = place[at - 1];
+        place[at] = k;
+        di_json_add(scores, di_json_f32(score[k]), &failed);
+    }
+    for (int64_t k = 0; k < top; k++) di_json_add(order, json_integer(place[k]), &failed);
+    if (r->has_id) di_json_put(line, "id", json_string(r->id), &failed);
+    di_json_put(line, "best", json_integer(place[0]), &failed);
+    di_json_put(line, "order", order, &failed);
+    di_json_put(line, "scores", scores, &failed);
+    di_json_put(line, "margin",
+                r->n_texts > 1 ? di_json_f32(score[place[0]] - score[place[1]]) : json_null(),
+                &failed);
+    di_json_put(line, "truncated", json_boolean(truncated), &failed);
+    return di_json_whole(line, failed);
+}
+
 static dial_status emit(score_job *j, const scored_row *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    json_t *line = r->bad ? error_line(r) : score_line(j, r);
+    json_t *line = r->bad ? error_line(r) : j->ranks ? rank_line(j, r) : score_line(j, r);
 
     if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
     DI_TRY(di_json_write(line, &j->lines, err));
     di_buf_append(&j->lines, "\n", 1);
 done:
     json_decref(line);
+    return st;
+}
+
+/* The file is cut to its whole lines only once the first of ours is the last of them. */
+static dial_status write_file(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (j->lines.size == 0) goto done;
+    if (j->file.f == NULL) {
+        DI_TRY(di_resumed_check(&j->resumed, j->opt->out, j->lines.data, j->lines.size, err));
+        DI_TRY(di_write_resume(j->s.al, j->opt->out, j->resumed.keep, &j->file, err));
+    }
+    DI_TRY(di_write(&j->file, j->lines.data, j->lines.size, err));
+    if (j->opt->resume) DI_TRY(di_write_flush(&j->file, err));
+done:
     return st;
 }
 
@@ -150,10 +210,40 @@ static dial_status write_lines(score_job *j, dial_error *err)
     if (j->dist->rank > 0)
         ; /* rank 0 writes the same lines */
     else if (j->opt->out != NULL)
-        DI_TRY(di_write(&j->file, j->lines.data, j->lines.size, err));
+        DI_TRY(write_file(j, err));
     else if (j->lines.size > 0 && j->write(j->ctx, j->lines.data, j->lines.size) != 0)
         DI_FAIL(err, DIAL_ERR_IO, "cannot write the scores");
     j->lines.size = 0;
+done:
+    return st;
+}
+
+static void tell_progress(const score_job *j)
+{
+    const dial_env *env = j->s.env;
+    const double seconds = di_now() - j->started;
+    const double each = seconds / (double)(j->rows - j->passed);
+
+    if (env == NULL || env->progress == NULL) return;
+    env->progress(env->ctx, &(dial_progress){
+                                .what = j->verb,
+                                .done = j->rows,
+                                .total = j->total > j->rows ? j->total : -1,
+                                .loss = NAN,
+                                .accuracy = NAN,
+                                .w1 = NAN,
+                                .tokens_per_second = (double)j->new_tokens / seconds,
+                                .seconds_left =
+                                    j->total > j->rows ? each * (double)(j->total - j->rows) : -1});
+}
+
+static dial_status emit_block(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    DI_TRY(di_embed_texts(j->s.embedder, j->text, NULL, j->n_texts, NULL, j->e, err));
+    for (int i = 0; i < j->n_rows; i++) DI_TRY(emit(j, &j->row[i], err));
+    DI_TRY(write_lines(j, err));
 done:
     return st;
 }
@@ -163,6 +253,7 @@ static dial_status flush(score_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int stop = di_stop_asked(j->s.env);
+    const int64_t before = j->tokens;
 
     for (int64_t i = 0; i < j->n_texts; i++) {
         j->text[i].id = (const int32_t *)(const void *)j->ids.data + j->at[i];
@@ -173,13 +264,16 @@ static dial_status flush(score_job *j, dial_error *err)
         j->counts.prompt_truncated += (j->flags[i] & DI_PROMPT_TRUNCATED) != 0;
         j->counts.response_truncated += (j->flags[i] & DI_RESPONSE_TRUNCATED) != 0;
     }
-    DI_TRY(di_embed_texts(j->s.embedder, j->text, NULL, j->n_texts, "score", j->e, err));
-    for (int i = 0; i < j->n_rows; i++) {
-        DI_TRY(emit(j, &j->row[i], err));
-        j->scored += !j->row[i].bad;
+    if (j->rows >= j->passed) {
+        DI_TRY(emit_block(j, err));
+        j->new_tokens += j->tokens - before;
     }
+    for (int i = 0; i < j->n_rows; i++) j->scored += !j->row[i].bad;
     j->rows += j->n_rows;
-    DI_TRY(write_lines(j, err));
+    if (j->rows > j->passed)
+        tell_progress(j);
+    else
+        j->started = di_now();
     j->n_rows = 0;
     j->n_texts = 0;
     j->ids.size = 0;
@@ -209,10 +303,16 @@ static dial_status score_file(score_job *j, dial_error *err)
     int got = 1;
 
     DI_TRY(di_rows_options_from(&j->opt->common, &o, err));
+    o.in_order = j->ranks;
     DI_TRY(di_rows_open(j->s.al, j->opt->data, &o, j->s.env, &rows, err));
     for (;;) {
         DI_TRY(di_rows_next(rows, &row, &got, o.on_error_skip ? &bad : NULL, err));
         if (got == 0) break;
+        if (got == 1 && j->ranks && row.n_texts < 2 && row.kind != DI_ROW_MCQ)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, DI_FMT("%s:%lld", j->opt->data, (long long)row.line),
+                       "write {\"prompt\": ..., \"responses\": [..., ...]}",
+                       "expected rows with several responses to rank, found rows of schema %s",
+                       di_rows_schema(rows));
         if (got == 2) {
             note_bad(j, di_rows_counts(rows)->read - 1, &bad);
         } else {
@@ -234,9 +334,12 @@ static dial_status score_file(score_job *j, dial_error *err)
                 break;
             }
         }
-        if (j->n_rows == j->block) DI_TRY(flush(j, err));
+        if (j->n_rows == j->block || j->rows + j->n_rows == j->passed) DI_TRY(flush(j, err));
     }
     DI_TRY(flush(j, err));
+    if (j->rows < j->passed + (j->resumed.last != NULL))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, j->opt->out, "give the same data, or leave --resume out",
+                   "the file holds more lines than '%s' has rows", j->opt->data);
     j->counts.read = di_rows_counts(rows)->read;
     j->counts.bad = di_rows_counts(rows)->bad;
     memcpy(j->counts.bad_by, di_rows_counts(rows)->bad_by, sizeof j->counts.bad_by);
@@ -268,8 +371,49 @@ done:
     return st;
 }
 
-dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *ctx,
-                       const dial_env *env, char **json, dial_error *err)
+/* Lines of a plain file of JSON Lines, for the progress; -1: not known beforehand. */
+static int64_t count_rows(const dial_score_options *o)
+{
+    di_map m = {0};
+    int64_t n = 0;
+    const unsigned char *at;
+
+    if (o->data == NULL || di_map_file(o->data, &m, NULL) != DIAL_OK) return -1;
+    at = m.data;
+    if (m.size > 0 && m.data[0] != '{') n = -1;
+    while (n >= 0 && at != NULL && at < m.data + m.size) {
+        at = memchr(at, '\n', (size_t)(m.data + m.size - at));
+        n++;
+        if (at != NULL) at++;
+    }
+    di_unmap(&m);
+    if (n > 0 && o->common.skip_rows > 0) n -= o->common.skip_rows;
+    return n > 0 && o->common.limit >= 0 && o->common.limit < n ? o->common.limit : n;
+}
+
+/* Opens --out: a new file that appears when it is whole, or one that is gone on with in place. */
+static dial_status open_out(score_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_score_options *o = j->opt;
+
+    if (o->out != NULL && j->dist->rank == 0 && !o->resume)
+        DI_TRY(di_write_begin(j->s.al, o->out, &j->file, err));
+    if (!o->resume) goto done;
+    if (j->dist->rank == 0) st = di_resumed_open(j->s.al, o->out, &j->resumed, err);
+    DI_TRY(di_dist_agree(j->dist, st, err));
+    j->passed = j->resumed.rows;
+    DI_TRY(di_dist_broadcast(j->dist, &j->passed, sizeof j->passed, err));
+    if (j->passed > 0)
+        di_log(j->s.env, DIAL_LOG_INFO, "%s: %lld rows are done", o->out, (long long)j->passed + 1);
+done:
+    return st;
+}
+
+/* verb "score", or "rank" with `top`. */
+static dial_status run(const dial_score_options *o, const char *verb, int64_t top,
+                       dial_write_fn write, void *ctx, const dial_env *env, char **json,
+                       dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = di_env_alloc(env);
@@ -278,6 +422,9 @@ dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *c
 
     if (j == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for scoring");
     j->opt = o;
+    j->verb = verb;
+    j->ranks = strcmp(verb, "rank") == 0;
+    j->top = top;
     j->dist = di_dist_of(env);
     j->block = BLOCK_ROWS * j->dist->size;
     j->write = write;
@@ -287,7 +434,11 @@ dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *c
     di_buf_init(&j->lines, al);
     if (o->model == NULL || (o->data == NULL && o->response == NULL))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
-                   "give --data FILE, or --prompt and --response", "the flag is required");
+                   j->ranks ? "give --data FILE" : "give --data FILE, or --prompt and --response",
+                   "the flag is required");
+    if (o->resume && (o->out == NULL || o->data == NULL))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--resume", "give --data FILE and --out FILE",
+                   "only a file of lines can be gone on with");
     if (j->dist->size > 1 && o->data != NULL && strcmp(o->data, "-") == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--data -", "write the rows to a file first",
                    "a launcher gives its standard input to one of the %d processes alone",
@@ -296,21 +447,26 @@ dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *c
     if (j->row == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %d rows", j->block);
     DI_TRY(di_session_open(&j->s, o->model, &o->common, 1, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&j->s, err));
-    if (o->out != NULL && j->dist->rank == 0) DI_TRY(di_write_begin(al, o->out, &j->file, err));
+    DI_TRY(open_out(j, err));
+    j->total = env != NULL && env->progress != NULL ? count_rows(o) : -1;
+    j->started = di_now();
     if (o->response != NULL)
         DI_TRY(score_one(j, err));
     else
         DI_TRY(score_file(j, err));
     if (j->dist->rank > 0) goto done;
+    if (o->out != NULL && j->file.f == NULL) /* resumed, and the data has no row */
+        DI_TRY(di_write_resume(al, o->out, 0, &j->file, err));
     if (o->out != NULL) DI_TRY(di_write_commit(&j->file, err));
-    doc = json_pack("{s:s, s:s, s:s?, s:o, s:I}", "schema", "dial.score/1", "model", o->model,
-                    "out", o->out, "rows", di_row_counts_to_json(&j->counts), "tokens",
+    doc = json_pack("{s:s, s:s, s:s?, s:o, s:I}", "schema", DI_FMT("dial.%s/1", verb), "model",
+                    o->model, "out", o->out, "rows", di_row_counts_to_json(&j->counts), "tokens",
                     (json_int_t)j->tokens);
     DI_TRY(di_document(al, doc, json, err));
 done:
     st = di_dist_leave(di_dist_of(env), st, err);
     if (j != NULL) {
         di_write_abort(&j->file);
+        di_resumed_deinit(&j->resumed);
         di_text_scratch_deinit(&j->scratch);
         di_buf_deinit(&j->ids);
         di_buf_deinit(&j->lines);
@@ -323,4 +479,24 @@ done:
         di_free(al, j);
     }
     return st;
+}
+
+dial_status dial_score(const dial_score_options *o, dial_write_fn write, void *ctx,
+                       const dial_env *env, char **json, dial_error *err)
+{
+    return run(o, "score", 0, write, ctx, env, json, err);
+}
+
+dial_status dial_rank(const dial_rank_options *o, dial_write_fn write, void *ctx,
+                      const dial_env *env, char **json, dial_error *err)
+{
+    const dial_score_options score = {.common = o->common,
+                                      .model = o->model,
+                                      .data = o->data,
+                                      .out = o->out,
+                                      .summary = o->summary,
+                                      .normalize = o->normalize,
+                                      .resume = o->resume};
+
+    return run(&score, "rank", o->top, write, ctx, env, json, err);
 }

@@ -101,6 +101,42 @@ done:
     return st;
 }
 
+dial_status di_write_resume(const di_alloc *al, const char *path, size_t keep, di_writer *w,
+                            dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    di_writer x = {.al = al, .direct = 1};
+
+    x.path = di_strdup(al, path);
+    x.tmp = di_strdup(al, path);
+    if (x.path == NULL || x.tmp == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (fd < 0 || ftruncate(fd, (off_t)keep) != 0 || lseek(fd, 0, SEEK_END) < 0)
+        DI_FAIL_AT(err, DIAL_ERR_IO, path, "choose a file that can be written",
+                   "cannot go on with the file: %s", strerror(errno));
+    x.f = fdopen(fd, "wb");
+    if (x.f == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to write '%s'", path);
+    fd = -1;
+    *w = x;
+    x = (di_writer){0};
+done:
+    if (fd >= 0) close(fd);
+    di_free(al, x.path);
+    di_free(al, x.tmp);
+    return st;
+}
+
+dial_status di_write_flush(di_writer *w, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (fflush(w->f) != 0)
+        DI_FAIL_AT(err, DIAL_ERR_IO, w->tmp, "free some space and run again",
+                   "cannot write the file: %s", strerror(errno));
+done:
+    return st;
+}
+
 dial_status di_write(di_writer *w, const void *data, size_t n, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -126,7 +162,7 @@ dial_status di_write_commit(di_writer *w, dial_error *err)
 {
     dial_status st = DIAL_OK;
     FILE *f = w->f;
-    int bad = fflush(f) != 0 || (!w->direct && fsync(fileno(f)) != 0);
+    int bad = fflush(f) != 0 || (fsync(fileno(f)) != 0 && !w->direct); /* a pipe has no disk */
     int code = errno;
 
     w->f = NULL;

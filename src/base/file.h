@@ -25,16 +25,23 @@ void di_unmap(di_map *m);
 dial_status di_read_file(const di_alloc *al, const char *path, char **out, size_t *size,
                          dial_error *err);
 
-/* A file being written: di_write_begin, any number of di_write, then di_write_commit or _abort. */
+/*
+ * A file being written: di_write_begin, any number of di_write, then di_write_commit or _abort. Or
+ * one that is gone on with in place, whose content stays whatever happens: di_write_resume.
+ */
 typedef struct di_writer {
     const di_alloc *al;
     char *path, *tmp;
     FILE *f;
-    int direct; /* a pipe or device: written as it is, nothing to rename */
+    int direct; /* a pipe, device or resumed file: written as it is, nothing to rename */
 } di_writer;
 
 dial_status di_write_begin(const di_alloc *al, const char *path, di_writer *w, dial_error *err);
+/* Cuts the file (made if it is missing) to `keep` bytes; what is written follows them. */
+dial_status di_write_resume(const di_alloc *al, const char *path, size_t keep, di_writer *w,
+                            dial_error *err);
 dial_status di_write(di_writer *w, const void *data, size_t n, dial_error *err);
+dial_status di_write_flush(di_writer *w, dial_error *err); /* a killed process has written it */
 dial_status di_write_commit(di_writer *w, dial_error *err);
 void di_write_abort(di_writer *w); /* also after a failed commit; harmless after a good one */
 

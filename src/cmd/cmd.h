@@ -6,6 +6,7 @@
  *   main      dispatch, exit code             flags     argv + config file -> options struct
  *   help      --help from the option table    config    --config FILE: JSON, TOML (toml.c)
  *   output    stdout, errors                  progress  the progress line and log lines
+ *   pages     man pages and completion, from the same table
  *   signals   stop once, stop at once         suggest   the nearest known name
  *
  * The program sees the public header alone, so whatever it does an embedding program can do. It
@@ -24,6 +25,7 @@ typedef union cmd_options {
     dial_train_options train;
     dial_eval_options eval;
     dial_score_options score;
+    dial_rank_options rank;
     dial_embed_options embed;
     dial_info_options info;
     dial_export_options export;
@@ -101,7 +103,7 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export;
+    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank;
 
 /* ---- errors ---- */
 
@@ -140,6 +142,19 @@ const char *cmd_nearest_name(const cmd_nearest *best);
 /* ---- help.c ---- */
 
 void cmd_help(FILE *out, const cmd_verb *verb);
+
+/* What a value is called ("FILE", or its choices); "": the flag takes none. */
+const char *cmd_value_name(const dial_option *row);
+/* The title of the group of flags that the row named `first` begins; NULL: it begins none. */
+const char *cmd_group_title(const cmd_verb *verb, const char *first);
+
+/* ---- pages.c ---- */
+
+/*
+ * `dial --page NAME`, for the build: "man" and "man:VERB" (troff), "bash", "zsh", "fish"
+ * (completion), "verbs" (their names). 0: there is no such page.
+ */
+int cmd_page(FILE *out, const char *name, const cmd_verb *const *verbs, int n);
 
 /* ---- output.c ---- */
 

@@ -26,7 +26,7 @@ static int is_long_list(const dial_option *row)
     return row->choices != NULL && strlen(row->choices) > WIDTH - HELP_COLUMN;
 }
 
-static const char *value_name(const dial_option *row)
+const char *cmd_value_name(const dial_option *row)
 {
     if (row->choices != NULL && !is_long_list(row)) return row->choices;
     for (size_t i = 0; i < sizeof value_names / sizeof *value_names; i++)
@@ -65,7 +65,7 @@ static void put_wrapped(FILE *out, const char *text, int at)
 
 static void put_row(FILE *out, const dial_option *row)
 {
-    const char *value = value_name(row), *initial = row->initial;
+    const char *value = cmd_value_name(row), *initial = row->initial;
     int yes = row->type == DIAL_OPT_BOOL && initial != NULL && strcmp(initial, "yes") == 0;
     int n = fprintf(out, "  --%s%s%s%s%s", yes ? "no-" : "", row->name, value[0] != '\0' ? " " : "",
                     value, row->type == DIAL_OPT_LIST ? ",..." : "");
@@ -89,7 +89,7 @@ static void put_row(FILE *out, const dial_option *row)
     put_wrapped(out, help, HELP_COLUMN);
 }
 
-static const char *group_title(const cmd_verb *verb, const char *first)
+const char *cmd_group_title(const cmd_verb *verb, const char *first)
 {
     for (const cmd_group *g = verb->groups; g != NULL && g->first != NULL; g++)
         if (strcmp(g->first, first) == 0) return g->title;
@@ -102,7 +102,7 @@ void cmd_help(FILE *out, const cmd_verb *verb)
 
     fprintf(out, "usage: dial %s %s\n\n%s\n", verb->name, verb->usage, verb->purpose);
     for (const dial_option *row = verb->table; row->name != NULL; row++) {
-        const char *title = group_title(verb, row->name);
+        const char *title = cmd_group_title(verb, row->name);
 
         if (!shared && row->offset < sizeof(dial_common_options)) {
             shared = 1;

@@ -4,12 +4,12 @@
 #include <string.h>
 
 static const cmd_verb *const verbs[] = {
-    &cmd_train,  &cmd_eval, &cmd_score, &cmd_embed, &cmd_doctor, &cmd_select, &cmd_sweep,
-    &cmd_report, &cmd_info, &cmd_data,  &cmd_bench, &cmd_serve,  &cmd_export};
+    &cmd_train, &cmd_eval,   &cmd_score, &cmd_rank, &cmd_embed, &cmd_doctor, &cmd_select,
+    &cmd_sweep, &cmd_report, &cmd_info,  &cmd_data, &cmd_bench, &cmd_serve,  &cmd_export};
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 /* Names that a later version will know: they get an answer of their own. */
-static const char *const later[] = {"rank", "adapt", "rl", "pull", "merge"};
+static const char *const later[] = {"adapt", "rl", "pull", "merge"};
 enum { N_LATER = sizeof later / sizeof *later };
 
 static void print_usage(FILE *out)
@@ -66,6 +66,10 @@ static dial_status no_verb(int argc, char **argv, int json, dial_error *err)
 {
     int version = 0, help = 0;
 
+    if (argc == 3 && strcmp(argv[1], "--page") == 0) { /* for the build: man pages, completion */
+        if (cmd_page(stdout, argv[2], verbs, N_VERBS)) return cmd_stdout_flush(err);
+        return cmd_fail(err, DIAL_ERR_USAGE, argv[2], "dial --help", "there is no such page");
+    }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--version") == 0)
             version = 1;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 static const char *const required[] = {"model", NULL};
+static const char *const required_rank[] = {"model", "data", NULL};
 
 /* Lines of the library on their way to stdout. */
 typedef struct lines {
@@ -41,9 +42,8 @@ static dial_status write_file(const char *path, const char *text, dial_error *er
 }
 
 /* The summary of the lines: where asked, else on stderr, as text where a person looks on. */
-static dial_status put_summary(cmd_call *call, const char *json, dial_error *err)
+static dial_status put_summary(cmd_call *call, const char *path, const char *json, dial_error *err)
 {
-    const char *path = call->options.score.summary;
     char *text = NULL;
     dial_status st = DIAL_OK;
 
@@ -54,6 +54,21 @@ static dial_status put_summary(cmd_call *call, const char *json, dial_error *err
     if (st == DIAL_OK) fprintf(stderr, "%s\n", text != NULL ? text : json);
     dial_free(&call->env, text);
     return st;
+}
+
+/* What is left to do when the lines are out; st: how the job ended. */
+static dial_status finish(cmd_call *call, const lines *l, dial_status st, const char *summary,
+                          const char *json, dial_error *err)
+{
+    cmd_progress_clear(&call->progress);
+    if (l->failed != 0) {
+        errno = l->failed;
+        st = write_failed("standard output", err);
+    } else if (st == DIAL_OK)
+        st = cmd_stdout_flush(err);
+    else
+        fflush(stdout); /* lines before the one that failed are good */
+    return st == DIAL_OK && json != NULL ? put_summary(call, summary, json, err) : st;
 }
 
 static dial_status run(cmd_call *call, char **json, dial_error *err)
@@ -67,15 +82,18 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
                         "expected one of them");
     if (o->out != NULL && strcmp(o->out, "-") == 0) o->out = NULL;
     st = dial_score(o, write_line, &l, &call->env, json, err);
-    cmd_progress_clear(&call->progress);
-    if (l.failed != 0) {
-        errno = l.failed;
-        st = write_failed("standard output", err);
-    } else if (st == DIAL_OK)
-        st = cmd_stdout_flush(err);
-    else
-        fflush(stdout); /* lines before the one that failed are good */
-    return st == DIAL_OK && *json != NULL ? put_summary(call, *json, err) : st;
+    return finish(call, &l, st, o->summary, *json, err);
+}
+
+static dial_status run_rank(cmd_call *call, char **json, dial_error *err)
+{
+    dial_rank_options *o = &call->options.rank;
+    lines l = {call, 0};
+    dial_status st;
+
+    if (o->out != NULL && strcmp(o->out, "-") == 0) o->out = NULL;
+    st = dial_rank(o, write_line, &l, &call->env, json, err);
+    return finish(call, &l, st, o->summary, *json, err);
 }
 
 const cmd_verb cmd_score = {
@@ -90,4 +108,18 @@ const cmd_verb cmd_score = {
     .rows = 1,
     .ranks = 1,
     .run = run,
+};
+
+const cmd_verb cmd_rank = {
+    .name = "rank",
+    .purpose = "Best of n: the order of each row's responses, a JSON line each.",
+    .usage = "--model RUN --data FILE|- [FLAGS]",
+    .example = "echo '{\"prompt\":\"2+2=\",\"responses\":[\"5\",\"4\"]}' | dial rank --model "
+               "runs/toy --data -",
+    .table = dial_rank_table,
+    .size = sizeof(dial_rank_options),
+    .required = required_rank,
+    .rows = 1,
+    .ranks = 1,
+    .run = run_rank,
 };

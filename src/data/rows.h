@@ -77,6 +77,7 @@ typedef struct di_rows_options {
     double max_bad_share;  /* skip: more than this share of rows is an error at the end ... */
     int64_t max_bad_count; /* ... or more than this number, at once; < 0: the share decides */
     int drop_labels;       /* target side */
+    int in_order;          /* rows of candidates: all responses as they stand, whatever the label */
     uint64_t seed;         /* for the hash order under drop_labels */
 } di_rows_options;
 

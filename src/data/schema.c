@@ -89,6 +89,11 @@ static int no_object(const di_schema *s)
     return !any_list(s) && !json_is_object(di_schema_get(s, "chosen"));
 }
 
+static int in_order(const di_schema *s)
+{
+    return s->in_order;
+}
+
 /* --- readers ------------------------------------------------------------------------------ */
 
 static dial_status read_text(di_schema *s, const char *key, const char *prompt, size_t prompt_size,
@@ -314,6 +319,22 @@ done:
     return st;
 }
 
+/* Candidates to be ranked: all of them, as they stand. */
+static dial_status read_responses(di_schema *s, di_row *row, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_text p = {.prompt = ""};
+
+    row->kind = DI_ROW_MCQ;
+    DI_TRY(read_prompt(s, "prompt", &p, row, err));
+    DI_TRY(read_list(s, "responses", &p, row, err));
+    if (row->n_texts == 0)
+        DI_BAD(s->rs, WRONG_TYPE, di_schema_column(s, "responses"), "write a list of strings",
+               "expected a list of responses, found none in it");
+done:
+    return st;
+}
+
 /* Candidates: first those of `chosen`, of which num_correct (all, if it is not said) are correct.
  */
 static dial_status read_rb2(di_schema *s, di_row *row, dial_error *err)
@@ -405,6 +426,7 @@ static const di_schema_def defs[] = {
     {"pair-shp",      {"history", "human_ref_A", "human_ref_B", "labels"}, NULL,          read_pair_shp},
     {"scored",        {"prompt", "response", "score"},                  NULL,             read_scored},
     {"scored",        {"text", "label"},                                NULL,             read_scored_text},
+    {"candidates",    {"prompt", "responses"},                          in_order,         read_responses},
     {"candidates",    {"prompt", "responses"},                          NULL,             NULL},
     {"chat",          {"messages"},                                     NULL,             di_schema_chat},
     {"single",        {"prompt", "response"},                           NULL,             read_one},

@@ -13,7 +13,7 @@ struct di_schema_def;
 typedef struct di_schema {
     const di_alloc *al;
     di_records *rs; /* borrowed */
-    int drop_labels;
+    int drop_labels, in_order;
     uint64_t seed;
     const struct di_schema_def *def; /* NULL before the first good row */
     const char *prompt_key;          /* pair: the key that holds the prompt; NULL: no such key */

@@ -156,7 +156,7 @@ static void tell_progress(const di_embedder *m, const char *what, int64_t done, 
     const dial_env *env = m->dev->env;
     double seconds = di_now() - started;
 
-    if (env == NULL || env->progress == NULL) return;
+    if (env == NULL || env->progress == NULL || what == NULL) return;
     env->progress(env->ctx, &(dial_progress){.what = what,
                                              .done = done,
                                              .total = total,
@@ -386,7 +386,8 @@ static dial_status embed_shared(di_embedder *m, const di_seq_view *text, const u
 
     st = new_shares(m, &s, text, prompt, err);
     DI_TRY(di_dist_agree(s.dist, st, err));
-    DI_TRY(di_dist_same(s.dist, fingerprint(&s), DI_FMT("the texts (%s)", what),
+    DI_TRY(di_dist_same(s.dist, fingerprint(&s),
+                        DI_FMT("the texts (%s)", what != NULL ? what : "score"),
                         "give every machine the same files", err));
     st = embed_plain(m, s.view + s.first[s.dist->rank],
                      prompt != NULL ? s.prompt + s.first[s.dist->rank] : NULL,

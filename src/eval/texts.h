@@ -30,8 +30,8 @@ dial_status di_embedder_set_trunk(di_embedder *m, const di_trunk *t, dial_error 
 
 /*
  * e [n, C]: embeddings in the order of `text`. prompt (may be NULL) [n]: texts of equal prompt
- * number share their common prefix. what names the work in env->progress. The result of a text does
- * not depend on the others, to the last bit.
+ * number share their common prefix. what names the work in env->progress (NULL: not told). The
+ * result of a text does not depend on the others, to the last bit.
  *
  * On several ranks all call it with the same texts; each computes a share, and all receive all.
  */

@@ -131,8 +131,9 @@ static void put_graph(json_t *o, const di_config *c, int64_t layers, int *failed
     if (c->post_norms || (qwen && window > 0))
         di_json_put(o, "layer_types", layer_types(c, layers, failed), failed);
     if (!c->post_norms) return;
+    /* a whole number in every published model, and transformers takes no other */
     di_json_put(o, "query_pre_attn_scalar",
-                json_real(1 / ((double)c->attn_scale * (double)c->attn_scale)), failed);
+                json_integer(llround(1 / ((double)c->attn_scale * (double)c->attn_scale))), failed);
     di_json_put(o, "attn_logit_softcapping",
                 c->attn_cap > 0 ? json_real((double)c->attn_cap) : json_null(), failed);
     di_json_put(o, "final_logit_softcapping",
@@ -178,6 +179,7 @@ static dial_status from_folder(const di_alloc *al, const di_source *s, const cha
     char *path = di_path_join(al, di_source_path(s), "config.json");
     json_t *top = NULL, *o, *types;
     static const char *const outer[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    int failed = 0;
 
     if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     DI_TRY(di_json_read(al, path, &top, err));
@@ -186,10 +188,11 @@ static dial_status from_folder(const di_alloc *al, const di_source *s, const cha
         o = json_object_get(top, "text_config");
         for (size_t i = 0; i < sizeof outer / sizeof *outer; i++)
             if (json_object_get(o, outer[i]) == NULL && json_object_get(top, outer[i]) != NULL)
-                json_object_set(o, outer[i], json_object_get(top, outer[i]));
+                di_json_put(o, outer[i], json_incref(json_object_get(top, outer[i])), &failed);
     }
-    json_object_set_new(o, "model_type", json_string(type));
-    json_object_set_new(o, "num_hidden_layers", json_integer(layers));
+    di_json_put(o, "model_type", json_string(type), &failed);
+    di_json_put(o, "num_hidden_layers", json_integer(layers), &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for config.json");
     types = json_object_get(o, "layer_types");
     while (json_array_size(types) > (size_t)layers)
         json_array_remove(types, json_array_size(types) - 1);

@@ -23,7 +23,7 @@ FAMILIES = ["llama", "llama_rope3", "mistral", "qwen2", "qwen3", "gemma", "gemma
 
 
 def run(*args):
-    out = subprocess.run([dial, *args], capture_output=True, text=True)
+    out = subprocess.run([dial, *args], capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
     if out.returncode != 0:
         sys.exit(f"dial {' '.join(args)}: exit {out.returncode}\n{out.stderr}")
     return out.stdout
@@ -32,7 +32,7 @@ def run(*args):
 def train(base, out, *flags):
     run("train", "--base", base, "--source", f"{model_dir}/source.jsonl", "--target", f"{model_dir}/target.jsonl",
         "--steps", "20", "--lr", "1e-2", "--lora-alpha", "16", "--dtype", "f32", "--critic-warmup", "2", "--critic-widths", "8",
-        "--maps", "0", "--select", "earliest", "--quiet", "--json", "--out", out, *flags)
+        "--maps", "0", "--select", "earliest", "--threads", "1", "--quiet", "--json", "--out", out, *flags)
 
 
 def export(model, to, out, *flags):
@@ -88,6 +88,11 @@ def family(name):
     torch.manual_seed(7)
     from transformers import AutoConfig, AutoModelForCausalLM
     config.update(vocab_size=330, bos_token_id=0, eos_token_id=1)
+    if name == "llama_rope3":  # as Llama 3.1 has them: a GGUF file holds the divisors alone
+        config.update(max_position_embeddings=16384)
+        config["rope_parameters"].update(factor=8.0, original_max_position_embeddings=8192)
+    if "query_pre_attn_scalar" in config:  # GGUF has no key for another
+        config["query_pre_attn_scalar"] = config["head_dim"]
     json.dump(config, open(f"{out}/config.json", "w"))
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(out), dtype=torch.float32)
     for p in model.parameters():

@@ -58,7 +58,7 @@ static void score_alone(const char *name, float *reward)
     snprintf(path, sizeof path, "%s/%s", folder, name);
     assert_ok(dial_model_open(path, &common, NULL, &m, &err), err);
     for (int i = 0; i < N_TEXTS; i++) {
-        dial_text t = {NULL, bytes};
+        dial_text t = {.response = bytes};
 
         plain(text[i], bytes);
         assert_ok(dial_model_score(m, &t, 1, &reward[i], &err), err);
