@@ -1,6 +1,8 @@
-# What `make install` lays down: the program, libdial as one static and one shared library made of
-# the modules' objects, the public headers, and dial.pc for pkg-config.
+# What `make install` lays down: the program with man pages, completion and a unit for systemd;
+# libdial as one static and one shared library made of the modules' objects, the public headers,
+# dial.pc for pkg-config and dialConfig.cmake for find_package(dial).
 include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
 
 set(dial_objects)
 foreach(module ${DIAL_MODULES})
@@ -20,7 +22,9 @@ endforeach()
 # Everything is hidden but DIAL_API, so the shared library shows dial_* alone.
 set_target_properties(dial_shared PROPERTIES VERSION ${PROJECT_VERSION}
                                              SOVERSION ${PROJECT_VERSION_MAJOR})
-target_link_options(dial_shared PRIVATE -Wl,--no-undefined)
+target_link_options(dial_shared PRIVATE -Wl,--no-undefined
+                    -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/dial.map)
+set_target_properties(dial_shared PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/dial.map)
 
 set(DIAL_PC_REQUIRES "jansson libpcre2-8 libutf8proc libcrypto")
 set(DIAL_PC_LIBS "-fopenmp -lm")
@@ -29,6 +33,12 @@ if(ZLIB_FOUND)
 endif()
 if(SQLITE_FOUND)
   string(APPEND DIAL_PC_REQUIRES " sqlite3")
+endif()
+if(ZSTD_FOUND)
+  string(APPEND DIAL_PC_REQUIRES " libzstd")
+endif()
+if(SNAPPY_FOUND)
+  string(APPEND DIAL_PC_REQUIRES " snappy")
 endif()
 if(MICROHTTPD_FOUND) # by name: its own file asks for the archives of a whole TLS library
   string(PREPEND DIAL_PC_LIBS "-lmicrohttpd ")
@@ -43,6 +53,32 @@ endif()
 # lib/x86_64-linux-gnu/pkgconfig -> ../../..
 string(REGEX REPLACE "[^/]+" ".." DIAL_PC_UP "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 configure_file(${CMAKE_CURRENT_LIST_DIR}/dial.pc.in ${PROJECT_BINARY_DIR}/dial.pc @ONLY)
+
+set(DIAL_SHARED ${CMAKE_INSTALL_LIBDIR}/libdial.so.${PROJECT_VERSION})
+set(DIAL_STATIC ${CMAKE_INSTALL_LIBDIR}/libdial.a)
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/dialConfig.cmake.in
+    ${PROJECT_BINARY_DIR}/dialConfig.cmake
+    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/dial
+    PATH_VARS CMAKE_INSTALL_INCLUDEDIR DIAL_SHARED DIAL_STATIC)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/dialConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion) # 0.x: a minor version may change the interface
+install(FILES ${PROJECT_BINARY_DIR}/dialConfig.cmake ${PROJECT_BINARY_DIR}/dialConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/dial)
+
+# The program prints its own pages.
+set(DIAL_PAGES ${PROJECT_BINARY_DIR}/pages)
+add_custom_command(OUTPUT ${DIAL_PAGES}/man1/dial.1
+                   COMMAND sh ${PROJECT_SOURCE_DIR}/tools/pages.sh $<TARGET_FILE:dial> ${DIAL_PAGES}
+                   DEPENDS dial ${PROJECT_SOURCE_DIR}/tools/pages.sh VERBATIM)
+add_custom_target(dial_pages ALL DEPENDS ${DIAL_PAGES}/man1/dial.1)
+install(DIRECTORY ${DIAL_PAGES}/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
+install(FILES ${DIAL_PAGES}/bash/dial
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES ${DIAL_PAGES}/zsh/_dial DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+install(FILES ${DIAL_PAGES}/fish/dial.fish
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/dial@.service.in ${PROJECT_BINARY_DIR}/dial@.service @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/dial@.service DESTINATION lib/systemd/system)
 
 if(TARGET dial)
   install(TARGETS dial RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

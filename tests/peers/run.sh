@@ -15,3 +15,5 @@ build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jso
 "$python" tests/peers/serve_clients.py build/dial $work/run
 # and beside the programs that its exports are for
 "$python" tests/peers/export_equal.py build/dial $toy tests/fixtures/models $work/export
+# and from Python
+"$python" tests/peers/python_package.py build/dial $work/run $work/python

@@ -14,7 +14,7 @@ if [ ! -f $venv/done ] || [ tests/peers/venv.sh -nt $venv/done ]; then # what is
         echo "peers: python3-venv is missing; try: apt-get install python3-venv" >&2
         exit 1
     }
-    $venv/bin/pip install -q torch transformers peft trl accelerate tokenizers safetensors gguf numpy sentence-transformers \
+    $venv/bin/pip install -q torch transformers peft trl datasets accelerate tokenizers safetensors gguf numpy sentence-transformers setuptools \
         openai huggingface_hub prometheus_client requests schemathesis >&2
     touch $venv/done
 fi
