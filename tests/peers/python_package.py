@@ -3,6 +3,7 @@ and the OpenRLHF client against `dial serve`.
 
 usage: python_package.py DIAL RUN WORK      run from the root of the sources; RUN is a run on tests/fixtures/toy
 """
+import ctypes
 import json
 import os
 import re
@@ -36,11 +37,16 @@ job_script = re.search(r"```python\n(result = dial.job.*?)```", page, re.S).grou
 subprocess.run([sys.executable, "-c", "import dial\n" + job_script], cwd=work, env=env, check=True)
 
 
+def f32(x):
+    """Nine printed digits name one float32: this one."""
+    return ctypes.c_float(x).value
+
+
 def program_scores(pairs):
     rows = "".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in pairs)
     out = subprocess.run([dial_program, "score", "--model", run, "--data", "-", "--quiet"], input=rows, check=True,
                          capture_output=True, text=True).stdout
-    return [json.loads(line)["score"] for line in out.splitlines()]
+    return [f32(json.loads(line)["score"]) for line in out.splitlines()]
 
 
 model = dial.RewardModel(run)
@@ -98,7 +104,7 @@ with open(f"{work}/chat.jsonl", "w") as f:
     f.writelines(json.dumps({"messages": d}) + "\n" for d in dialogues)
 rows, _ = dial.job("score", model=chat, data=f"{work}/chat.jsonl")
 with dial.RewardModel(chat) as m:
-    assert m.score(dialogues) == [r["score"] for r in rows] and m.score("2+2=", "4") == rows[0]["score"] != rows[1]["score"]
+    assert m.score(dialogues) == [f32(r["score"]) for r in rows] and m.score("2+2=", "4") == m.score(dialogues)[0] != m.score(dialogues)[1]
 try:
     model.score([user])
 except dial.DialError as e:
@@ -139,7 +145,7 @@ server = subprocess.Popen([dial_program, "serve", run, "--port", "0", "--json", 
 try:
     url = json.loads(server.stdout.readline())["url"]
     client = RewardClient(url, token="secret")
-    assert client.score([p + r for p, r in pairs]) == want and client.score([]) == []
+    assert [f32(x) for x in client.score([p + r for p, r in pairs])] == want and client.score([]) == []
     got = reward_func([p + r for p, r in pairs], [p for p, _ in pairs], [None] * 4, url=url, token="secret")
     assert got["rewards"].tolist() == torch.tensor(want).tolist()
     try:
