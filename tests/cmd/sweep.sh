@@ -66,7 +66,7 @@ kills=0
 for i in 1 2 3 4 5 6; do
     tries=0
     while [ $tries -lt 200 ]; do
-        worker=$(pgrep -P $first | head -n 1)
+        worker=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v of=$first '$4 == of { print $1; exit }')
         [ -n "$worker" ] && break
         kill -0 $first 2>/dev/null || break
         tries=$((tries + 1))
