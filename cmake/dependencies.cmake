@@ -10,6 +10,7 @@ pkg_check_modules(ZSTD IMPORTED_TARGET libzstd)
 pkg_check_modules(SNAPPY IMPORTED_TARGET snappy)
 pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71)
 pkg_check_modules(SQLITE IMPORTED_TARGET sqlite3)
+pkg_check_modules(CURL IMPORTED_TARGET libcurl>=7.66)
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 
 # Several processes (docs/scaling.md). DIAL_MPI=OFF leaves it out where it is installed.
@@ -42,6 +43,7 @@ function(dial_print_summary)
       "SNAPPY|snappy|reading Parquet as most programs write it"
       "MICROHTTPD|libmicrohttpd|dial serve"
       "SQLITE|SQLite|dial sweep"
+      "CURL|libcurl|dial pull"
       "CMOCKA|cmocka|the tests")
     string(REPLACE "|" ";" row "${row}")
     list(GET row 0 var)

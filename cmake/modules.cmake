@@ -72,6 +72,11 @@ foreach(library ZSTD SNAPPY) # data/input.c, data/unpack.c
     list(APPEND DIAL_LIBRARIES PkgConfig::${library})
   endif()
 endforeach()
+if(CURL_FOUND) # fetch.c alone
+  target_link_libraries(dial_api PUBLIC PkgConfig::CURL)
+  target_compile_definitions(dial_api PRIVATE DIAL_CURL)
+  list(APPEND DIAL_LIBRARIES PkgConfig::CURL)
+endif()
 if(MICROHTTPD_FOUND) # http.c alone
   target_link_libraries(dial_serve PUBLIC PkgConfig::MICROHTTPD)
   target_compile_definitions(dial_serve PRIVATE DIAL_MICROHTTPD)

@@ -9,7 +9,7 @@
 set -eu
 
 build="gcc libc6-dev make cmake ninja-build pkg-config
-       ca-certificates curl unzip libjansson-dev libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libzstd-dev libsnappy-dev libdnnl-dev libmicrohttpd-dev libsqlite3-dev
+       ca-certificates curl unzip libjansson-dev libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libzstd-dev libsnappy-dev libdnnl-dev libmicrohttpd-dev libcurl4-openssl-dev libsqlite3-dev
        libopenmpi-dev openmpi-bin libcmocka-dev"
 dev="clang clang-format clang-tidy libomp-dev"
 

@@ -72,6 +72,7 @@ DIAL_API extern const dial_option dial_embed_table[];
 DIAL_API extern const dial_option dial_info_table[];
 DIAL_API extern const dial_option dial_export_table[];
 DIAL_API extern const dial_option dial_data_table[];
+DIAL_API extern const dial_option dial_pull_table[];
 DIAL_API extern const dial_option dial_bench_table[];
 DIAL_API extern const dial_option dial_sweep_table[];
 DIAL_API extern const dial_option dial_report_table[];
@@ -268,6 +269,23 @@ typedef struct dial_data_options {
 } dial_data_options;
 
 DIAL_API dial_status dial_data(const dial_data_options *options, const dial_env *env, char **json,
+                               dial_error *err);
+
+typedef struct dial_pull_options {
+    dial_common_options common;
+    const char *name; /* OWNER/NAME or OWNER/NAME@REVISION */
+    const char *out, *kind, *files;
+    int offline;
+    const char *endpoint, *token; /* NULL: huggingface.co, nobody. The token goes to the endpoint's
+                                     origin alone, whatever it redirects to */
+} dial_pull_options;
+
+/*
+ * Fetches a model or data set from a Hugging Face hub into the folder `out` (interfaces 1.13).
+ * ERR_NETWORK: the hub does not answer or refuses; what came of a file is kept and taken up again.
+ * ERR_INPUT: a hash does not hold. ERR_USAGE also: this build has no libcurl.
+ */
+DIAL_API dial_status dial_pull(const dial_pull_options *options, const dial_env *env, char **json,
                                dial_error *err);
 
 typedef struct dial_bench_options {

@@ -217,6 +217,17 @@ const dial_option dial_data_table[] = {
 };
 #undef T
 
+#define T dial_pull_options
+const dial_option dial_pull_table[] = {
+    {"out",     DIAL_OPT_TEXT, offsetof(T, out),     NULL,    NULL, "folder to put the files into"},
+    {"kind",    DIAL_OPT_TEXT, offsetof(T, kind),    "model", "model|dataset", "what NAME is"},
+    {"files",   DIAL_OPT_TEXT, offsetof(T, files),   NULL,    NULL, "pattern of the files to fetch, for example '*.parquet'"},
+    {"offline", DIAL_OPT_BOOL, offsetof(T, offline), "no",    NULL, "ask nobody: check the hashes of what an earlier pull brought"},
+    COMMON(T, "1024"),
+    END
+};
+#undef T
+
 #define T dial_bench_options
 const dial_option dial_bench_table[] = {
     {"model",           DIAL_OPT_TEXT, offsetof(T, model),           NULL,      NULL, "base model, run or config.json alone (random weights)"},

@@ -30,6 +30,7 @@ typedef union cmd_options {
     dial_info_options info;
     dial_export_options export;
     dial_data_options data;
+    dial_pull_options pull;
     dial_bench_options bench;
     dial_sweep_options sweep;
     dial_report_options report;
@@ -103,7 +104,7 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank;
+    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank, cmd_pull;
 
 /* ---- errors ---- */
 
