@@ -26,7 +26,7 @@ mkdir -p "$out"
 # (docs/demo.md); the test files are read to report.
 settings="--base $model --layer 75% --lora-r 0 --adaptor 32 --preset native
     --source $data/en_train.jsonl --target $data/yo_train.jsonl --heldout-source $data/en_val.jsonl
-    --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl --lr 1e-3 --head-lr 2.5e-5
+    --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl
     --batch-source 32 --batch-target 32 --steps 300 --lambda 10 --critic-iters 3 --select last --maps 200"
 
 train() { # METHOD FLAGS...

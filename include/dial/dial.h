@@ -168,12 +168,12 @@ struct dial_train_options {
     double sinkhorn_eps;
     const char *sinkhorn_rho, *jdot_weights, *jdot_plan;
     double contrast_temperature, domain_smoothing;
-    const char *update, *layer, *pooling;
+    const char *update, *layer, *pooling, *head_lr;
     int64_t lora_r;
     double lora_alpha;
     const char *lora_targets, *lora_layers, *adaptor, *trunk_cache;
     int64_t trunk_cache_max;
-    double lr, head_lr, weight_decay, clip;
+    double lr, weight_decay, clip;
     const char *schedule, *warmup, *head_init;
     double center, label_smoothing;
     const char *margin;

@@ -298,29 +298,19 @@ static double triple_estimate(const di_doctor *r, const views *v)
     return n > 0 ? di_middle(value, n) : NAN;
 }
 
-/* Sum of ranks by source accuracy, W1 and agreement, among views that are no suspects: a view whose
- * source accuracy is 2 SE below the best cannot win. */
+/*
+ * The view whose head orders the target most as the main views do (`train --layer auto` goes by the
+ * same rule), among those that are no suspects.
+ */
 static int recommend(const views *v)
 {
-    double best = 0, least = INFINITY;
     int chosen = -1;
 
-    for (int i = 0; i < v->n; i++) best = fmax(best, v->row[i].accuracy - 2 * v->row[i].se);
     for (int i = 0; i < v->n; i++) {
         const view_row *a = &v->row[i];
-        double sum = 0;
 
-        if (i == v->suspect || a->accuracy < best || a->lowest + a->lowest_se < 0.5) continue;
-        for (int j = 0; j < v->n; j++) {
-            const view_row *b = &v->row[j];
-
-            if (j == v->suspect || b->accuracy < best || b->lowest + b->lowest_se < 0.5) continue;
-            sum += (b->accuracy > a->accuracy) + (b->w1 < a->w1) + (b->agreement > a->agreement);
-        }
-        if (sum < least) {
-            least = sum;
-            chosen = i;
-        }
+        if (i == v->suspect || a->lowest + a->lowest_se < 0.5) continue;
+        if (chosen < 0 || a->agreement > v->row[chosen].agreement) chosen = i;
     }
     return chosen;
 }

@@ -272,7 +272,8 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     di_json_put(run, "base", base, &failed);
     di_json_put(run, "text", di_text_policy_to_json(&job->base.policy, sha), &failed);
     di_json_put(run, "layer", json_integer(job->base.layers), &failed);
-    di_json_put(run, "pooling", json_string(job->opt->pooling), &failed);
+    di_json_put(run, "pooling", json_string(job->base.pooling == DI_POOL_MEAN ? "mean" : "last"),
+                &failed);
     di_json_put(run, "head",
                 json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift", 0.0,
                           "scale", 1.0, "applied", 0),

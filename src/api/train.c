@@ -11,8 +11,11 @@
 #include "base/log.h"
 #include "dist/dist.h"
 #include "eval/probe.h"
+#include "eval/rows.h"
 #include "model/head.h"
 #include "train/pass.h"
+
+enum { HEAD_LR_PAIRS = 128 };
 
 /* Flags that may differ between a run and its --resume. */
 static int may_differ(const char *flag)
@@ -114,6 +117,29 @@ static dial_status probe_head(di_train_job *job, dial_error *err)
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the probe");
     DI_TRY(di_job_embed_pairs(job, &job->source, n, "head", e, err));
     DI_TRY(di_probe_fit(job->al, e, n, width, di_head_at(&job->params, job->params.theta), err));
+done:
+    di_free(job->al, e);
+    return st;
+}
+
+/*
+ * --head-lr auto: Adam moves each coordinate of w by the learning rate, and so the reward of e by
+ * about that times the norm of e. Divided by the norm, one rate fits every base model and layer.
+ */
+static dial_status scale_head_lr(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = job->source.n < HEAD_LR_PAIRS ? job->source.n : HEAD_LR_PAIRS;
+    int64_t width = job->params.width;
+    double norm;
+    float *e = NULL;
+
+    if (!is(job->opt->head_lr, "auto") || job->set.steps == 0) return DIAL_OK;
+    e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scale of the head");
+    DI_TRY(di_job_embed_pairs(job, &job->source, n, "head", e, err));
+    norm = di_rms_norm(e, 2 * n, width);
+    if (norm > 0) job->set.head_lr = job->opt->lr / norm;
 done:
     di_free(job->al, e);
     return st;
@@ -341,6 +367,7 @@ static void job_close(di_train_job *job)
     di_job_free_data(job);
     di_session_close(&job->base);
     json_decref(job->flags);
+    json_decref(job->view);
     json_decref(job->warnings);
 }
 
@@ -418,8 +445,8 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     const di_dist *d = di_dist_of(job->env);
 
     DI_TRY(required(o, err));
-    DI_TRY(
-        di_session_open(&job->base, o->base, &o->common, 0, o->layer, o->pooling, job->env, err));
+    DI_TRY(di_session_open(&job->base, o->base, &o->common, 0,
+                           is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env, err));
     if (job->base.run != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->base, "give the base model that the run was trained on",
                    "training from a run is not built yet");
@@ -430,6 +457,7 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     DI_TRY(find_checkpoint(job, checkpoint, step, resumed, err));
     DI_TRY(di_job_load_data(job, err));
     DI_TRY(same_rows(job, err));
+    DI_TRY(di_job_choose_view(job, *resumed, err));
     if (d->size > o->batch_source)
         di_log(job->env, DIAL_LOG_WARN,
                "%d ranks for %lld source rows a step: some have nothing to do; raise "
@@ -440,6 +468,9 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     if (json_object_set_new(job->flags, "plan",
                             json_pack("{s:I, s:b}", "micro_batch", (json_int_t)job->set.micro_texts,
                                       "grad_checkpoint", job->set.grad_checkpoint)) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
+    if (job->view != NULL &&
+        json_object_set(json_object_get(job->flags, "plan"), "view", job->view) != 0)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
     if (job->set.steps < *step)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give more steps",
@@ -481,6 +512,9 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     int whole = steps * set->batch_source >= job->source.n;
     int whole_target = di_pass_sides(set) > 1 && steps * set->batch_target >= job->target.n;
 
+    /* the source alone is trained on, but every save looks at the target too */
+    whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
+
     if (!stores_trunk(job)) return st;
     if (set->ranks >
         1) { /* the store is one process's: whether a text is there differs by machine */
@@ -507,6 +541,7 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
                            job->base.policy.max_length, &job->embedder, err));
     DI_TRY(fill_trunk(job, err));
+    DI_TRY(scale_head_lr(job, err));
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           &job->source, target, &job->trainer, err));

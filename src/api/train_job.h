@@ -71,6 +71,7 @@ typedef struct di_train_job {
     di_journal journal;
     di_loop loop;
     json_t *flags;
+    json_t *view; /* the table that --layer auto chose by; NULL: not asked for */
     int64_t selected_step;
     json_t *warnings;    /* [{"code", "message"}] */
     int warnings_failed; /* one of them found no memory */
@@ -87,6 +88,8 @@ dial_status di_job_fit_scale(di_train_job *job, dial_error *err);
 
 /* train_plan.c: everything that needs no data. Needs job->base open. */
 dial_status di_plan_settings(di_train_job *job, dial_error *err);
+/* Which blocks LoRA trains: again where --layer auto has moved the last of them. */
+dial_status di_plan_lora(di_train_job *job, dial_error *err);
 /* What needs the data: steps, micro-batch, gradient checkpointing, first pass. */
 dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *err);
 int64_t di_memory_available(void);
@@ -103,6 +106,10 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
 /* train_data.c */
 dial_status di_job_load_data(di_train_job *job, dial_error *err);
 void di_job_free_data(di_train_job *job);
+/* train_view.c: --layer auto, --pooling auto, into job->base; resumed: state.json, or NULL. Needs
+ * the data; nothing where neither is asked for. */
+dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_error *err);
+
 /* Adds a warning to the result, the log and (once it is open) the journal. */
 void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL_PRINTF(3, 4);
 

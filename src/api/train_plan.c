@@ -83,7 +83,7 @@ static dial_status parse_adaptor(const char *text, int64_t lora_r, di_lora_optio
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "write 64 or 64:tanh",
                    "expected a rank, or a rank and :tanh, found '%s'", text);
     if (r > 0 && lora_r != 0)
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "add --lora-r 0, or leave --adaptor out",
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "add --lora-r 0 or --adaptor 0",
                    "an adaptor maps stored embeddings, which --lora-r %lld would change",
                    (long long)lora_r);
     lora->adaptor_r = r;
@@ -92,7 +92,7 @@ done:
     return st;
 }
 
-static dial_status plan_lora(di_train_job *job, dial_error *err)
+dial_status di_plan_lora(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
@@ -131,6 +131,22 @@ done:
     return st;
 }
 
+/* "lr", a number, or "auto": train.c divides lr once the norm of the embeddings is known. */
+static dial_status plan_head_lr(const dial_train_options *o, double *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *end;
+
+    *out = o->lr;
+    if (is(o->head_lr, "lr") || is(o->head_lr, "auto")) return DIAL_OK;
+    *out = strtod(o->head_lr, &end);
+    if (end == o->head_lr || *end != '\0' || !(*out >= 0) || isinf(*out))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--head-lr", "write lr, auto or a number such as 1e-3",
+                   "expected a learning rate, found '%s'", o->head_lr);
+done:
+    return st;
+}
+
 dial_status di_plan_settings(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -149,7 +165,6 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                              .batch_source = o->batch_source / (summed ? 2 : 1),
                              .batch_target = o->batch_target / (summed ? 2 : 1),
                              .lr = o->lr,
-                             .head_lr = o->head_lr >= 0 ? o->head_lr : o->lr,
                              .weight_decay = o->weight_decay,
                              .clip = o->clip,
                              .smoothing = o->label_smoothing,
@@ -166,6 +181,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     DI_TRY(di_check_positive("batch-target", (double)s->batch_target, 0, err));
     DI_TRY(di_check_positive("lambda", o->lambda, 1, err));
     DI_TRY(di_check_positive("lr", o->lr, 0, err));
+    DI_TRY(plan_head_lr(o, &s->head_lr, err));
     DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
     DI_TRY(di_check_positive("clip", o->clip, 1, err));
     DI_TRY(di_check_positive("center", o->center, 1, err));
@@ -173,7 +189,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     if (o->label_smoothing > 0.5)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
                    "expected at most 0.5, found %g", o->label_smoothing);
-    DI_TRY(plan_lora(job, err));
+    DI_TRY(di_plan_lora(job, err));
     DI_TRY(di_plan_alignment(job, err));
 done:
     return st;
@@ -247,7 +263,10 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     if (o->steps < 0 || (o->steps == 0 && !(o->epochs > 0)))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give --steps or --epochs above 0",
                    "expected a number of steps, found %lld", (long long)o->steps);
-    s->steps = o->steps > 0 ? o->steps : (int64_t)ceil(o->epochs * (double)pass);
+    /* native's 300 steps give way to --epochs, which it leaves at 0 */
+    s->steps = o->steps > 0 && !(is(o->preset, "native") && o->epochs > 0)
+                   ? o->steps
+                   : (int64_t)ceil(o->epochs * (double)pass);
     if (s->method == DI_METHOD_BASE) s->steps = 0;
     job->first_pass = source;
     if (!is(o->save_every, "auto")) {

@@ -7,8 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-/* "auto": the folder `trunk` in the cache; NULL for "off", and where no cache folder is known. */
-static dial_status cache_dir(const di_alloc *al, const char *cache, char **out, dial_error *err)
+dial_status di_trunk_cache_dir(const di_alloc *al, const char *cache, char **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *own = getenv("DIAL_CACHE"), *shared = getenv("XDG_CACHE_HOME");
@@ -37,23 +36,45 @@ done:
     return st;
 }
 
-/* What decides the rows of a text, for the key of a file. */
-static json_t *about(const di_session *s, const di_decoder *d, json_t *hashes)
+dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err)
 {
-    int64_t entry = di_decoder_entry(d);
+    dial_status st = DIAL_OK;
+    json_t *hashes = json_object();
 
+    if (hashes == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a key");
+    DI_TRY(di_source_hashes(s->source, hashes, err));
     /* clang-format off */
-    return json_pack("{s:s, s:O, s:o, s:s, s:s, s:s, s:s, s:I, s:s?}",
+    *out = json_pack("{s:s, s:O, s:o, s:s, s:s, s:s, s:s}",
                      "dial_version", DIAL_VERSION,
                      "base", hashes,
                      "text", di_text_policy_to_json(&s->policy, ""),
                      "backend", s->dev.ops->name,
                      "device", s->dev.isa,
                      "dtype", s->dev.act == DI_BF16 ? "bf16" : "f32",
-                     "weights", "auto",
-                     "layer", (json_int_t)(entry > 0 ? entry : s->layers),
-                     "pooling", entry > 0 ? NULL : s->pooling == DI_POOL_MEAN ? "mean" : "last");
+                     "weights", "auto");
     /* clang-format on */
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a key");
+done:
+    json_decref(hashes);
+    return st;
+}
+
+/* What decides the rows of a text, for the key of a file. */
+static dial_status about_rows(const di_session *s, const di_decoder *d, json_t **out,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t entry = di_decoder_entry(d);
+    int failed = 0;
+
+    DI_TRY(di_trunk_about(s, out, err));
+    di_json_put(*out, "layer", json_integer((json_int_t)(entry > 0 ? entry : s->layers)), &failed);
+    di_json_put(*out, "pooling",
+                entry > 0 ? json_null() : json_string(s->pooling == DI_POOL_MEAN ? "mean" : "last"),
+                &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the key of a trunk");
+done:
+    return st;
 }
 
 dial_status di_trunk_job_open(di_trunk_job *j, const di_session *s, di_embedder *embedder,
@@ -65,17 +86,12 @@ dial_status di_trunk_job_open(di_trunk_job *j, const di_session *s, di_embedder 
     di_trunk_shape shape = {.per_token = per_token,
                             .row_bytes = (size_t)di_decoder_config(decoder)->width *
                                          (per_token ? di_act_bytes(s->dev.act) : sizeof(float))};
-    json_t *hashes = json_object();
 
     *j = (di_trunk_job){.s = s, .embedder = embedder, .decoder = decoder, .max = max};
-    if (hashes == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a trunk");
-    DI_TRY(cache_dir(s->al, cache, &j->dir, err));
-    if (j->dir != NULL) DI_TRY(di_source_hashes(s->source, hashes, err));
-    j->about = about(s, decoder, hashes);
-    if (j->about == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a trunk");
+    DI_TRY(di_trunk_cache_dir(s->al, cache, &j->dir, err));
+    if (j->dir != NULL) DI_TRY(about_rows(s, decoder, &j->about, err));
     DI_TRY(di_trunk_new(s->al, s->env, &shape, &j->trunk, err));
 done:
-    json_decref(hashes);
     if (st != DIAL_OK) di_trunk_job_close(j);
     return st;
 }

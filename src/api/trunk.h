@@ -13,7 +13,7 @@ typedef struct di_trunk_job {
     const di_decoder *decoder; /* that of the embedder */
     char *dir;                 /* NULL: nothing is read from or kept on the disk */
     int64_t max;               /* bytes of the folder */
-    json_t *about;             /* all that decides the rows but the texts */
+    json_t *about;             /* all that decides the rows but the texts; NULL without dir */
     di_trunk *trunk;
 } di_trunk_job;
 
@@ -25,6 +25,12 @@ dial_status di_trunk_job_open(di_trunk_job *j, const di_session *s, di_embedder 
                               const di_decoder *decoder, const char *cache, int64_t max,
                               dial_error *err);
 void di_trunk_job_close(di_trunk_job *j);
+
+/* --trunk-cache: "auto" is the folder `trunk` in the cache; NULL for "off", and where no cache
+ * folder is known. di_free *out. */
+dial_status di_trunk_cache_dir(const di_alloc *al, const char *cache, char **out, dial_error *err);
+/* What of model, text policy and machine decides the rows of a text, for the key of a file. */
+dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err);
 
 /* The texts of a data file that stand in one of n lists of examples (n 0: all) into the trunk. */
 dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_examples *const *lists,

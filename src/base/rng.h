@@ -29,6 +29,7 @@ typedef enum di_purpose {
     DI_RNG_SELECT = 16,
     DI_RNG_TEXT_ORDER = 17, /* order of the two texts of an unlabelled pair */
     DI_RNG_SCALE = 18,      /* source pairs that the scale of --embed-norm coord is fixed on */
+    DI_RNG_VIEW = 20,       /* pairs that --layer auto looks at */
     DI_RNG_DIRECTIONS = 19  /* projections of the sliced Wasserstein distance */
 } di_purpose;
 

@@ -16,6 +16,14 @@ dial_status di_probe_fit(const di_alloc *al, const float *e, int64_t n, int64_t 
                          dial_error *err);
 
 /*
+ * On standardised coordinates (below) with a tenth of the ridge: a head that votes on which view of
+ * the model to read (api/train_view.c). Fitted more closely to its own view, it errs in its own way,
+ * and its agreement with other votes says more.
+ */
+dial_status di_probe_fit_voter(const di_alloc *al, const float *e, int64_t n, int64_t width,
+                               float *w, dial_error *err);
+
+/*
  * The same on coordinates divided by their standard deviation over the rows of e (at least 1e-2 of
  * its mean), for w that acts on e itself: where a few coordinates carry most of the norm, the ridge
  * would else leave the rest unused (method.md 5.7b, 8.4). fold (n), or NULL: pairs with
