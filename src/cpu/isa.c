@@ -117,9 +117,19 @@ di_isa di_isa_detect(const dial_env *env)
     di_isa isa = detect(env);
     const char *wish = getenv("DIAL_ISA");
 
-    if (wish == NULL) return isa;
+    if (wish == NULL || *wish == '\0') return isa;
     if (strcmp(wish, "plain") == 0) return DI_ISA_PLAIN;
-    for (di_isa low = DI_ISA_AVX2; low < isa; low++)
-        if (strcmp(wish, isa_name[low]) == 0) return low;
+    for (di_isa low = DI_ISA_AVX2; low <= DI_ISA_BF16; low++)
+        if (strcmp(wish, isa_name[low]) == 0) return low < isa ? low : isa;
+    di_log(env, DIAL_LOG_WARN,
+           "DIAL_ISA: expected plain, avx2, avx512 or avx512-bf16, found '%s'; it lowers nothing",
+           wish);
     return isa;
+}
+
+int di_isa_without_amx(void)
+{
+    const char *wish = getenv("DIAL_ISA");
+
+    return wish != NULL && strcmp(wish, isa_name[DI_ISA_BF16]) == 0;
 }

@@ -6,8 +6,9 @@
  * processors, the backend leaves its entries empty, so that those of `ref` run; matrix products
  * are oneDNN's on any machine.
  *
- * The environment variable DIAL_ISA (plain, avx2, avx512, avx512-bf16) lowers what is detected. It
- * is a debugging aid: it shows what a smaller machine computes, and cannot raise anything.
+ * The environment variable DIAL_ISA (plain, avx2, avx512, avx512-bf16) lowers what is detected,
+ * for oneDNN too: it shows what a smaller machine computes (docs/performance.md), and cannot raise
+ * anything.
  */
 #ifndef DI_CPU_ISA_H
 #define DI_CPU_ISA_H
@@ -23,6 +24,8 @@ typedef enum di_isa { DI_ISA_PLAIN, DI_ISA_AVX2, DI_ISA_AVX512, DI_ISA_BF16 } di
 /* cpuid, the registers that the system saves, one trial of each set, and DIAL_ISA. */
 di_isa di_isa_detect(const dial_env *env);
 const char *di_isa_text(di_isa isa);
+/* DIAL_ISA asks for AVX-512 BF16, the most below AMX, which only gemm.c knows. */
+int di_isa_without_amx(void);
 
 struct di_gemm_cache;
 struct di_panel_memory;
