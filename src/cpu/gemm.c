@@ -745,10 +745,9 @@ void di_gemm_run(di_device *dev, const di_gemm *g, const di_mat *x, const float 
     const job b = {dev, g, x, bias, y, add};
     int64_t groups = (x->rows + SMALL_SLAB - 1) / SMALL_SLAB, total = groups * g->n_chunks;
     int64_t pieces = total < PIECES * dev->threads ? total : PIECES * dev->threads;
-    int threads = total < dev->threads ? (int)total : dev->threads;
 
     if (total == 0) return;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(total < dev->threads ? (int)total : dev->threads)
     {
         int t = omp_get_thread_num();
 
