@@ -216,7 +216,7 @@ static dial_status reward_part(di_doctor *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t n_s = r->source.n, n_t = r->target.n;
-    rewards s = {NULL}, t = {NULL};
+    rewards s = {0}, t = {0};
     double *work = di_new_array(r->al, (size_t)(n_s > n_t ? n_s : n_t), sizeof *work);
     double size_s, size_t_, pooled, corr = length_corr(r, r->m_t, &r->target);
 
@@ -334,7 +334,7 @@ static double source_error(const di_doctor *r)
 static dial_status reward_distance(di_doctor *r, double *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    rewards s = {NULL}, t = {NULL};
+    rewards s = {0}, t = {0};
 
     DI_TRY(rewards_of(r, r->e_s, r->source.n, &s, err));
     DI_TRY(rewards_of(r, r->e_t, r->target.n, &t, err));

@@ -212,6 +212,11 @@ static dial_status find_base(di_session *s, const char *path, dial_error *err)
         beside = di_path_join(s->al, s->path, path);
         if (beside != NULL && di_exists(beside)) path = beside;
     }
+    if (!s->merged && !di_exists(path))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, path,
+                   path[0] == '/' ? "put the model back there"
+                                  : "start dial in the folder where the training was started",
+                   "the base model that the run '%s' was trained on is not there", s->path);
     s->base_path = di_strdup(s->al, s->merged ? s->path : path);
     if (s->base_path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
 done:
