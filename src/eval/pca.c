@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "eval/tridiagonal.h"
 
 /*
  * Lanczos: v_1 is random; A v_j = beta_j-1 v_j-1 + alpha_j v_j + beta_j v_j+1, A = Xc^T Xc / (n-1).
@@ -19,10 +20,10 @@ typedef struct lanczos {
     int64_t n, c, steps;
     float *x;             /* (n, c) centred */
     double *v;            /* (steps, c) */
-    double *alpha, *beta; /* (steps): diagonal, and coupling of j with j + 1 */
+    double *alpha, *beta; /* (steps): diagonal, and coupling of j with j + 1; then eigenvalues */
     double *u;            /* (n) */
     double *w;            /* (c) */
-    double *tri, *vec;    /* (steps, steps): tridiagonal matrix, eigenvectors in columns */
+    double *vec;          /* (steps, steps): eigenvectors of that tridiagonal matrix in rows */
 } lanczos;
 
 /* Smaller matrices are multiplied faster than threads are woken. */
@@ -35,7 +36,7 @@ static void deinit(lanczos *z)
     di_free(z->al, z->alpha);
     di_free(z->al, z->u);
     di_free(z->al, z->w);
-    di_free(z->al, z->tri);
+    di_free(z->al, z->vec);
 }
 
 static dial_status init(lanczos *z, const di_alloc *al, const float *x, int64_t n, int64_t c,
@@ -52,11 +53,10 @@ static dial_status init(lanczos *z, const di_alloc *al, const float *x, int64_t 
     z->alpha = di_new_array(al, m, 2 * sizeof *z->alpha);
     z->u = di_new_array(al, (size_t)n, sizeof *z->u);
     z->w = di_new_array(al, (size_t)c, sizeof *z->w);
-    z->tri = di_new_array(al, m * m, 2 * sizeof *z->tri);
-    if (!z->x || !z->v || !z->alpha || !z->u || !z->w || !z->tri)
+    z->vec = di_new_array(al, m * m, sizeof *z->vec);
+    if (!z->x || !z->v || !z->alpha || !z->u || !z->w || !z->vec)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the components of %lld rows", (long long)n);
     z->beta = z->alpha + m;
-    z->vec = z->tri + m * m;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < c; j++) {
             if (!isfinite(x[i * c + j]))
@@ -164,61 +164,13 @@ static void iterate(lanczos *z)
     }
 }
 
-/* Turns rows and columns p, q of the symmetric a by the angle that clears a[p, q]. */
-static void rotate(double *a, double *vec, int64_t m, int64_t p, int64_t q)
-{
-    double apq = a[p * m + q], theta, t, c, s;
-
-    theta = (a[q * m + q] - a[p * m + p]) / (2 * apq);
-    t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1));
-    c = 1 / sqrt(t * t + 1);
-    s = t * c;
-    for (int64_t i = 0; i < m; i++) {
-        double x = a[i * m + p], y = a[i * m + q];
-
-        a[i * m + p] = c * x - s * y;
-        a[i * m + q] = s * x + c * y;
-    }
-    for (int64_t i = 0; i < m; i++) {
-        double x = a[p * m + i], y = a[q * m + i];
-
-        a[p * m + i] = c * x - s * y;
-        a[q * m + i] = s * x + c * y;
-    }
-    for (int64_t i = 0; i < m; i++) { /* eigenvectors stand in rows */
-        double x = vec[p * m + i], y = vec[q * m + i];
-
-        vec[p * m + i] = c * x - s * y;
-        vec[q * m + i] = s * x + c * y;
-    }
-}
-
-/* Eigenpairs of the symmetric a (m, m) by cyclic Jacobi: values on the diagonal, vectors in rows */
-static void jacobi(double *a, double *vec, int64_t m)
-{
-    double total = 0;
-
-    for (int64_t i = 0; i < m * m; i++) total += a[i] * a[i];
-    for (int64_t i = 0; i < m; i++) vec[i * m + i] = 1;
-    for (int sweep = 0; sweep < 40; sweep++) {
-        double off = 0;
-
-        for (int64_t p = 0; p < m; p++)
-            for (int64_t q = p + 1; q < m; q++) off += a[p * m + q] * a[p * m + q];
-        if (off <= 1e-26 * total) break;
-        for (int64_t p = 0; p < m; p++)
-            for (int64_t q = p + 1; q < m; q++)
-                if (fabs(a[p * m + q]) > 1e-15 * sqrt(total / (double)m)) rotate(a, vec, m, p, q);
-    }
-}
-
-/* The largest diagonal entry not yet taken. */
+/* The largest value not yet taken. */
 static int64_t next_largest(const double *a, int64_t m, const char *taken)
 {
     int64_t best = -1;
 
     for (int64_t i = 0; i < m; i++)
-        if (!taken[i] && (best < 0 || a[i * m + i] > a[best * m + best])) best = i;
+        if (!taken[i] && (best < 0 || a[i] > a[best])) best = i;
     return best;
 }
 
@@ -246,14 +198,12 @@ static dial_status extract(lanczos *z, int64_t k, float *y, double *variance, fl
     char *taken = di_new_array(z->al, (size_t)m, 1);
 
     if (taken == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the components");
-    for (int64_t s = 0; s < m; s++) {
-        z->tri[s * m + s] = z->alpha[s];
-        if (s + 1 < m) z->tri[s * m + s + 1] = z->tri[(s + 1) * m + s] = z->beta[s];
-    }
-    jacobi(z->tri, z->vec, m);
+    if (di_tridiagonal_eigen(z->alpha, z->beta, m, z->vec) != 0)
+        DI_FAIL(err, DIAL_ERR_NUMERIC, "the components of %lld rows do not settle",
+                (long long)z->n);
     for (int64_t i = 0; i < k; i++) {
-        int64_t best = i < m ? next_largest(z->tri, m, taken) : -1;
-        double value = best < 0 ? 0 : z->tri[best * m + best];
+        int64_t best = i < m ? next_largest(z->alpha, m, taken) : -1;
+        double value = best < 0 ? 0 : z->alpha[best];
 
         if (i == 0) first = value;
         if (best >= 0) taken[best] = 1;

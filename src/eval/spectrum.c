@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "eval/tridiagonal.h"
 #include "eval/logistic.h"
 
 /* A Householder vector for each row from the last; d: diagonal, e[1..]: what stands beside it. */
@@ -45,47 +46,6 @@ static void tridiagonalise(double *a, int64_t n, double *d, double *e)
     d[0] = a[0];
 }
 
-/* Implicit QL on diagonal d and off-diagonal e[1..n-1]. */
-static int ql(double *d, double *e, int64_t n)
-{
-    for (int64_t i = 1; i < n; i++) e[i - 1] = e[i];
-    e[n - 1] = 0;
-    for (int64_t l = 0; l < n; l++)
-        for (int sweep = 0;; sweep++) {
-            int64_t m = l, i;
-            double g, r, s = 1, c = 1, p = 0;
-
-            while (m < n - 1 && fabs(e[m]) > 1e-16 * (fabs(d[m]) + fabs(d[m + 1]))) m++;
-            if (m == l) break;
-            if (sweep == 50) return -1;
-            g = (d[l + 1] - d[l]) / (2 * e[l]);
-            r = hypot(g, 1);
-            g = d[m] - d[l] + e[l] / (g + (g >= 0 ? r : -r));
-            for (i = m - 1; i >= l; i--) {
-                double f = s * e[i], b = c * e[i];
-
-                e[i + 1] = r = hypot(f, g);
-                if (r == 0) { /* the matrix falls apart here */
-                    d[i + 1] -= p;
-                    e[m] = 0;
-                    break;
-                }
-                s = f / r;
-                c = g / r;
-                g = d[i + 1] - p;
-                r = (d[i] - g) * s + 2 * c * b;
-                p = s * r;
-                d[i + 1] = g + p;
-                g = c * r - b;
-            }
-            if (r == 0 && i >= l) continue;
-            d[l] -= p;
-            e[l] = g;
-            e[m] = 0;
-        }
-    return 0;
-}
-
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -96,7 +56,8 @@ static int ascending(const void *a, const void *b)
 int di_symmetric_eigenvalues(double *a, int64_t n, double *d, double *e)
 {
     tridiagonalise(a, n, d, e);
-    if (ql(d, e, n) != 0) return -1;
+    for (int64_t i = 1; i < n; i++) e[i - 1] = e[i];
+    if (di_tridiagonal_eigen(d, e, n, NULL) != 0) return -1;
     qsort(d, (size_t)n, sizeof *d, ascending);
     return 0;
 }
