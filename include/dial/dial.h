@@ -176,7 +176,7 @@ struct dial_train_options {
     double lr, weight_decay, clip;
     const char *schedule, *warmup, *head_init;
     double center, label_smoothing;
-    const char *margin;
+    const char *center_form, *center_rows, *objective, *margin;
     int gap_clamp;
     int64_t eval_every;
     const char *heldout_source;

@@ -87,14 +87,6 @@ void di_alignment_fit_scale(di_alignment *a, const float *e, int64_t n)
     di_scale_fit(&a->scale, e, n);
 }
 
-static int64_t pairs_of(const di_align_side *side)
-{
-    int64_t n = 0;
-
-    for (int64_t i = 0; i < side->examples; i++) n += side->second[i] >= 0;
-    return n;
-}
-
 /*
  * Differences of one side: delta_i at row i and -delta_i at row M + i of x, margins likewise. z and
  * r are the side's own rows. Returns 2M.
@@ -102,21 +94,19 @@ static int64_t pairs_of(const di_align_side *side)
 static int64_t differences(const di_align_side *side, const float *z, const float *r, int64_t c,
                            float *x, float *margin)
 {
-    int64_t m = pairs_of(side), at = 0;
+    int64_t m = side->pairs;
 
-    for (int64_t i = 0; i < side->examples; i++) {
-        int64_t j = side->second[i];
+    for (int64_t p = 0; p < m; p++) {
+        int64_t i = side->first[p], j = side->second[p];
 
-        if (j < 0) continue;
-        margin[at] = r[i] - r[j];
-        margin[m + at] = r[j] - r[i];
+        margin[p] = r[i] - r[j];
+        margin[m + p] = r[j] - r[i];
         for (int64_t k = 0; k < c; k++) {
             float delta = z[i * c + k] - z[j * c + k];
 
-            x[at * c + k] = delta;
-            x[(m + at) * c + k] = -delta;
+            x[p * c + k] = delta;
+            x[(m + p) * c + k] = -delta;
         }
-        at++;
     }
     return 2 * m;
 }
@@ -125,23 +115,20 @@ static int64_t differences(const di_align_side *side, const float *z, const floa
 static void differences_back(const di_align_side *side, const float *dx, const float *dmargin,
                              int64_t c, float *dz, float *dr)
 {
-    int64_t m = pairs_of(side), at = 0;
+    int64_t m = side->pairs;
 
-    for (int64_t i = 0; i < side->examples; i++) {
-        int64_t j = side->second[i];
-        float dm;
+    for (int64_t p = 0; p < m; p++) {
+        int64_t i = side->first[p], j = side->second[p];
+        float dm = dmargin[p] - dmargin[m + p];
 
-        if (j < 0) continue;
-        dm = dmargin[at] - dmargin[m + at];
         dr[i] += dm;
         dr[j] -= dm;
         for (int64_t k = 0; k < c; k++) {
-            float d = dx[at * c + k] - dx[(m + at) * c + k];
+            float d = dx[p * c + k] - dx[(m + p) * c + k];
 
             dz[i * c + k] += d;
             dz[j * c + k] -= d;
         }
-        at++;
     }
 }
 

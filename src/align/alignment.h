@@ -29,9 +29,9 @@ typedef struct di_alignment_options {
 
 /* One domain's texts in a step: rows of E. */
 typedef struct di_align_side {
-    int64_t rows;          /* texts */
-    int64_t examples;      /* the first text of example i is row i */
-    const int32_t *second; /* [examples] row of the second text; -1: a single text */
+    int64_t rows;                  /* texts */
+    int64_t pairs;                 /* of texts of one prompt, for differences */
+    const int32_t *first, *second; /* [pairs] their rows */
 } di_align_side;
 
 /* A step as the trainer has it: source rows first. */

@@ -384,10 +384,8 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     const dial_bench_options *o = j->opt;
     di_lora_options lora;
     di_align *method;
-    di_train_settings set = {.method = DI_METHOD_DIAL,
-                             .steps = MAX_REPEAT + WARM_STEPS + PART_STEPS,
-                             .batch_source = o->batch_source,
-                             .batch_target = o->batch_target,
+    di_train_settings set = {.steps = MAX_REPEAT + WARM_STEPS + PART_STEPS,
+                             .batch = {o->batch_source, o->batch_target},
                              .parts = 1,
                              .micro_texts = 1 << 20,
                              .lambda = 0.01,
@@ -420,8 +418,9 @@ static dial_status open_train(bench_job *j, train_bench *t, dial_error *err)
     DI_TRY(di_alignment_new(
         &j->s.dev, &(di_alignment_options){.width = critic.width, .max_rows = critic.max_rows},
         method, NULL, &t->align, err));
-    DI_TRY(di_trainer_new(&j->s.dev, t->decoder, &t->params, t->align, &set, &t->source.examples,
-                          &t->target.examples, &t->trainer, err));
+    DI_TRY(di_trainer_new(&j->s.dev, t->decoder, &t->params, t->align, &set,
+                          (const di_examples *[DI_SIDES]){&t->source.examples, &t->target.examples},
+                          &t->trainer, err));
 done:
     return st;
 }

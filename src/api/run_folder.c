@@ -166,6 +166,12 @@ static json_t *method_json(const di_train_job *job)
         job->align_options.share, "embed_norm", o->embed_norm);
 
     di_json_put(method, "queue", json_integer((json_int_t)o->queue), &failed);
+    di_json_put(method, "objective", json_string(di_job_objective(job)), &failed);
+    di_json_put(method, "center", json_real(job->set.center), &failed);
+    di_json_put(method, "center_form", json_string(o->center_form), &failed);
+    di_json_put(method, "center_rows", json_string(o->center_rows), &failed);
+    di_json_put(method, "label_smoothing", json_real(o->label_smoothing), &failed);
+    di_json_put(method, "margin", json_string(o->margin), &failed);
     if (job->kind != NULL && !job->kind->critic) clear_critic(method, &failed);
     if (job->kind != NULL && strcmp(o->method, "dial") != 0) {
         di_json_put(method, "gp", json_null(), &failed);
@@ -221,8 +227,7 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
                           f->set[i]->path, (long long)f->set[i]->counts.used, f->set[i]->sha256);
     }
     di_buf_printf(&b, "\nTarget labels: %s.\n\n## Results\n\n",
-                  o->method != NULL && strcmp(o->method, "oracle") == 0 ? "read (oracle)"
-                                                                        : "dropped while reading");
+                  job->mode >= DI_MODE_ORACLE ? "read (oracle)" : "dropped while reading");
     di_buf_printf(&b, "| set | n | accuracy | 95%% interval (clustered) | ties | longer wins | "
                       "length-matched |\n| --- | --- | --- | --- | --- | --- | --- |\n");
     json_object_foreach ((json_t *)(uintptr_t)evals, name, r) {
@@ -262,6 +267,7 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     time_t t = time(NULL);
     struct tm utc;
     int failed = 0;
+    int scores = job->set.loss.objective == DI_OBJECTIVE_MSE; /* --normalize: in their unit */
     json_t *run = json_object(), *data;
 
     gmtime_r(&t, &utc);
@@ -275,8 +281,9 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     di_json_put(run, "pooling", json_string(job->base.pooling == DI_POOL_MEAN ? "mean" : "last"),
                 &failed);
     di_json_put(run, "head",
-                json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift", 0.0,
-                          "scale", 1.0, "applied", 0),
+                json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift",
+                          scores ? job->set.loss.score_mean : 0.0, "scale",
+                          scores ? job->set.loss.score_sd : 1.0, "applied", 0),
                 &failed);
     di_json_put(run, "lora", lora_json(&job->lora), &failed);
     di_json_put(run, "method", method_json(job), &failed);
@@ -285,8 +292,8 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     data = json_pack("{s:o, s:o, s:s, s:n, s:o}", "source",
                      files_json(&job->source_files, job->held_rows), "target",
                      files_json(&job->target_files, -1), "target_labels",
-                     job->set.method == DI_METHOD_ORACLE ? "read" : "dropped", "target_labelled",
-                     "eval", files_json(&job->eval_files, -1));
+                     job->mode >= DI_MODE_ORACLE ? "read" : "dropped", "target_labelled", "eval",
+                     files_json(&job->eval_files, -1));
     di_json_put(run, "data", data, &failed);
     di_json_put(run, "progress",
                 json_pack("{s:I, s:b, s:I, s:s}", "step",

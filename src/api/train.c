@@ -332,25 +332,20 @@ done:
     return st;
 }
 
-/* --overfit: every training pair must have been learnt. */
+/* --overfit: every training row must have been learnt. */
 static dial_status check_overfit(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int64_t n = job->source.n, width = job->params.width, wrong = 0;
-    const float *head = di_head_at(&job->params, job->params.theta);
-    float *e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
+    double *loss = di_new_array(job->al, (size_t)job->source.n, sizeof *loss), accuracy = 0;
 
-    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the check");
-    DI_TRY(di_job_embed_pairs(job, &job->source, n, "overfit check", e, err));
-    for (int64_t i = 0; i < n; i++)
-        wrong += di_reward(head, e + 2 * i * width, width) <=
-                 di_reward(head, e + (2 * i + 1) * width, width);
-    if (wrong > 0)
+    if (loss == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the check");
+    DI_TRY(di_job_losses(job, &job->source, "overfit check", loss, &accuracy, err));
+    if (accuracy < 1 - 1e-9)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--overfit", "give more --steps or a larger --lr",
-                   "%lld of %lld training pairs are not ordered as labelled", (long long)wrong,
-                   (long long)n);
+                   "%.1f of %lld training rows are not ordered as labelled",
+                   (1 - accuracy) * (double)job->source.n, (long long)job->source.n);
 done:
-    di_free(job->al, e);
+    di_free(job->al, loss);
     return st;
 }
 
@@ -374,11 +369,12 @@ static void job_close(di_train_job *job)
 static dial_status required(const dial_train_options *o, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const char *missing = o->base == NULL    ? "base"
-                          : o->source.n == 0 ? "source"
-                          : o->out == NULL   ? "out"
-                                             : NULL;
-    int two_sided = di_align_find(o->method) != NULL || strcmp(o->method, "oracle") == 0;
+    const char *missing = o->base == NULL                                       ? "base"
+                          : o->source.n == 0 && !is(o->method, "oracle-target") ? "source"
+                          : o->out == NULL                                      ? "out"
+                                                                                : NULL;
+    int two_sided = di_align_find(o->method) != NULL || is(o->method, "oracle") ||
+                    is(o->method, "oracle-target");
 
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",
@@ -458,6 +454,8 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     DI_TRY(di_job_load_data(job, err));
     DI_TRY(same_rows(job, err));
     DI_TRY(di_job_choose_view(job, *resumed, err));
+    if (job->mode == DI_MODE_ORACLE_TARGET && o->source.n > 0)
+        di_log(job->env, DIAL_LOG_INFO, "method oracle-target reads no source rows");
     if (d->size > o->batch_source)
         di_log(job->env, DIAL_LOG_WARN,
                "%d ranks for %lld source rows a step: some have nothing to do; raise "
@@ -509,8 +507,10 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     int64_t steps = set->steps * set->parts;
     const di_examples *source[] = {&job->held, &job->source};
     const di_examples none = {.n = 0}, *target[] = {&none, &job->target};
-    int whole = steps * set->batch_source >= job->source.n;
-    int whole_target = di_pass_sides(set) > 1 && steps * set->batch_target >= job->target.n;
+    int whole = steps * set->batch[DI_SOURCE] >= job->source.n;
+    int whole_target =
+        set->batch[DI_TARGET] > 0 && steps * set->batch[DI_TARGET] >= job->target.n;
+    int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's rows are the labelled ones */
 
     /* the source alone is trained on, but every save looks at the target too */
     whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
@@ -523,8 +523,9 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     }
     DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
                              o->trunk_cache_max, err));
-    DI_TRY(fill_files(job, &job->source_files, source, 1 + whole, err));
-    DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
+    DI_TRY(fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole,
+                      err));
+    if (!swapped) DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
     DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
     job->set.trunk = job->trunk.trunk;
@@ -536,7 +537,6 @@ done:
 static dial_status new_trainer(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const di_examples *target = job->has_target ? &job->target : NULL;
 
     DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
                            job->base.policy.max_length, &job->embedder, err));
@@ -544,7 +544,7 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     DI_TRY(scale_head_lr(job, err));
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
-                          &job->source, target, &job->trainer, err));
+                          job->side, &job->trainer, err));
 done:
     return st;
 }
@@ -580,7 +580,7 @@ dial_status dial_train(const dial_train_options *options, const dial_env *env, c
         goto done;
     }
     DI_TRY(new_trainer(&job, err));
-    di_show_tokens(&job.base, job.source_files.set[0], options->common.show_tokens);
+    di_show_tokens(&job.base, job.source.set[0], options->common.show_tokens);
     DI_TRY(begin(&job, checkpoint, step, err));
     DI_TRY(di_loop_run(&job.loop, err));
     DI_TRY(finish(&job, &doc, err));

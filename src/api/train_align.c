@@ -124,7 +124,6 @@ static dial_status plan_methods(di_train_job *job, dial_error *err)
 
     *m = (di_align_options){
         .setup = {.width = job->align_options.width,
-                  .max_rows = job->align_options.max_rows,
                   .queue = o->queue,
                   .queue_age = o->queue_age,
                   .seed = job->set.seed},
@@ -180,7 +179,6 @@ dial_status di_plan_alignment(di_train_job *job, dial_error *err)
     if (job->kind != NULL && job->kind->pairs) on_delta = 1;
     job->align_options =
         (di_alignment_options){.width = di_source_config(job->base.source)->width,
-                               .max_rows = 2 * (job->set.batch_source + job->set.batch_target),
                                .on_delta = on_delta,
                                .share = on_delta ? o->align_share : 0,
                                .scale = is(norm, "ema")         ? DI_SCALE_EMA
@@ -220,23 +218,29 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_alignment_options *o = &job->align_options;
-    di_align_options second = job->method;
+    di_align_options second;
     di_align *main = NULL, *beside = NULL;
+    const char *bare = pairs_in(&job->source) == 0 ? "source" : "target"; /* a side without pairs */
 
-    if (job->set.method != DI_METHOD_DIAL) return DIAL_OK;
-    if (o->on_delta && pairs_in(&job->target) == 0) {
+    if (job->mode != DI_MODE_ALIGN) return DIAL_OK;
+    for (int k = 0; k <= DI_TARGET; k++)
+        o->max_rows += job->set.batch[k] * di_examples_most_texts(job->side[k]);
+    job->method.setup.max_rows = o->max_rows;
+    if (o->on_delta && (pairs_in(&job->target) == 0 || pairs_in(&job->source) == 0)) {
         if (!is(job->opt->preset, "native") || job->kind->pairs)
             DI_FAIL_AT(err, DIAL_ERR_USAGE, job->kind->pairs ? "--method" : "--align-on delta",
-                       job->kind->pairs ? "use another method, or target rows of two texts"
-                                        : "use --align-on embedding, or target rows of two texts",
-                       "expected pairs in the target, found single texts only");
+                       DI_FMT("use %s, or %s rows of two texts",
+                              job->kind->pairs ? "another method" : "--align-on embedding", bare),
+                       "expected pairs in the %s, found single texts only", bare);
         di_job_warn(job, "no_target_pairs",
-                    "the target has single texts only: embeddings are aligned in the place of pair "
-                    "differences; expect less");
+                    "the %s has single texts only: embeddings are aligned in the place of pair "
+                    "differences; expect less",
+                    bare);
         o->on_delta = 0;
         o->share = 0;
     }
     DI_TRY(job->kind->make(&job->base.dev, &job->method, &main, err));
+    second = job->method;
     second.setup.stream = 1;
     if (o->share > 0) { /* of the same kind; what needs pairs has its plain form there */
         const di_align_kind *kind = job->kind->pairs ? di_align_find("dann") : job->kind;

@@ -52,23 +52,45 @@ done:
     return st;
 }
 
-/* Rows of a side are of a kind that its loss can read. */
-static dial_status check_kind(const di_examples *x, const char *side, int pairs_only,
-                              dial_error *err)
+/* list += more, whose memory it takes over; both are over job->all. */
+static dial_status append(const di_alloc *al, di_examples *list, di_examples *more, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    di_example_ref *ref = di_new_array(al, (size_t)(list->n + more->n), sizeof *ref);
 
-    for (int64_t i = 0; i < x->n; i++) {
-        const di_example *e = di_example_at(x, i);
+    if (ref == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for held-out rows");
+    if (list->n > 0) memcpy(ref, list->ref, (size_t)list->n * sizeof *ref);
+    memcpy(ref + list->n, more->ref, (size_t)more->n * sizeof *ref);
+    di_free(al, list->ref);
+    list->ref = ref;
+    list->n += more->n;
+done:
+    di_examples_free(al, more);
+    return st;
+}
 
-        if (e->kind == DI_ROW_PAIR || (!pairs_only && e->n_texts == 1)) continue;
-        DI_FAIL_AT(err, DIAL_ERR_INPUT,
-                   DI_FMT("%s:%lld:1", x->set[x->ref[i].set]->path, (long long)e->line),
-                   "give rows with chosen and rejected",
-                   "missing_key: expected a preference pair in the %s", side);
-    }
+/* The oracle selects on the labelled rows that it trains on: on those of the target too. */
+static dial_status hold_out_target(di_train_job *job, double share, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_examples held;
+    int by_row;
+
+    if (job->mode != DI_MODE_ORACLE || job->target.n < DI_FEW_SOURCE_ROWS) return DIAL_OK;
+    DI_TRY(di_examples_hold_out(job->al, &job->target, share, job->set.seed, &held, &by_row, err));
+    DI_TRY(append(job->al, &job->held, &held, err));
 done:
     return st;
+}
+
+/* Few rows of labels that no head can be refitted on: the last checkpoint is as good as any. */
+static void give_up_choice(di_train_job *job)
+{
+    if (job->set.loss.objective == DI_OBJECTIVE_PAIR || job->rule >= DI_SELECT_LAST) return;
+    di_job_warn(job, "source_weak",
+                "under %d source rows none are held out, so the last checkpoint is taken",
+                DI_FEW_SOURCE_ROWS);
+    job->rule = DI_SELECT_LAST;
 }
 
 static dial_status hold_out(di_train_job *job, dial_error *err)
@@ -81,7 +103,10 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
 
     if (strspn(text, "0123456789.") == strlen(text) - 1 && text[strlen(text) - 1] == '%') {
         DI_TRY(di_parse_share("heldout-source", text, &share, &count, err));
-        if (job->source.n < DI_FEW_SOURCE_ROWS) goto done; /* leave-one-out takes their place */
+        if (job->source.n < DI_FEW_SOURCE_ROWS) { /* leave-one-out takes their place */
+            give_up_choice(job);
+            goto done;
+        }
         if (share == 0) {
             if (job->rule != DI_SELECT_LAST && job->rule != DI_SELECT_NAMED)
                 di_job_warn(job, "source_weak",
@@ -92,6 +117,7 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
         DI_TRY(di_examples_hold_out(job->al, &job->source, share, job->set.seed, &job->held,
                                     &by_row, err));
         job->held_rows = job->held.n;
+        DI_TRY(hold_out_target(job, share, err));
         if (by_row)
             di_job_warn(job, "split_by_row",
                         "the source is one connected group of texts: held "
@@ -101,7 +127,7 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
 
         DI_TRY(load_files(job, &one, 0, 1, &job->heldout_files, err));
         DI_TRY(di_examples_all(job->al, job->heldout_files.set, 1, &job->held, err));
-        DI_TRY(check_kind(&job->held, "held-out source", 1, err));
+        DI_TRY(di_job_check_labels(job, &job->held, "held-out source", err));
     }
     DI_TRY(di_examples_draw(job->al, &job->held, job->opt->select_rows, job->set.seed, err));
 done:
@@ -166,35 +192,68 @@ done:
     return st;
 }
 
+/* Every row of a side, as examples over job->all; at: its first file there. */
+static dial_status gather(di_train_job *job, const di_file_set *f, int at, di_examples *out,
+                          dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    memcpy(job->all + at, f->set, (size_t)f->n * sizeof(f->set[0]));
+    DI_TRY(di_examples_all(job->al, f->set, f->n, out, err));
+    for (int64_t i = 0; i < out->n; i++) out->ref[i].set += at;
+    out->set = job->all;
+done:
+    return st;
+}
+
+/* An --eval set that --select names has right and wrong rows. */
+static dial_status check_named(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_dataset *d = job->named >= 0 ? job->eval_files.set[job->named] : NULL;
+
+    if (d != NULL && d->example[0].kind != DI_ROW_PAIR && d->example[0].kind != DI_ROW_MCQ)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--select", "name a set of pairs or of multiple choice",
+                   "'%s' has no accuracy to choose by", job->eval_files.name[job->named]);
+done:
+    return st;
+}
+
 dial_status di_job_load_data(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
-    int oracle = job->set.method == DI_METHOD_ORACLE;
+    int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's labels are the source's */
+    int oracle = job->mode == DI_MODE_ORACLE;
+    di_file_set *labelled = swapped ? &job->target_files : &job->source_files;
 
-    DI_TRY(load_files(job, &o->source, 0, 1, &job->source_files, err));
-    DI_TRY(di_examples_all(job->al, job->source_files.set, job->source_files.n, &job->source, err));
-    DI_TRY(check_kind(&job->source, "source", 1, err));
-    DI_TRY(di_examples_draw(job->al, &job->source, o->limit_source, job->set.seed, err));
+    DI_TRY(load_files(job, swapped ? &o->target : &o->source, 0, 1, labelled, err));
+    DI_TRY(gather(job, labelled, 0, &job->source, err));
+    DI_TRY(di_job_resolve_objective(job, err));
+    DI_TRY(di_examples_draw(job->al, &job->source, swapped ? o->limit_target : o->limit_source,
+                            job->set.seed, err));
+    job->has_target = o->target.n > 0 && !swapped;
+    if (job->has_target) {
+        DI_TRY(load_files(job, &o->target, !oracle, 1, &job->target_files, err));
+        DI_TRY(gather(job, &job->target_files, job->source_files.n, &job->target, err));
+        if (oracle) DI_TRY(di_job_check_labels(job, &job->target, "target", err));
+        DI_TRY(di_examples_draw(job->al, &job->target, o->limit_target, job->set.seed + 1, err));
+        if (!oracle)
+            di_log(job->env, DIAL_LOG_INFO,
+                   "target labels, where the files have any, were dropped");
+    }
     if (o->overfit > 0) { /* the first rows, all of them for training */
         if (job->source.n > o->overfit) job->source.n = o->overfit;
         job->rule = DI_SELECT_LAST;
     } else {
         DI_TRY(hold_out(job, err));
     }
-    job->has_target = o->target.n > 0;
-    if (job->has_target) {
-        DI_TRY(load_files(job, &o->target, !oracle, 1, &job->target_files, err));
-        DI_TRY(di_examples_all(job->al, job->target_files.set, job->target_files.n, &job->target,
-                               err));
-        DI_TRY(check_kind(&job->target, "target", oracle, err));
-        DI_TRY(di_examples_draw(job->al, &job->target, o->limit_target, job->set.seed + 1, err));
-        if (!oracle)
-            di_log(job->env, DIAL_LOG_INFO,
-                   "target labels, where the files have any, were dropped");
-    }
     DI_TRY(settle_template(job, err));
+    DI_TRY(di_job_standardise(job, err));
     DI_TRY(load_evals(job, err));
+    DI_TRY(check_named(job, err));
+    job->side[DI_SOURCE] = &job->source;
+    job->side[DI_TARGET] = &job->target;
 done:
     return st;
 }

@@ -44,7 +44,7 @@ static int64_t resident(void)
 
 static int64_t pass_bytes(di_train_job *job, const int64_t *rows)
 {
-    return (int64_t)di_pass_bytes(job->decoder, &job->set, &job->source, &job->target, rows);
+    return (int64_t)di_pass_bytes(job->decoder, &job->set, job->side, rows);
 }
 
 /* What evaluations between the steps touch: their largest batch. */
@@ -84,8 +84,7 @@ static double modelled_seconds(const di_train_job *job)
     int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
     double block = (double)(c->width * (2 * hd + 2 * kd + 3 * c->mlp));
 
-    return 4.0 * block * (double)job->base.layers *
-           di_forecast_tokens(&job->set, &job->source, &job->target) /
+    return 4.0 * block * (double)job->base.layers * di_forecast_tokens(&job->set, job->side) /
            (1e11 * job->base.dev.threads);
 }
 
@@ -105,7 +104,7 @@ static dial_status take_steps(di_train_job *job, forecast *f, dial_error *err)
         seconds += di_now() - started;
         tokens += (double)r.tokens;
     }
-    f->seconds = seconds / tokens * di_forecast_tokens(&job->set, &job->source, &job->target);
+    f->seconds = seconds / tokens * di_forecast_tokens(&job->set, job->side);
     f->basis = "measured";
 done:
     return st;
@@ -118,16 +117,15 @@ static dial_status make_forecast(di_train_job *job, forecast *f, dial_error *err
 
     f->basis = "model";
     f->seconds = modelled_seconds(job);
-    DI_TRY(di_forecast_rows(job->al, &job->set, &job->source, &job->target,
-                            least(steps, LOOK_STEPS), most, err));
+    DI_TRY(di_forecast_rows(job->al, &job->set, job->side, least(steps, LOOK_STEPS), most, err));
     f->activations = pass_bytes(job, most);
     if (job->trainer == NULL) {
         f->total = resident() + 3 * job->params.size * 4 + f->activations + eval_bytes(job);
         goto done;
     }
     DI_TRY(take_steps(job, f, err));
-    DI_TRY(di_forecast_rows(job->al, &job->set, &job->source, &job->target,
-                            least(steps, MEASURED_STEPS), seen, err));
+    DI_TRY(
+        di_forecast_rows(job->al, &job->set, job->side, least(steps, MEASURED_STEPS), seen, err));
     f->total = resident() + f->activations - pass_bytes(job, seen) + eval_bytes(job);
 done:
     return st;

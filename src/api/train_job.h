@@ -3,6 +3,7 @@
  *   plan      flags -> numbers, checked            (train_plan.c)
  *   forecast  --dry-run: memory and time           (train_forecast.c)
  *   data      files -> examples, held-out rows     (train_data.c)
+ *   objective what their labels are                (train_objective.c)
  *   train.c   model, trainer, loop, selection
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
@@ -41,11 +42,21 @@ typedef struct di_file_set {
     int n;
 } di_file_set;
 
+/* What --method trains on beside the source's labels. */
+typedef enum di_mode {
+    DI_MODE_BASE,          /* nothing is trained */
+    DI_MODE_SOURCE,        /* source labels alone */
+    DI_MODE_ALIGN,         /* and an alignment loss */
+    DI_MODE_ORACLE,        /* and target labels */
+    DI_MODE_ORACLE_TARGET, /* target labels in the place of the source's */
+} di_mode;
+
 typedef struct di_train_job {
     const dial_train_options *opt;
     const dial_env *env;
     const di_alloc *al;
     di_session base; /* the base model; its decoder is not used */
+    di_mode mode;
     di_train_settings set;
     di_lora_options lora;
     di_alignment_options align_options;
@@ -57,7 +68,9 @@ typedef struct di_train_job {
     int fell_back; /* no checkpoint had what the rule needs: `earliest` decided */
 
     di_file_set source_files, target_files, heldout_files, eval_files;
+    di_dataset *all[2 * DI_MAX_FILES]; /* those of source and target, in this order */
     di_examples source, target, held;
+    const di_examples *side[DI_SIDES]; /* of them, what steps are made of */
     int has_target;
     int64_t held_rows; /* rows held out of the source files */
 
@@ -112,6 +125,19 @@ dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_er
 
 /* Adds a warning to the result, the log and (once it is open) the journal. */
 void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL_PRINTF(3, 4);
+
+/*
+ * train_objective.c: --objective and what it refuses, by the rows of the source before any is held
+ * out; ERR_INPUT for a row of `x` without such a label; mean and sd of the scores that are trained
+ * on; loss [x->n] and mean accuracy of rows under the model as it is.
+ */
+dial_status di_job_resolve_objective(di_train_job *job, dial_error *err);
+dial_status di_job_check_labels(const di_train_job *job, const di_examples *x, const char *side,
+                                dial_error *err);
+dial_status di_job_standardise(di_train_job *job, dial_error *err);
+dial_status di_job_losses(di_train_job *job, const di_examples *x, const char *what, double *loss,
+                          double *accuracy, dial_error *err);
+const char *di_job_objective(const di_train_job *job);
 
 /* Embeddings [2n, C] of the first n pairs of a list, rows chosen then rejected of each pair. */
 dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,

@@ -259,7 +259,7 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
     int failed = 0;
 
     if (texts == NULL || e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
-    DI_TRY(pick_texts(job, job->opt->source.item[0], &p, err));
+    DI_TRY(pick_texts(job, job->source.set[0]->path, &p, err));
     if (job->has_target) DI_TRY(pick_texts(job, job->opt->target.item[0], &p, err));
     for (int i = 0; i < p.n; i++) {
         di_text t = {

@@ -154,37 +154,46 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     di_train_settings *s = &job->set;
     int summed = is(o->preset, "code"); /* two parts of half the batch, gradients summed */
 
-    *s = (di_train_settings){.method = is(o->method, "base")       ? DI_METHOD_BASE
-                                       : is(o->method, "src-pref") ? DI_METHOD_SRC_PREF
-                                       : is(o->method, "oracle")   ? DI_METHOD_ORACLE
-                                                                   : DI_METHOD_DIAL,
-                             .parts = summed ? 2 : 1,
-                             .alternate = is(o->update, "alternate"),
-                             .ranks = di_dist_of(job->env)->size,
-                             .lambda = o->lambda,
-                             .batch_source = o->batch_source / (summed ? 2 : 1),
-                             .batch_target = o->batch_target / (summed ? 2 : 1),
-                             .lr = o->lr,
-                             .weight_decay = o->weight_decay,
-                             .clip = o->clip,
-                             .smoothing = o->label_smoothing,
-                             .center = o->center,
-                             .use_margin = is(o->margin, "auto"),
-                             .critic_warmup = o->critic_warmup,
-                             .seed = (uint64_t)o->common.seed};
+    job->mode = is(o->method, "base")            ? DI_MODE_BASE
+                : is(o->method, "oracle")        ? DI_MODE_ORACLE
+                : is(o->method, "oracle-target") ? DI_MODE_ORACLE_TARGET
+                : is(o->method, "src-pref")      ? DI_MODE_SOURCE
+                                                 : DI_MODE_ALIGN;
+    *s = (di_train_settings){
+        .target_labels = job->mode == DI_MODE_ORACLE,
+        .parts = summed ? 2 : 1,
+        .alternate = is(o->update, "alternate"),
+        .ranks = di_dist_of(job->env)->size,
+        .lambda = o->lambda,
+        .batch = {o->batch_source / (summed ? 2 : 1)},
+        .lr = o->lr,
+        .weight_decay = o->weight_decay,
+        .clip = o->clip,
+        .loss = {.smoothing = o->label_smoothing, .use_margin = is(o->margin, "auto")},
+        .center = o->center,
+        .center_form = is(o->center_form, "batch") ? DI_CENTER_BATCH : DI_CENTER_PAIR,
+        .center_both = is(o->center_rows, "both"),
+        .critic_warmup = o->critic_warmup,
+        .seed = (uint64_t)o->common.seed};
+    if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE ||
+        (s->center_both && s->center > 0 && job->mode == DI_MODE_SOURCE && o->target.n > 0))
+        s->batch[DI_TARGET] = o->batch_target / (summed ? 2 : 1);
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
                   : is(o->schedule, "cosine") ? DI_COSINE
                                               : DI_CONSTANT;
     DI_TRY(di_plan_select(job, err));
-    s->head_only = s->method == DI_METHOD_BASE || o->lora_r == 0;
-    DI_TRY(di_check_positive("batch-source", (double)s->batch_source, 0, err));
-    DI_TRY(di_check_positive("batch-target", (double)s->batch_target, 0, err));
+    s->head_only = job->mode == DI_MODE_BASE || o->lora_r == 0;
+    DI_TRY(di_check_positive("batch-source", (double)s->batch[DI_SOURCE], 0, err));
+    DI_TRY(di_check_positive("batch-target", (double)(o->batch_target / s->parts), 0, err));
     DI_TRY(di_check_positive("lambda", o->lambda, 1, err));
     DI_TRY(di_check_positive("lr", o->lr, 0, err));
     DI_TRY(plan_head_lr(o, &s->head_lr, err));
     DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
     DI_TRY(di_check_positive("clip", o->clip, 1, err));
     DI_TRY(di_check_positive("center", o->center, 1, err));
+    if (s->center_both && o->target.n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--center-rows", "add --target FILE, or use source",
+                   "there are no target rows whose rewards could be centred");
     DI_TRY(di_check_positive("label-smoothing", o->label_smoothing, 1, err));
     if (o->label_smoothing > 0.5)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
@@ -217,11 +226,14 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
     dial_status st = DIAL_OK;
     di_train_settings *s = &job->set;
     const dial_train_options *o = job->opt;
-    int64_t most = 2 * (s->batch_source > s->batch_target ? s->batch_source : s->batch_target);
+    int64_t most = 2;
     const di_dist *d = di_dist_of(job->env);
     int64_t room = di_memory_available() / 2 / ((d->size + d->hosts - 1) / d->hosts);
     double share;
 
+    for (int k = 0; k < DI_SIDES; k++)
+        if (s->batch[k] > 0 && s->batch[k] * di_examples_most_texts(job->side[k]) > most)
+            most = s->batch[k] * di_examples_most_texts(job->side[k]);
     s->grad_checkpoint = is(o->grad_checkpoint, "on");
     s->micro_texts = most;
     if (!is(o->micro_batch, "auto")) {
@@ -232,7 +244,7 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
         if (s->micro_texts > most) s->micro_texts = most;
     }
     for (;;) {
-        int64_t need = (int64_t)di_pass_bytes(job->decoder, s, &job->source, &job->target, NULL);
+        int64_t need = (int64_t)di_pass_bytes(job->decoder, s, job->side, NULL);
 
         if (need <= room) break;
         if (is(o->grad_checkpoint, "auto") && !s->grad_checkpoint)
@@ -251,7 +263,8 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     dial_status st = DIAL_OK;
     di_train_settings *s = &job->set;
     const dial_train_options *o = job->opt;
-    int64_t per_source = s->batch_source * s->parts, per_target = s->batch_target * s->parts;
+    int64_t per_source = s->batch[DI_SOURCE] * s->parts;
+    int64_t per_target = o->batch_target / s->parts * s->parts;
     int64_t source = (job->source.n + per_source - 1) / per_source;
     int64_t target = job->has_target ? (job->target.n + per_target - 1) / per_target : 0;
     int64_t pass = is(o->epoch_of, "source") ? source : is(o->epoch_of, "target") ? target : 0;
@@ -267,7 +280,7 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     s->steps = o->steps > 0 && !(is(o->preset, "native") && o->epochs > 0)
                    ? o->steps
                    : (int64_t)ceil(o->epochs * (double)pass);
-    if (s->method == DI_METHOD_BASE) s->steps = 0;
+    if (job->mode == DI_MODE_BASE) s->steps = 0;
     job->first_pass = source;
     if (!is(o->save_every, "auto")) {
         DI_TRY(di_parse_share("save-every", o->save_every, &share, &job->save_every, err));

@@ -116,6 +116,26 @@ done:
     return st;
 }
 
+/* Held-out rows that are no pairs: their loss and accuracy alone. */
+static dial_status judge_rows(di_train_job *job, json_t *losses, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = job->held.n;
+    double *loss = di_new_array(job->al, (size_t)n, sizeof *loss), accuracy, mean = 0;
+
+    if (loss == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+    DI_TRY(di_job_losses(job, &job->held, "held-out source", loss, &accuracy, err));
+    for (int64_t i = 0; i < n; i++) {
+        mean += loss[i] / (double)n;
+        json_array_append_new(losses, di_json_f32((float)loss[i]));
+    }
+    *out = json_pack("{s:o, s:o}", "source_loss", di_json_stat(mean), "source_accuracy",
+                     di_json_stat(accuracy));
+done:
+    di_free(job->al, loss);
+    return st;
+}
+
 dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -134,7 +154,12 @@ dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
     int failed = 0;
 
     if (losses == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
-    if (held == 0 && job->source.n >= DI_FEW_SOURCE_ROWS) { /* nothing was held out on purpose */
+    if (job->set.loss.objective != DI_OBJECTIVE_PAIR && held > 0) {
+        DI_TRY(judge_rows(job, losses, &all, err));
+        goto judged;
+    }
+    if (held == 0 && (job->source.n >= DI_FEW_SOURCE_ROWS || /* nothing was held out on purpose */
+                      job->set.loss.objective != DI_OBJECTIVE_PAIR)) {
         all = json_pack("{s:n, s:n}", "source_loss", "source_accuracy");
         goto judged;
     }

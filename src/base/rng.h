@@ -29,8 +29,13 @@ typedef enum di_purpose {
     DI_RNG_SELECT = 16,
     DI_RNG_TEXT_ORDER = 17, /* order of the two texts of an unlabelled pair */
     DI_RNG_SCALE = 18,      /* source pairs that the scale of --embed-norm coord is fixed on */
+    DI_RNG_DIRECTIONS = 19, /* projections of the sliced Wasserstein distance */
     DI_RNG_VIEW = 20,       /* pairs that --layer auto looks at */
-    DI_RNG_DIRECTIONS = 19  /* projections of the sliced Wasserstein distance */
+    DI_RNG_MATCHING = 21,   /* twos of the texts of a row with more than two */
+    DI_RNG_LABELLED_ORDER = 22,
+    DI_RNG_CROSSED_ORDER = 23,
+    DI_RNG_CROSSING = 24, /* foreign responses of cross-prompt negatives */
+    DI_RNG_PICK = 25      /* rows of `data pick` */
 } di_purpose;
 
 /* A stream: `at` is the index of the next 32-bit number and the only state; save and restore it. */

@@ -4,17 +4,17 @@
 #include "train/pass.h"
 
 dial_status di_forecast_rows(const di_alloc *al, const di_train_settings *set,
-                             const di_examples *source, const di_examples *target, int64_t steps,
+                             const di_examples *const examples[DI_SIDES], int64_t steps,
                              int64_t rows[DI_SIDES], dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_side side = {0};
 
-    rows[DI_SOURCE] = rows[DI_TARGET] = 0;
-    for (int k = 0; k < di_pass_sides(set); k++) {
-        DI_TRY(di_side_init(&side, al, di_dist_of(NULL), k == DI_SOURCE ? source : target,
-                            k == DI_SOURCE ? set->batch_source : set->batch_target, set->seed,
-                            k == DI_SOURCE ? DI_RNG_SOURCE_ORDER : DI_RNG_TARGET_ORDER, err));
+    for (int k = 0; k < DI_SIDES; k++) {
+        rows[k] = 0;
+        if (set->batch[k] == 0) continue;
+        DI_TRY(di_side_init(&side, al, di_dist_of(NULL), examples[k], set->batch[k], set->seed,
+                            di_side_order[k], err));
         for (int64_t i = 0; i < steps * set->parts; i++) {
             di_side_pick(&side, &side.order);
             for (int64_t at = 0; at < side.n_texts; at += set->micro_texts) {
@@ -31,20 +31,18 @@ done:
     return st;
 }
 
-double di_forecast_tokens(const di_train_settings *set, const di_examples *source,
-                          const di_examples *target)
+double di_forecast_tokens(const di_train_settings *set, const di_examples *const side[DI_SIDES])
 {
-    const di_examples *side[DI_SIDES] = {source, target};
-    int64_t batch[DI_SIDES] = {set->batch_source, set->batch_target};
     double tokens = 0;
 
-    for (int k = 0; k < di_pass_sides(set); k++) {
+    for (int k = 0; k < DI_SIDES; k++) {
         double sum = 0;
 
+        if (set->batch[k] == 0) continue;
         for (int64_t i = 0; i < side[k]->n; i++)
-            for (int t = 0; t < di_example_at(side[k], i)->n_texts && t < 2; t++)
+            for (int t = 0; t < di_example_at(side[k], i)->n_texts; t++)
                 sum += (double)di_example_seq(side[k], i, t)->n;
-        tokens += sum / (double)side[k]->n * (double)(batch[k] * set->parts);
+        tokens += sum / (double)side[k]->n * (double)(set->batch[k] * set->parts);
     }
     return tokens;
 }

@@ -10,7 +10,7 @@ struct di_pass {
     di_decoder *decoder;
     di_train_settings set;
     int64_t width;
-    di_workspace *work[DI_SIDES]; /* one a side if each fits one pass, else one for all parts */
+    di_workspace *work[DI_SIDES]; /* one a side if each fits one pass, else [0] for all parts */
     di_batch batch[DI_SIDES];
     void *batch_memory[DI_SIDES];
     int keep;     /* activations of the first forward serve the backward pass */
@@ -20,11 +20,6 @@ struct di_pass {
     di_adaptor adaptor[DI_SIDES];
     float *raw[DI_SIDES]; /* [texts of a step, C] before the adaptor; NULL: none */
 };
-
-int di_pass_sides(const di_train_settings *set)
-{
-    return set->method == DI_METHOD_DIAL || set->method == DI_METHOD_ORACLE ? 2 : 1;
-}
 
 /* Rows and texts of one forward pass; the longest text bounds both. */
 static di_workspace_options workspace_of(const di_train_settings *set, int64_t longest,
@@ -42,7 +37,7 @@ static int is_stored(const di_train_settings *set, const di_examples *x)
 {
     if (!set->head_only || set->trunk == NULL) return 0;
     for (int64_t i = 0; i < x->n; i++)
-        for (int t = 0; t < di_example_at(x, i)->n_texts && t < 2; t++) {
+        for (int t = 0; t < di_example_at(x, i)->n_texts; t++) {
             const di_seq *s = di_example_seq(x, i, t);
 
             if (di_trunk_find(set->trunk, &(di_seq_view){s->id, s->n}) == NULL) return 0;
@@ -50,75 +45,79 @@ static int is_stored(const di_train_settings *set, const di_examples *x)
     return 1;
 }
 
-static int64_t texts_of(const di_train_settings *set, int k)
+static int64_t texts_of(const di_train_settings *set, int k, const di_examples *x)
 {
-    return 2 * (k == DI_SOURCE ? set->batch_source : set->batch_target);
+    return set->batch[k] * di_examples_most_texts(x);
 }
 
 /* Of them, most of a rank. */
-static int64_t share_of(const di_train_settings *set, int k)
+static int64_t share_of(const di_train_settings *set, int k, const di_examples *x)
 {
     int64_t ranks = set->ranks > 1 ? set->ranks : 1;
 
-    return 2 * ((texts_of(set, k) / 2 + ranks - 1) / ranks);
+    return di_examples_most_texts(x) * ((set->batch[k] + ranks - 1) / ranks);
 }
 
-/* Sides of a step, the longest text and the most texts of a pass, and whether both fit one pass. */
+/* The longest text and the most texts of a pass of each side (0: it takes no part), and whether
+ * every side fits one pass. */
 typedef struct shape {
-    int n_sides, keep;
+    int keep;
     int64_t longest[DI_SIDES], pass_texts[DI_SIDES];
 } shape;
 
-static shape shape_of(const di_train_settings *set, const di_examples *source,
-                      const di_examples *target)
+static shape shape_of(const di_train_settings *set, const di_examples *const side[DI_SIDES])
 {
-    shape s = {.n_sides = di_pass_sides(set), .keep = 1};
+    shape s = {.keep = 1};
 
-    for (int k = 0; k < s.n_sides; k++) {
-        int64_t texts = share_of(set, k);
+    for (int k = 0; k < DI_SIDES; k++) {
+        int64_t texts;
 
-        s.longest[k] = di_examples_longest(k == DI_SOURCE ? source : target);
+        if (set->batch[k] == 0) continue;
+        texts = share_of(set, k, side[k]);
+        s.longest[k] = di_examples_longest(side[k]);
         s.pass_texts[k] = texts < set->micro_texts ? texts : set->micro_texts;
         s.keep = s.keep && s.pass_texts[k] == texts;
     }
-    if (!s.keep && s.n_sides == 2) { /* one workspace serves the parts of both */
-        s.longest[0] = s.longest[0] > s.longest[1] ? s.longest[0] : s.longest[1];
-        s.pass_texts[0] = s.pass_texts[0] > s.pass_texts[1] ? s.pass_texts[0] : s.pass_texts[1];
+    for (int k = 1; !s.keep && k < DI_SIDES; k++) { /* one workspace serves the parts of all */
+        if (s.longest[k] > s.longest[0]) s.longest[0] = s.longest[k];
+        if (s.pass_texts[k] > s.pass_texts[0]) s.pass_texts[0] = s.pass_texts[k];
     }
     return s;
 }
 
 /*
- * What the workspaces of a step are made for. Of two, the one with more rows lends its scratch
- * memory to the other: *lender is its number.
+ * What the workspaces of a step are made for: one for each side that fits a pass, else number 0
+ * alone (max_rows 0: none). The one with most rows lends its scratch memory to the others: *lender
+ * is its number.
  */
-static int plan(const di_train_settings *set, const shape *s, di_workspace_options o[DI_SIDES],
-                int *lender)
+static void plan(const di_train_settings *set, const shape *s, di_workspace_options o[DI_SIDES],
+                 int *lender)
 {
-    int n = s->keep ? s->n_sides : 1;
-
     *lender = 0;
-    for (int k = 0; k < n; k++) o[k] = workspace_of(set, s->longest[k], s->pass_texts[k]);
-    if (n == 1) return n;
-    *lender = o[1].max_rows > o[0].max_rows;
-    if (o[*lender].max_length < o[!*lender].max_length)
-        o[*lender].max_length = o[!*lender].max_length;
-    return n;
+    memset(o, 0, DI_SIDES * sizeof *o);
+    for (int k = 0; k < (s->keep ? DI_SIDES : 1); k++) {
+        if (s->pass_texts[k] > 0) o[k] = workspace_of(set, s->longest[k], s->pass_texts[k]);
+        if (o[k].max_rows > o[*lender].max_rows) *lender = k;
+    }
+    for (int k = 0; k < DI_SIDES; k++)
+        if (o[k].max_length > o[*lender].max_length) o[*lender].max_length = o[k].max_length;
 }
 
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
-                     const di_examples *source, const di_examples *target,
-                     const int64_t rows[DI_SIDES])
+                     const di_examples *const side[DI_SIDES], const int64_t rows[DI_SIDES])
 {
-    shape s = shape_of(set, source, target);
+    shape s = shape_of(set, side);
     di_workspace_options o[DI_SIDES];
-    int lender, works = plan(set, &s, o, &lender);
+    int lender;
     size_t n = 0;
 
-    for (int k = 0; k < works; k++) {
+    plan(set, &s, o, &lender);
+    for (int k = 0; k < DI_SIDES; k++) {
         int64_t most = rows == NULL ? 0 : rows[k];
 
-        if (works == 1 && rows != NULL && rows[!k] > most) most = rows[!k];
+        if (o[k].max_rows == 0) continue;
+        for (int j = 0; !s.keep && rows != NULL && j < DI_SIDES; j++)
+            if (rows[j] > most) most = rows[j];
         if (most > 0 && most < o[k].max_rows) o[k].max_rows = most;
         o[k].borrows = k != lender;
         n += di_workspace_bytes(decoder, &o[k]) + di_batch_bytes(o[k].max_rows, o[k].max_texts);
@@ -127,17 +126,20 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
 }
 
 /* Workspaces and batches of a step, and room for what comes out of them. */
-static dial_status new_works(di_pass *p, const shape *s, dial_error *err)
+static dial_status new_works(di_pass *p, const shape *s, const di_examples *const side[DI_SIDES],
+                             dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_device *dev = p->dev;
     const di_trunk *trunk = p->set.trunk;
     di_workspace_options o[DI_SIDES];
-    int lender, works = plan(&p->set, s, o, &lender);
+    int lender;
     int64_t texts = 0;
 
+    plan(&p->set, s, o, &lender);
     DI_TRY(di_workspace_new(p->decoder, &o[lender], &p->work[lender], err));
-    for (int k = 0; k < works; k++) {
+    for (int k = 0; k < DI_SIDES; k++) {
+        if (o[k].max_rows == 0) continue;
         if (k != lender) {
             o[k].borrows = 1;
             o[k].lender = p->work[lender];
@@ -147,8 +149,9 @@ static dial_status new_works(di_pass *p, const shape *s, dial_error *err)
         if (p->batch_memory[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch");
         di_batch_init(&p->batch[k], p->batch_memory[k], o[k].max_rows, o[k].max_texts);
     }
-    for (int k = 0; k < s->n_sides; k++)
-        if (texts_of(&p->set, k) > texts) texts = texts_of(&p->set, k);
+    for (int k = 0; k < DI_SIDES; k++)
+        if (p->set.batch[k] > 0 && texts_of(&p->set, k, side[k]) > texts)
+            texts = texts_of(&p->set, k, side[k]);
     p->texts = dev->ops->buffer_new(dev, (size_t)(texts * p->width) * sizeof *p->texts);
     if (p->texts == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)texts);
@@ -161,15 +164,17 @@ done:
     return st;
 }
 
-static dial_status new_adaptors(di_pass *p, int n_sides, dial_error *err)
+static dial_status new_adaptors(di_pass *p, const di_examples *const side[DI_SIDES],
+                                dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_params *params = di_decoder_lora(p->decoder);
 
     if (params == NULL || !di_has_adaptor(params)) return DIAL_OK;
-    for (int k = 0; k < n_sides; k++) {
-        int64_t n = texts_of(&p->set, k);
+    for (int k = 0; k < DI_SIDES; k++) {
+        int64_t n = p->set.batch[k] > 0 ? texts_of(&p->set, k, side[k]) : 0;
 
+        if (n == 0) continue;
         DI_TRY(di_adaptor_init(&p->adaptor[k], p->dev, params, n, err));
         p->raw[k] = p->dev->ops->buffer_new(p->dev, (size_t)(n * p->width) * sizeof *p->raw[k]);
         if (p->raw[k] == NULL)
@@ -180,12 +185,11 @@ done:
 }
 
 dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
-                        const di_examples *source, const di_examples *target, di_pass **out,
-                        dial_error *err)
+                        const di_examples *const side[DI_SIDES], di_pass **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_pass *p = di_zalloc(dev->al, sizeof *p);
-    shape s = shape_of(set, source, target);
+    shape s = shape_of(set, side);
 
     if (p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the passes of a step");
     p->dev = dev;
@@ -193,9 +197,11 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
     p->set = *set;
     p->width = di_decoder_config(decoder)->width;
     p->keep = s.keep;
-    p->stored = is_stored(set, source) && (s.n_sides == 1 || is_stored(set, target));
-    if (!p->stored) DI_TRY(new_works(p, &s, err));
-    DI_TRY(new_adaptors(p, s.n_sides, err));
+    p->stored = 1;
+    for (int k = 0; k < DI_SIDES; k++)
+        p->stored = p->stored && (set->batch[k] == 0 || is_stored(set, side[k]));
+    if (!p->stored) DI_TRY(new_works(p, &s, side, err));
+    DI_TRY(new_adaptors(p, side, err));
     *out = p;
     p = NULL;
 done:

@@ -12,15 +12,11 @@
 
 #include "train/side.h"
 
-/* Sides of a step: 2 (source, target) or, where the target takes no part, 1. */
-int di_pass_sides(const di_train_settings *set);
-
 typedef struct di_pass di_pass;
 
-/* decoder is borrowed. target is not read if the settings have one side. */
+/* decoder is borrowed. side[k] is read where the settings have a batch of it. */
 dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
-                        const di_examples *source, const di_examples *target, di_pass **out,
-                        dial_error *err);
+                        const di_examples *const side[DI_SIDES], di_pass **out, dial_error *err);
 void di_pass_free(di_pass *p);
 
 /*
@@ -28,11 +24,10 @@ void di_pass_free(di_pass *p);
  * these, what passes of at most rows[k] token rows of side k ever touch.
  */
 size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
-                     const di_examples *source, const di_examples *target,
-                     const int64_t rows[DI_SIDES]);
+                     const di_examples *const side[DI_SIDES], const int64_t rows[DI_SIDES]);
 
 /*
- * Embeddings of what side k (DI_SOURCE, DI_TARGET) picked into its rows e [n_texts, C], "=": e'
+ * Embeddings of what side k picked into its rows e [n_texts, C], "=": e'
  * where the run has an adaptor. On several ranks each computes its share and receives the others';
  * an error of one is returned by all.
  */

@@ -10,9 +10,10 @@
 
 enum { C = 6, PAIRS = 3, SINGLES = 1, N_S = 2 * PAIRS, N_T = 2 * PAIRS + SINGLES, N = N_S + N_T };
 
-/* Firsts and singles come first, then the seconds of the pairs; the single is example 1. */
-static const int32_t second_s[PAIRS] = {3, 4, 5};
-static const int32_t second_t[PAIRS + SINGLES] = {4, -1, 5, 6};
+/* Firsts and singles come first, then the seconds of the pairs; the single is row 1 of the target.
+ */
+static const int32_t first_s[PAIRS] = {0, 1, 2}, second_s[PAIRS] = {3, 4, 5};
+static const int32_t first_t[PAIRS] = {0, 2, 3}, second_t[PAIRS] = {4, 5, 6};
 
 typedef struct scene {
     di_device dev;
@@ -48,7 +49,8 @@ static void open_scene(scene *x, const di_alignment_options *opt)
     for (int i = 0; i < N * C; i++) /* the domains differ in place and in width */
         x->e[i] = (float)(di_rng_normal(&rng) * (i < N_S * C ? 1 : 2) + (i % C == 0 ? 3 : 0));
     for (int i = 0; i < N; i++) x->r[i] = (float)di_rng_normal(&rng);
-    x->step = (di_align_step){x->e, x->r, {N_S, PAIRS, second_s}, {N_T, PAIRS + SINGLES, second_t}};
+    x->step = (di_align_step){
+        x->e, x->r, {N_S, PAIRS, first_s, second_s}, {N_T, PAIRS, first_t, second_t}};
 }
 
 static void close_scene(scene *x)

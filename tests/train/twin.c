@@ -241,10 +241,8 @@ static void follow(const char *backend, const char *name, int64_t micro_texts)
     di_trainer *trainer = NULL;
     di_workspace *w = NULL;
     di_workspace_options o = {.max_rows = 256, .max_texts = TEXTS, .max_length = 64};
-    di_train_settings set = {.method = DI_METHOD_DIAL,
-                             .steps = STEPS,
-                             .batch_source = M,
-                             .batch_target = M,
+    di_train_settings set = {.steps = STEPS,
+                             .batch = {M, M},
                              .parts = 1,
                              .micro_texts = micro_texts,
                              .alternate = strcmp(name, "alternate") == 0,
@@ -259,8 +257,9 @@ static void follow(const char *backend, const char *name, int64_t micro_texts)
 
     open_twin(t, backend, name);
     assert_ok(di_workspace_new(t->decoder, &o, &w, &err), err);
-    assert_ok(di_trainer_new(&t->dev, t->decoder, &t->params, t->align, &set, &t->side[0],
-                             &t->side[1], &trainer, &err),
+    assert_ok(di_trainer_new(&t->dev, t->decoder, &t->params, t->align, &set,
+                             (const di_examples *[DI_SIDES]){&t->side[0], &t->side[1]}, &trainer,
+                             &err),
               err);
     for (int step = 0; step < STEPS; step++) {
         check_embeddings(t, w, step);

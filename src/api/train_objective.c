@@ -1,0 +1,200 @@
+/*
+ * What the labels of a run are (`--objective`), checked against its rows; and what a row's loss is
+ * under it, for the choice among checkpoints.
+ */
+#include <math.h>
+
+#include "api/train_job.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "model/head.h"
+
+static const struct {
+    const char *name;
+    di_objective objective;
+    di_row_kind kind;
+    const char *rows;
+} table[] = {
+    {"pair", DI_OBJECTIVE_PAIR, DI_ROW_PAIR, "rows with chosen and rejected"},
+    {"bce", DI_OBJECTIVE_BCE, DI_ROW_SCORED, "rows with a score of 0 or 1"},
+    {"mse", DI_OBJECTIVE_MSE, DI_ROW_SCORED, "rows with a score"},
+    {"mcq", DI_OBJECTIVE_MCQ, DI_ROW_MCQ, "rows with correct and wrong options"},
+};
+enum { OBJECTIVES = sizeof table / sizeof *table };
+
+const char *di_job_objective(const di_train_job *job)
+{
+    return table[job->set.loss.objective].name;
+}
+
+/* By the rows: scores that are all 0 or 1 are labels of two classes. */
+static di_objective objective_of(const di_examples *x)
+{
+    if (di_example_at(x, 0)->kind == DI_ROW_MCQ) return DI_OBJECTIVE_MCQ;
+    if (di_example_at(x, 0)->kind != DI_ROW_SCORED) return DI_OBJECTIVE_PAIR;
+    for (int64_t i = 0; i < x->n; i++)
+        if (di_example_at(x, i)->score != 0 && di_example_at(x, i)->score != 1)
+            return DI_OBJECTIVE_MSE;
+    return DI_OBJECTIVE_BCE;
+}
+
+dial_status di_job_check_labels(const di_train_job *job, const di_examples *x, const char *side,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_objective o = job->set.loss.objective;
+
+    for (int64_t i = 0; i < x->n; i++) {
+        const di_example *e = di_example_at(x, i);
+        int is_class = e->score == 0 || e->score == 1;
+
+        if (e->kind == table[o].kind && (o != DI_OBJECTIVE_BCE || is_class)) continue;
+        DI_FAIL_AT(err, DIAL_ERR_INPUT,
+                   DI_FMT("%s:%lld:1", x->set[x->ref[i].set]->path, (long long)e->line),
+                   DI_FMT("give %s, or choose --objective by the rows", table[o].rows),
+                   "missing_key: expected %s in the %s",
+                   o == DI_OBJECTIVE_PAIR ? "a preference pair" : table[o].rows, side);
+    }
+done:
+    return st;
+}
+
+/* Flags that mean nothing under this objective. */
+static dial_status check_flags(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    di_objective objective = job->set.loss.objective;
+    const char *name = table[objective].name;
+    int points = objective == DI_OBJECTIVE_BCE || objective == DI_OBJECTIVE_MSE;
+
+    if (objective == DI_OBJECTIVE_PAIR) goto done;
+    if (is(o->head_init, "probe"))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--head-init", "leave it out",
+                   "the probe is fitted on preference pairs, and the objective is %s", name);
+    if (job->kind != NULL && job->kind->pairs)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--method", "use another method",
+                   "method %s needs preference pairs, and the objective is %s", o->method, name);
+    if (points && o->label_smoothing > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "leave it out",
+                   "it is about preferences, and the objective is %s", name);
+    if (objective == DI_OBJECTIVE_MSE && o->overfit > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--overfit", "leave it out",
+                   "no answer is right or wrong under the objective mse");
+    if (points && job->set.center > 0) {
+        di_log(job->env, DIAL_LOG_INFO, "no centring: under %s the zero of a reward has a meaning",
+               name);
+        job->set.center = 0;
+    }
+    if (job->rule == DI_SELECT_COMBINED || job->rule == DI_SELECT_IWV ||
+        job->rule == DI_SELECT_DEV) {
+        if (o->select != NULL)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--select", "use --select earliest, source or last",
+                       "%s weighs preference pairs, and the objective is %s", o->select, name);
+        job->rule = DI_SELECT_EARLIEST;
+    }
+done:
+    return st;
+}
+
+dial_status di_job_resolve_objective(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *text = job->opt->objective;
+    di_objective found = objective_of(&job->source);
+
+    job->set.loss.objective = found;
+    for (int i = 0; i < OBJECTIVES; i++)
+        if (is(text, table[i].name)) job->set.loss.objective = table[i].objective;
+    if (table[job->set.loss.objective].kind != di_example_at(&job->source, 0)->kind &&
+        !is(text, "auto"))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--objective",
+                   DI_FMT("use --objective %s", table[found].name),
+                   "%s needs %s, which '%s' does not have", text,
+                   table[job->set.loss.objective].rows, job->source.set[0]->path);
+    DI_TRY(di_job_check_labels(job, &job->source, "source", err));
+    DI_TRY(check_flags(job, err));
+done:
+    return st;
+}
+
+dial_status di_job_standardise(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_examples *x = &job->source;
+    double mean = 0, squares = 0, n = (double)x->n;
+
+    if (job->set.loss.objective != DI_OBJECTIVE_MSE) return DIAL_OK;
+    for (int64_t i = 0; i < x->n; i++) mean += (double)di_example_at(x, i)->score / n;
+    for (int64_t i = 0; i < x->n; i++)
+        squares += pow((double)di_example_at(x, i)->score - mean, 2) / n;
+    if (!(squares > 0))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, x->set[0]->path, "give rows whose scores differ",
+                   "all scores of the source are %g", mean);
+    job->set.loss.score_mean = mean;
+    job->set.loss.score_sd = sqrt(squares);
+done:
+    return st;
+}
+
+/* Loss and accuracy of one example by its rewards, in the order of its texts. */
+static di_loss_result loss_of(const di_train_job *job, const di_example *x, const float *r)
+{
+    static const int32_t row[DI_ROW_TEXTS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,
+                                              9,  10, 11, 12, 13, 14, 15, 16, 17,
+                                              18, 19, 20, 21, 22, 23, 24, 25, 26};
+    const di_loss_options *o = &job->set.loss;
+    di_point_args point = {
+        .r = r, .y = &x->score, .n = 1, .mean = o->score_mean, .sd = o->score_sd};
+
+    switch (o->objective) {
+    case DI_OBJECTIVE_BCE: return di_bce_loss(&point);
+    case DI_OBJECTIVE_MSE: return di_mse_loss(&point);
+    case DI_OBJECTIVE_MCQ:
+        return di_mcq_loss(&(di_mcq_args){.r = r, .row_of = row, .n = 1, .per = x->n_texts});
+    case DI_OBJECTIVE_PAIR: break;
+    }
+    return di_bt_loss(&(di_bt_args){.r = r, .m = 1});
+}
+
+dial_status di_job_losses(di_train_job *job, const di_examples *x, const char *what, double *loss,
+                          double *accuracy, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t c = job->params.width, n = 0, at = 0;
+    const float *w = di_head_at(&job->params, job->params.theta);
+    di_seq_view *text = NULL;
+    uint64_t *prompt = NULL;
+    float *e = NULL, r[DI_ROW_TEXTS];
+
+    for (int64_t i = 0; i < x->n; i++) n += di_example_at(x, i)->n_texts;
+    text = di_new_array(job->al, (size_t)n, sizeof *text);
+    prompt = di_new_array(job->al, (size_t)n, sizeof *prompt);
+    e = di_new_array(job->al, (size_t)(n * c), sizeof *e);
+    if (text == NULL || prompt == NULL || e == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %s", what);
+    for (int64_t i = 0; i < x->n; i++)
+        for (int t = 0; t < di_example_at(x, i)->n_texts; t++, at++) {
+            const di_seq *s = di_example_seq(x, i, t);
+
+            text[at] = (di_seq_view){s->id, s->n};
+            prompt[at] = s->prompt_hash;
+        }
+    DI_TRY(di_embed_texts(job->embedder, text, prompt, n, what, e, err));
+    *accuracy = 0;
+    at = 0;
+    for (int64_t i = 0; i < x->n; i++) {
+        const di_example *row = di_example_at(x, i);
+        di_loss_result one;
+
+        for (int t = 0; t < row->n_texts; t++, at++) r[t] = di_reward(w, e + at * c, c);
+        one = loss_of(job, row, r);
+        loss[i] = one.loss;
+        *accuracy += one.accuracy / (double)x->n;
+    }
+done:
+    di_free(job->al, text);
+    di_free(job->al, prompt);
+    di_free(job->al, e);
+    return st;
+}
