@@ -146,6 +146,14 @@ struct dial_train_options {
     int allow_mixed_templates;
     const char *base, *preset, *method, *out;
     dial_list source, target, eval; /* eval: NAME=FILE */
+    const char *target_labelled;    /* NULL: none */
+    double target_labelled_weight;
+    double pseudo_weight, confidence, iw_kappa, anchor, cross_prompt, length_guard,
+        length_guard_min;
+    const char *pseudo_labels, *pseudo_teacher, *iw_clip, *anchor_kind;
+    int64_t pseudo_rounds;
+    int pseudo_length_quota, cross_prompt_refusals;
+    const char *cross_prompt_share, *cross_prompt_length;
     int64_t limit_source, limit_target;
     int64_t steps; /* 0: by epochs */
     double epochs;
@@ -265,7 +273,10 @@ DIAL_API dial_status dial_info(const dial_info_options *options, const dial_env 
 
 typedef struct dial_data_options {
     dial_common_options common;
-    const char *op, *file; /* op: "check" */
+    const char *op, *file; /* op: "check", "pick" */
+    dial_list model;       /* pick: runs that may disagree */
+    int64_t n;             /* pick: rows wanted */
+    const char *by, *out;
 } dial_data_options;
 
 DIAL_API dial_status dial_data(const dial_data_options *options, const dial_env *env, char **json,
@@ -351,6 +362,8 @@ typedef struct dial_doctor_options {
     dial_list runs;
     int64_t max_rows, folds;
     int layers, two_heads, check;
+    int64_t suggest;     /* target pairs to name in `out`; 0: none */
+    const char *out;
     double min_accuracy; /* < 0: 0.5 */
 } dial_doctor_options;
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/data_pick.h"
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -101,9 +102,14 @@ dial_status dial_data(const dial_data_options *o, const dial_env *env, char **js
 
     for (int k = 0; k < COLUMNS; k++) di_buf_init(&s.length[k], al);
     di_buf_init(&s.pair_hash, al);
-    if (o->op == NULL || strcmp(o->op, "check") != 0 || o->file == NULL)
+    if (o->op == NULL || o->file == NULL ||
+        (strcmp(o->op, "check") != 0 && strcmp(o->op, "pick") != 0))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->op, "write: dial data check FILE",
-                   "this version has `data check` alone");
+                   "this version has `data check` and `data pick`");
+    if (strcmp(o->op, "pick") == 0) {
+        st = di_data_pick(o, env, json, err);
+        goto done;
+    }
     DI_TRY(di_rows_options_from(&o->common, &opt, err));
     DI_TRY(di_rows_open(al, o->file, &opt, env, &rows, err));
     for (;;) {

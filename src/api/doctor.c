@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/doctor_job.h"
+#include "api/picked.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -200,7 +201,7 @@ static dial_status labelled(di_doctor *r, dial_error *err)
     if (e == NULL || m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for labelled pairs");
     DI_TRY(di_evidence_embed(&r->s, &x, NULL, 0, "labelled", e, err));
     di_margins(r->head, e, x.n, r->c, m);
-    v = di_labelled_json(m, x.n, 1, r->opt->min_accuracy, 1);
+    v = di_labelled_json(m, x.n, 1, r->opt->min_accuracy, !x.picked);
     result = json_string_value(json_object_get(json_object_get(v, "certificate"), "result"));
     r->seen.certificate = result == NULL                        ? DI_NO_CERTIFICATE
                           : strcmp(result, "not_inverted") == 0 ? DI_NOT_INVERTED
@@ -210,6 +211,50 @@ static dial_status labelled(di_doctor *r, dial_error *err)
 done:
     di_evidence_deinit(&x);
     di_free(r->al, e);
+    di_free(r->al, m);
+    return st;
+}
+
+/* --suggest: the target pairs on which this model and others (or two halves of it) differ. */
+static dial_status suggest(di_doctor *r, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = r->target.n, k = r->opt->suggest, taken = 0, runs = r->opt->runs.n;
+    int64_t *row = di_new_array(r->al, (size_t)k + 1, sizeof *row);
+    di_pick_pair *pair = di_new_array(r->al, (size_t)n, sizeof *pair);
+    double *half = di_new_array(r->al, 2 * (size_t)n, sizeof *half);
+    di_other_model *other = di_new_array(r->al, (size_t)runs + 1, sizeof *other);
+    const double **m = di_new_array(r->al, (size_t)runs + 3, sizeof *m);
+    int models = 0;
+
+    if (row == NULL || pair == NULL || half == NULL || other == NULL || m == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for suggestions");
+    if (k == 0) goto done;
+    m[models++] = r->m_t;
+    for (int64_t i = 0; i < runs; i++) {
+        DI_TRY(di_other_model_open(r, r->opt->runs.item[i], &other[i], err));
+        m[models++] = other[i].m_t;
+    }
+    if (runs == 0) {
+        DI_TRY(di_half_margins(r->al, r->e_s, r->source.n, r->source.group, r->e_t, n, r->c,
+                               r->seed, (double *[]){half, half + n}, err));
+        m[models++] = half;
+        m[models++] = half + n;
+    }
+    di_picked_names(&r->target, pair);
+    DI_TRY(di_pick_disagreement(r->al, &(di_pick_input){pair, r->e_t, n, r->c, m, models}, k, row,
+                                &taken, err));
+    for (int64_t i = 0; i < taken; i++) row[i] = r->target.d->example[r->target.row[row[i]]].row;
+    DI_TRY(di_picked_write(r->al, &r->opt->common, r->opt->target, row, taken, "disagreement",
+                           r->opt->out, err));
+    di_json_put(r->doc, "suggested",
+                json_pack("{s:I, s:s}", "rows", (json_int_t)taken, "path", r->opt->out), &r->failed);
+done:
+    for (int64_t i = 0; other != NULL && i < runs; i++) di_other_model_close(r, &other[i]);
+    di_free(r->al, row);
+    di_free(r->al, pair);
+    di_free(r->al, half);
+    di_free(r->al, other);
     di_free(r->al, m);
     return st;
 }
@@ -277,6 +322,9 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
     if (rows < 2 || o->folds < 2 || o->folds > 100)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, rows < 2 ? "--max-rows" : "--folds", "give a larger number",
                    "expected at least 2, and at most 100 folds");
+    if (o->suggest < 0 || (o->suggest > 0) != (o->out != NULL))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--suggest", "write: --suggest 30 --out FILE",
+                   "a number of pairs above 0 and a file go together");
     if (o->layers && rows > LAYER_ROWS) rows = LAYER_ROWS;
     DI_TRY(di_session_open(&r->s, o->model, &o->common, 0, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&r->s, err));
@@ -284,6 +332,9 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
     r->c = di_source_config(r->s.source)->width;
     DI_TRY(di_evidence_load(&r->s, &o->common, o->source, 0, rows, r->seed, &r->source, err));
     DI_TRY(di_evidence_load(&r->s, &o->common, o->target, 1, rows, r->seed, &r->target, err));
+    if (o->suggest > 0 && r->target.single_texts)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--suggest", "give target rows of two texts",
+                   "there are no pairs to label");
     r->doc = json_pack("{s:s, s:s, s:{s:I, s:I}, s:n, s:n, s:n, s:n, s:n}", "schema",
                        "dial.doctor/1", "model", o->model, "n", "source", (json_int_t)r->source.n,
                        "target", (json_int_t)r->target.n, "seed_agreement", "two_heads", "labelled",
@@ -344,6 +395,7 @@ dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char 
     DI_TRY(seeds(&r, err));
     DI_TRY(two_heads(&r, err));
     DI_TRY(labelled(&r, err));
+    DI_TRY(suggest(&r, err));
     DI_TRY(from_journal(&r, err));
     verdict = conclude(&r);
     if (r.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");

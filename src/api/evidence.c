@@ -27,6 +27,7 @@ static void add_pair(di_evidence *x, int64_t i, int32_t row, int32_t a, int32_t 
     if (!x->single_texts && d->example[row].length_matched >= 0)
         x->matched[i] = (char)d->example[row].length_matched;
     x->n_matched += x->matched[i];
+    x->picked = x->picked || d->example[row].picked;
 }
 
 /* Usable rows in `order`; returns how many. Pairs of equal texts say nothing. */

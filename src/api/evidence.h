@@ -18,6 +18,7 @@ typedef struct di_evidence {
     double *log_length; /* (n) ln(words of the first / words of the second), at least 1 word each */
     char *matched;      /* (n) the row says so, else |log_length| < 0.3 (interfaces.md 1.6) */
     int64_t n_matched;
+    int picked;       /* a row was chosen by disagreement: no random sample */
     int single_texts; /* rows of one text, drawn in twos by the seed: a pair means nothing */
 } di_evidence;
 

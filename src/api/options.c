@@ -42,9 +42,11 @@
 const dial_option dial_train_table[] = {
     {"base",            DIAL_OPT_TEXT, offsetof(T, base),            NULL,      NULL, "base model: Hugging Face folder, .gguf file or a run"},
     {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code|native", "settings of dial, of the paper, of the released code; the one recipe for all settings"},
-    {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|dann|cdan|mean|mmd|coral|cmd|swd|sinkhorn|deepjdot|contrastive|oracle|oracle-target", "what is trained"},
+    {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|dann|cdan|mean|mmd|coral|cmd|swd|sinkhorn|deepjdot|contrastive|ssrm|iw|oracle|oracle-target", "what is trained"},
     {"source",          DIAL_OPT_LIST, offsetof(T, source),          NULL,      NULL, "labelled rows"},
     {"target",          DIAL_OPT_LIST, offsetof(T, target),          NULL,      NULL, "rows of the other domain; labels in them are dropped (the oracles read them)"},
+    {"target-labelled", DIAL_OPT_TEXT, offsetof(T, target_labelled), NULL,      NULL, "a few labelled target pairs that join every step"},
+    {"target-labelled-weight", DIAL_OPT_REAL, offsetof(T, target_labelled_weight), "1", NULL, "weight of their loss"},
     {"out",             DIAL_OPT_TEXT, offsetof(T, out),             NULL,      NULL, "run folder to write"},
     {"eval",            DIAL_OPT_LIST, offsetof(T, eval),            NULL,      NULL, "NAME=FILE: labelled set to report on, never to choose on"},
     {"steps",           DIAL_OPT_INT,  offsetof(T, steps),           "0",       NULL, "optimizer steps; 0: by --epochs"},
@@ -83,6 +85,22 @@ const dial_option dial_train_table[] = {
     {"jdot-plan",       DIAL_OPT_TEXT, offsetof(T, jdot_plan),       "entropic", "entropic|exact", "deepjdot: the transport plan"},
     {"contrast-temperature", DIAL_OPT_REAL, offsetof(T, contrast_temperature), "0.1", NULL, "contrastive: temperature"},
     {"domain-smoothing", DIAL_OPT_REAL, offsetof(T, domain_smoothing), "0",     NULL, "dann, cdan: smoothing of the domain labels"},
+    {"pseudo-weight",   DIAL_OPT_REAL, offsetof(T, pseudo_weight),   "0",       NULL, "weight of pseudo-labels on target pairs; 0: none (ssrm: 0.3)"},
+    {"pseudo-labels",   DIAL_OPT_TEXT, offsetof(T, pseudo_labels),   "soft",    "soft|hard", "probabilities, or the sign alone"},
+    {"pseudo-rounds",   DIAL_OPT_INT,  offsetof(T, pseudo_rounds),   "3",       NULL, "times that labels are made; ssrm begins anew after each"},
+    {"pseudo-teacher",  DIAL_OPT_TEXT, offsetof(T, pseudo_teacher),  "ema",     NULL, "who must agree: ema (running mean of the weights), another RUN, none"},
+    {"pseudo-length-quota", DIAL_OPT_BOOL, offsetof(T, pseudo_length_quota), "yes", NULL, "labels in which the longer text wins are as frequent as in the source"},
+    {"confidence",      DIAL_OPT_REAL, offsetof(T, confidence),      "0.8",     NULL, "least probability of a pseudo-label"},
+    {"iw-kappa",        DIAL_OPT_REAL, offsetof(T, iw_kappa),        "1",       NULL, "iw: power of the density ratio; halved where few rows carry all weight"},
+    {"iw-clip",         DIAL_OPT_TEXT, offsetof(T, iw_clip),         "99%",     NULL, "iw: quantile at which weights are cut off"},
+    {"cross-prompt",    DIAL_OPT_REAL, offsetof(T, cross_prompt),    "0",       NULL, "weight of target responses against responses to other prompts; 0: none"},
+    {"cross-prompt-share", DIAL_OPT_TEXT, offsetof(T, cross_prompt_share), "25%", NULL, "such pairs in a step, as a share of --batch-target"},
+    {"cross-prompt-length", DIAL_OPT_TEXT, offsetof(T, cross_prompt_length), "20%", NULL, "how far the lengths of the two may be apart"},
+    {"cross-prompt-refusals", DIAL_OPT_BOOL, offsetof(T, cross_prompt_refusals), "no", NULL, "take refusals too, which fit any prompt"},
+    {"anchor",          DIAL_OPT_REAL, offsetof(T, anchor),          "0",       NULL, "weight of the distance to the frozen base's embeddings; 0: none"},
+    {"anchor-kind",     DIAL_OPT_TEXT, offsetof(T, anchor_kind),     "cosine",  "cosine|relational", "each embedding by itself, or the angles between them"},
+    {"length-guard",    DIAL_OPT_REAL, offsetof(T, length_guard),    "0",       NULL, "weight of the penalty on target margins that follow the length; 0: none"},
+    {"length-guard-min", DIAL_OPT_REAL, offsetof(T, length_guard_min), "0.3",   NULL, "correlation that the guard lets pass"},
     {"update",          DIAL_OPT_TEXT, offsetof(T, update),          "joint",   "joint|alternate", "one step on the sum, or alignment and source loss in turn"},
     {"layer",           DIAL_OPT_TEXT, offsetof(T, layer),           "last",    NULL, "blocks that head and alignment read: last, N, P% or auto (by votes on the target)"},
     {"pooling",         DIAL_OPT_TEXT, offsetof(T, pooling),         "last",    "last|mean|auto", "embedding of a text: last token, mean over tokens, or auto"},
@@ -215,6 +233,10 @@ const dial_option dial_info_table[] = {
 
 #define T dial_data_options
 const dial_option dial_data_table[] = {
+    {"model", DIAL_OPT_LIST, offsetof(T, model), NULL,           NULL, "pick: runs that may disagree; of one run, heads refitted on halves of its source"},
+    {"n",     DIAL_OPT_INT,  offsetof(T, n),     "0",            NULL, "pick: rows wanted"},
+    {"by",    DIAL_OPT_TEXT, offsetof(T, by),    "disagreement", "disagreement|random", "pick: what says most in training, or a sample for a certificate"},
+    {"out",   DIAL_OPT_TEXT, offsetof(T, out),   NULL,           NULL, "pick: file for the rows, to be labelled"},
     COMMON(T, "1024"),
     END
 };
@@ -263,6 +285,8 @@ const dial_option dial_doctor_table[] = {
     {"two-heads",    DIAL_OPT_BOOL, offsetof(T, two_heads),    "no",   NULL, "look for a shortcut: two heads of equal source fit that disagree on the target"},
     {"labelled",     DIAL_OPT_TEXT, offsetof(T, labelled),     NULL,   NULL, "labelled target pairs drawn at random: certificate"},
     {"min-accuracy", DIAL_OPT_REAL, offsetof(T, min_accuracy), "-1",   NULL, "what the certificate must show; -1: 0.5"},
+    {"suggest",      DIAL_OPT_INT,  offsetof(T, suggest),      "0",    NULL, "write the K target pairs most worth labelling for training to --out"},
+    {"out",          DIAL_OPT_TEXT, offsetof(T, out),          NULL,   NULL, "file of --suggest"},
     {"check",        DIAL_OPT_BOOL, offsetof(T, check),        "no",   NULL, "exit 4 unless the verdict is no_shift or safe"},
     COMMON(T, "0"),
     END

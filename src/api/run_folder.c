@@ -228,6 +228,9 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
     }
     di_buf_printf(&b, "\nTarget labels: %s.\n\n## Results\n\n",
                   job->mode >= DI_MODE_ORACLE ? "read (oracle)" : "dropped while reading");
+    if (job->labelled.n > 0)
+        di_buf_printf(&b, "Labelled target rows trained on: %lld, of %s.\n\n",
+                      (long long)job->labelled.n, job->labelled_files.set[0]->path);
     di_buf_printf(&b, "| set | n | accuracy | 95%% interval (clustered) | ties | longer wins | "
                       "length-matched |\n| --- | --- | --- | --- | --- | --- | --- |\n");
     json_object_foreach ((json_t *)(uintptr_t)evals, name, r) {
@@ -257,6 +260,20 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
 done:
     di_buf_deinit(&b);
     return st;
+}
+
+/* --target-labelled; null without. */
+static json_t *labelled_json(const di_train_job *job)
+{
+    json_t *list, *one;
+    int failed = 0;
+
+    if (job->labelled_files.n == 0) return json_null();
+    list = files_json(&job->labelled_files, -1);
+    one = json_incref(json_array_get(list, 0));
+    json_decref(list);
+    di_json_put(one, "weight", json_real(job->set.labelled_weight), &failed);
+    return di_json_whole(one, failed);
 }
 
 /* base: handed over. */
@@ -289,11 +306,11 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     di_json_put(run, "method", method_json(job), &failed);
     di_json_put(run, "optim", optim_json(job), &failed);
     di_json_put(run, "seed", json_integer(job->opt->common.seed), &failed);
-    data = json_pack("{s:o, s:o, s:s, s:n, s:o}", "source",
+    data = json_pack("{s:o, s:o, s:s, s:o, s:o}", "source",
                      files_json(&job->source_files, job->held_rows), "target",
                      files_json(&job->target_files, -1), "target_labels",
-                     job->mode >= DI_MODE_ORACLE ? "read" : "dropped", "target_labelled", "eval",
-                     files_json(&job->eval_files, -1));
+                     job->mode >= DI_MODE_ORACLE ? "read" : "dropped", "target_labelled",
+                     labelled_json(job), "eval", files_json(&job->eval_files, -1));
     di_json_put(run, "data", data, &failed);
     di_json_put(run, "progress",
                 json_pack("{s:I, s:b, s:I, s:s}", "step",

@@ -106,7 +106,7 @@ done:
 }
 
 /* --head-init probe: w by a ridge logistic fit on frozen source differences. */
-static dial_status probe_head(di_train_job *job, dial_error *err)
+dial_status di_job_probe_head(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t n = job->source.n, width = job->params.width;
@@ -180,6 +180,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
                   .eval_every = job->opt->eval_every,
                   .early_stop = job->opt->early_stop,
                   .critic_lr = job->kind != NULL && job->kind->critic ? job->opt->critic_lr : NAN,
+                  .renew = di_job_renew,
                   .validate = di_job_validate,
                   .choose = di_job_choose,
                   .evaluate = evaluate,
@@ -194,7 +195,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
         goto done;
     }
     DI_TRY(di_journal_write(&job->journal, start_event(job), err));
-    DI_TRY(probe_head(job, err));
+    DI_TRY(di_job_probe_head(job, err));
     DI_TRY(di_job_fit_scale(job, err));
     DI_TRY(di_job_write_maps(job, 0, err));
     DI_TRY(di_trainer_warm_critic(job->trainer, err));
@@ -311,6 +312,9 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
         (json_int_t)use.ru_maxrss * 1024, "peak_device_bytes", "train", mean, "eval", evals, "rows",
         "source", counts_of(&job->source_files), "target", counts_of(&job->target_files),
         "warnings", job->warnings);
+    if (doc != NULL && job->labelled.n > 0)
+        di_json_put(json_object_get(doc, "rows"), "target_labelled",
+                    counts_of(&job->labelled_files), &job->warnings_failed);
     if (doc == NULL || job->warnings_failed)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     end = json_pack("{s:s}", "event", "end");
@@ -357,6 +361,8 @@ static void job_close(di_train_job *job)
     di_alignment_free(job->align);
     di_embedder_free(job->embedder);
     di_trunk_job_close(&job->trunk);
+    di_trunk_free(job->frozen);
+    if (job->teacher.al != NULL) di_session_close(&job->teacher);
     di_decoder_free(job->decoder);
     if (job->has_params) di_params_deinit(&job->params);
     di_job_free_data(job);
@@ -374,7 +380,7 @@ static dial_status required(const dial_train_options *o, dial_error *err)
                           : o->out == NULL                                      ? "out"
                                                                                 : NULL;
     int two_sided = di_align_find(o->method) != NULL || is(o->method, "oracle") ||
-                    is(o->method, "oracle-target");
+                    is(o->method, "oracle-target") || is(o->method, "ssrm") || is(o->method, "iw");
 
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",
@@ -421,7 +427,7 @@ done:
 static dial_status same_rows(const di_train_job *job, dial_error *err)
 {
     const di_file_set *list[] = {&job->source_files, &job->target_files, &job->heldout_files,
-                                 &job->eval_files};
+                                 &job->eval_files, &job->labelled_files};
     uint64_t h = (uint64_t)job->source.n;
 
     for (size_t k = 0; k < sizeof list / sizeof *list; k++)
@@ -526,6 +532,8 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     DI_TRY(fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole,
                       err));
     if (!swapped) DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
+    DI_TRY(fill_files(job, &job->labelled_files, NULL, 0, err));
+    DI_TRY(fill_files(job, &job->crossed_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
     job->set.trunk = job->trunk.trunk;
@@ -543,6 +551,8 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     DI_TRY(fill_trunk(job, err));
     DI_TRY(scale_head_lr(job, err));
     DI_TRY(di_job_new_alignment(job, err));
+    DI_TRY(di_job_freeze(job, err));
+    DI_TRY(di_job_open_teacher(job, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           job->side, &job->trainer, err));
 done:

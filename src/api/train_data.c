@@ -206,6 +206,31 @@ done:
     return st;
 }
 
+/* --target-labelled: up to --batch-target of its rows join every step. */
+static dial_status load_labelled(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *file = job->opt->target_labelled;
+    dial_list one = {(const char **)(uintptr_t)&file, 1};
+    di_examples *x = &job->labelled;
+
+    if (file == NULL) return DIAL_OK;
+    DI_TRY(load_files(job, &one, 0, 1, &job->labelled_files, err));
+    DI_TRY(di_examples_all(job->al, job->labelled_files.set, 1, x, err));
+    for (int64_t i = 0; i < x->n; i++)
+        if (di_example_at(x, i)->kind != DI_ROW_PAIR && di_example_at(x, i)->kind != DI_ROW_MCQ)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT,
+                       DI_FMT("%s:%lld:1", file, (long long)di_example_at(x, i)->line),
+                       "give rows with chosen and rejected, or candidates with a label",
+                       "missing_key: expected a preference in --target-labelled");
+    job->set.batch[DI_LABELLED] = job->opt->batch_target / job->set.parts;
+    if (job->set.batch[DI_LABELLED] > x->n) job->set.batch[DI_LABELLED] = x->n;
+    job->side[DI_LABELLED] = x;
+    di_log(job->env, DIAL_LOG_INFO, "%lld labelled target rows are trained on", (long long)x->n);
+done:
+    return st;
+}
+
 /* An --eval set that --select names has right and wrong rows. */
 static dial_status check_named(const di_train_job *job, dial_error *err)
 {
@@ -250,6 +275,8 @@ dial_status di_job_load_data(di_train_job *job, dial_error *err)
     }
     DI_TRY(settle_template(job, err));
     DI_TRY(di_job_standardise(job, err));
+    DI_TRY(load_labelled(job, err));
+    DI_TRY(di_job_cross_prompts(job, err));
     DI_TRY(load_evals(job, err));
     DI_TRY(check_named(job, err));
     job->side[DI_SOURCE] = &job->source;
@@ -272,10 +299,14 @@ void di_job_free_data(di_train_job *job)
     di_examples_free(job->al, &job->source);
     di_examples_free(job->al, &job->target);
     di_examples_free(job->al, &job->held);
+    di_examples_free(job->al, &job->labelled);
+    di_examples_free(job->al, &job->crossed);
     free_files(job->al, &job->source_files);
     free_files(job->al, &job->target_files);
     free_files(job->al, &job->heldout_files);
     free_files(job->al, &job->eval_files);
+    free_files(job->al, &job->labelled_files);
+    free_files(job->al, &job->crossed_files);
 }
 
 dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,

@@ -5,6 +5,7 @@
  *   data      files -> examples, held-out rows     (train_data.c)
  *   objective what their labels are                (train_objective.c)
  *   train.c   model, trainer, loop, selection
+ *   renew     pseudo-labels, weights, negatives    (train_renew.c)
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
@@ -67,9 +68,10 @@ typedef struct di_train_job {
     int named;     /* the --eval set that --select names; -1: none */
     int fell_back; /* no checkpoint had what the rule needs: `earliest` decided */
 
-    di_file_set source_files, target_files, heldout_files, eval_files;
+    di_file_set source_files, target_files, heldout_files, eval_files, labelled_files,
+        crossed_files;
     di_dataset *all[2 * DI_MAX_FILES]; /* those of source and target, in this order */
-    di_examples source, target, held;
+    di_examples source, target, held, labelled, crossed;
     const di_examples *side[DI_SIDES]; /* of them, what steps are made of */
     int has_target;
     int64_t held_rows; /* rows held out of the source files */
@@ -79,6 +81,8 @@ typedef struct di_train_job {
     di_decoder *decoder;
     di_embedder *embedder;
     di_trunk_job trunk;
+    di_trunk *frozen;   /* base embeddings that anchors hold on to; NULL: none */
+    di_session teacher; /* --pseudo-teacher RUN */
     di_alignment *align;
     di_trainer *trainer;
     di_journal journal;
@@ -138,6 +142,19 @@ dial_status di_job_standardise(di_train_job *job, dial_error *err);
 dial_status di_job_losses(di_train_job *job, const di_examples *x, const char *what, double *loss,
                           double *accuracy, dial_error *err);
 const char *di_job_objective(const di_train_job *job);
+
+/*
+ * train_renew.c: negatives out of the target's own texts, when its files are read; base embeddings
+ * for anchors and the second opinion on pseudo-labels, before the trainer is made; and the loop's
+ * callback.
+ */
+dial_status di_job_cross_prompts(di_train_job *job, dial_error *err);
+dial_status di_job_freeze(di_train_job *job, dial_error *err);
+dial_status di_job_open_teacher(di_train_job *job, dial_error *err);
+dial_status di_job_renew(void *ctx, int64_t step, dial_error *err);
+
+/* train.c: the head as --head-init wants it, on what nothing has trained yet. */
+dial_status di_job_probe_head(di_train_job *job, dial_error *err);
 
 /* Embeddings [2n, C] of the first n pairs of a list, rows chosen then rejected of each pair. */
 dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,

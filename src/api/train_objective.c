@@ -140,9 +140,7 @@ done:
 /* Loss and accuracy of one example by its rewards, in the order of its texts. */
 static di_loss_result loss_of(const di_train_job *job, const di_example *x, const float *r)
 {
-    static const int32_t row[DI_ROW_TEXTS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,
-                                              9,  10, 11, 12, 13, 14, 15, 16, 17,
-                                              18, 19, 20, 21, 22, 23, 24, 25, 26};
+    int32_t row[DI_ROW_TEXTS];
     const di_loss_options *o = &job->set.loss;
     di_point_args point = {
         .r = r, .y = &x->score, .n = 1, .mean = o->score_mean, .sd = o->score_sd};
@@ -151,6 +149,7 @@ static di_loss_result loss_of(const di_train_job *job, const di_example *x, cons
     case DI_OBJECTIVE_BCE: return di_bce_loss(&point);
     case DI_OBJECTIVE_MSE: return di_mse_loss(&point);
     case DI_OBJECTIVE_MCQ:
+        for (int32_t t = 0; t < x->n_texts; t++) row[t] = t;
         return di_mcq_loss(&(di_mcq_args){.r = r, .row_of = row, .n = 1, .per = x->n_texts});
     case DI_OBJECTIVE_PAIR: break;
     }

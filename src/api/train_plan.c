@@ -147,6 +147,42 @@ done:
     return st;
 }
 
+/* What is made of the target's texts without a label, and what else stands beside the loss. */
+static dial_status check_auxiliary(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    const struct {
+        const char *flag;
+        double weight;
+    } of_target[] = {{"pseudo-weight", o->pseudo_weight},
+                     {"cross-prompt", o->cross_prompt},
+                     {"length-guard", o->length_guard}};
+
+    for (size_t i = 0; i < sizeof of_target / sizeof *of_target; i++) {
+        DI_TRY(di_check_positive(of_target[i].flag, of_target[i].weight, 1, err));
+        if (of_target[i].weight > 0 &&
+            (o->target.n == 0 || job->mode == DI_MODE_BASE || job->mode >= DI_MODE_ORACLE))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", of_target[i].flag),
+                       "add --target FILE, and a method that reads no target label",
+                       "it is made of unlabelled target rows, which this run does not have");
+    }
+    DI_TRY(di_check_positive("anchor", o->anchor, 1, err));
+    if (o->anchor > 0 && (job->mode == DI_MODE_BASE || (o->lora_r == 0 && is(o->adaptor, "0"))))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--anchor", "leave it out, or add --adaptor R",
+                   "embeddings do not move where only the head is trained");
+    DI_TRY(di_check_positive("pseudo-rounds", (double)o->pseudo_rounds, 0, err));
+    DI_TRY(di_check_positive("iw-kappa", o->iw_kappa, 0, err));
+    if (!(o->confidence >= 0.5) || !(o->confidence < 1))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--confidence", "give a probability such as 0.8",
+                   "expected at least 0.5 and less than 1, found %g", o->confidence);
+    if (o->length_guard_min < 0 || o->length_guard_min >= 1)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length-guard-min", "give a correlation such as 0.3",
+                   "expected at least 0 and less than 1, found %g", o->length_guard_min);
+done:
+    return st;
+}
+
 dial_status di_plan_settings(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -157,8 +193,9 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     job->mode = is(o->method, "base")            ? DI_MODE_BASE
                 : is(o->method, "oracle")        ? DI_MODE_ORACLE
                 : is(o->method, "oracle-target") ? DI_MODE_ORACLE_TARGET
-                : is(o->method, "src-pref")      ? DI_MODE_SOURCE
-                                                 : DI_MODE_ALIGN;
+                : is(o->method, "src-pref") || is(o->method, "ssrm") || is(o->method, "iw")
+                    ? DI_MODE_SOURCE
+                    : DI_MODE_ALIGN;
     *s = (di_train_settings){
         .target_labels = job->mode == DI_MODE_ORACLE,
         .parts = summed ? 2 : 1,
@@ -170,13 +207,25 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .weight_decay = o->weight_decay,
         .clip = o->clip,
         .loss = {.smoothing = o->label_smoothing, .use_margin = is(o->margin, "auto")},
+        .labelled_weight = o->target_labelled_weight,
+        .crossed_weight = o->cross_prompt,
+        .pseudo_weight = o->pseudo_weight > 0    ? o->pseudo_weight
+                         : is(o->method, "ssrm") ? 0.3
+                                                 : 0,
+        .teacher = is(o->pseudo_teacher, "ema"),
+        .anchor = o->anchor,
+        .anchor_kind = is(o->anchor_kind, "relational") ? DI_ANCHOR_RELATIONAL : DI_ANCHOR_COSINE,
+        .guard = o->length_guard,
+        .guard_least = o->length_guard_min,
         .center = o->center,
         .center_form = is(o->center_form, "batch") ? DI_CENTER_BATCH : DI_CENTER_PAIR,
         .center_both = is(o->center_rows, "both"),
         .critic_warmup = o->critic_warmup,
         .seed = (uint64_t)o->common.seed};
-    if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE ||
-        (s->center_both && s->center > 0 && job->mode == DI_MODE_SOURCE && o->target.n > 0))
+    s->teacher = s->teacher && s->pseudo_weight > 0;
+    if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE || s->pseudo_weight > 0 ||
+        s->guard > 0 ||
+        (o->target.n > 0 && job->mode == DI_MODE_SOURCE && s->center_both && s->center > 0))
         s->batch[DI_TARGET] = o->batch_target / (summed ? 2 : 1);
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
                   : is(o->schedule, "cosine") ? DI_COSINE
@@ -191,6 +240,10 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
     DI_TRY(di_check_positive("clip", o->clip, 1, err));
     DI_TRY(di_check_positive("center", o->center, 1, err));
+    DI_TRY(di_check_positive("target-labelled-weight", o->target_labelled_weight, 1, err));
+    if (o->target_labelled != NULL && job->mode == DI_MODE_BASE)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target-labelled", "leave it out",
+                   "method base trains nothing");
     if (s->center_both && o->target.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--center-rows", "add --target FILE, or use source",
                    "there are no target rows whose rewards could be centred");
@@ -198,6 +251,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     if (o->label_smoothing > 0.5)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
                    "expected at most 0.5, found %g", o->label_smoothing);
+    DI_TRY(check_auxiliary(job, err));
     DI_TRY(di_plan_lora(job, err));
     DI_TRY(di_plan_alignment(job, err));
 done:

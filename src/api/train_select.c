@@ -122,13 +122,15 @@ static dial_status judge_rows(di_train_job *job, json_t *losses, json_t **out, d
     dial_status st = DIAL_OK;
     int64_t n = job->held.n;
     double *loss = di_new_array(job->al, (size_t)n, sizeof *loss), accuracy, mean = 0;
+    int failed = 0;
 
     if (loss == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     DI_TRY(di_job_losses(job, &job->held, "held-out source", loss, &accuracy, err));
     for (int64_t i = 0; i < n; i++) {
         mean += loss[i] / (double)n;
-        json_array_append_new(losses, di_json_f32((float)loss[i]));
+        di_json_add(losses, di_json_f32((float)loss[i]), &failed);
     }
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     *out = json_pack("{s:o, s:o}", "source_loss", di_json_stat(mean), "source_accuracy",
                      di_json_stat(accuracy));
 done:

@@ -3,8 +3,8 @@
 #include <string.h>
 
 /* Operations that a later version will know. */
-static const char *const later[] = {"convert", "split",   "strip",   "pairs", "sample",
-                                    "dedupe",  "overlap", "collect", "pick"};
+static const char *const later[] = {"convert", "split",  "strip",   "pairs",
+                                    "sample",  "dedupe", "overlap", "collect"};
 
 static dial_status not_an_operation(const char *name, dial_error *err)
 {
@@ -17,6 +17,7 @@ static dial_status not_an_operation(const char *name, dial_error *err)
         cmd_nearest_offer(&best, later[i]);
     }
     cmd_nearest_offer(&best, "check");
+    cmd_nearest_offer(&best, "pick");
     name = cmd_nearest_name(&best);
     return cmd_fail(err, DIAL_ERR_USAGE, best.word, name != NULL ? name : "dial data check FILE",
                     "there is no such operation");
@@ -29,7 +30,8 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
     if (call->n_words == 0)
         return cmd_fail(err, DIAL_ERR_USAGE, NULL, "dial data check FILE", "expected an operation");
     o->op = call->word[0];
-    if (strcmp(o->op, "check") != 0) return not_an_operation(o->op, err);
+    if (strcmp(o->op, "check") != 0 && strcmp(o->op, "pick") != 0)
+        return not_an_operation(o->op, err);
     if (call->n_words < 2)
         return cmd_fail(err, DIAL_ERR_USAGE, NULL, "dial data check FILE", "expected a file");
     o->file = call->word[1];
@@ -38,8 +40,9 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
 
 const cmd_verb cmd_data = {
     .name = "data",
-    .purpose = "Inspect data files: schema, counts, bad rows, lengths, duplicates.",
-    .usage = "check FILE [FLAGS]",
+    .purpose =
+        "Inspect data files: schema, counts, bad rows, lengths, duplicates; pick rows to label.",
+    .usage = "check|pick FILE [FLAGS]",
     .example = "dial data check tests/fixtures/toy/source.jsonl",
     .table = dial_data_table,
     .size = sizeof(dial_data_options),

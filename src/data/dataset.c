@@ -269,6 +269,7 @@ static dial_status add_example(loader *l, const di_row *row, const int32_t *inde
         .margin = (float)row->margin,
         .weight = (float)row->weight,
         .length_matched = row->length_matched,
+        .picked = row->picked,
         .identical = identical,
         .row = row->index,
         .line = row->line,
@@ -299,6 +300,10 @@ static dial_status add_row(loader *l, const di_row *row, dial_error *err)
     dial_error why = {0};
     int dropped = 0, same;
 
+    if (row->unlabelled) {
+        l->counts.unlabelled++;
+        goto done;
+    }
     if (row->identical && l->opt->drop_identical) {
         l->counts.identical++;
         warn_identical(l, row, "identical");
@@ -353,12 +358,13 @@ static dial_status read_all(loader *l, dial_error *err)
     if (l->counts.used == 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, l->path,
                    l->counts.overlong_dropped > 0 ? "raise --max-length"
+                   : l->counts.unlabelled > 0     ? "fill in the labels"
                                                   : "the two texts of a pair have to differ",
                    "expected usable rows, found none: %lld read, %lld bad, %lld identical, %lld "
-                   "identical after truncation, %lld too long",
+                   "identical after truncation, %lld too long, %lld without a label",
                    (long long)c->read, (long long)c->bad, (long long)l->counts.identical,
                    (long long)l->counts.identical_after_truncation,
-                   (long long)l->counts.overlong_dropped);
+                   (long long)l->counts.overlong_dropped, (long long)l->counts.unlabelled);
 done:
     return st;
 }
@@ -374,6 +380,7 @@ static di_row_counts all_counts(const loader *l)
     c.prompt_truncated = l->counts.prompt_truncated;
     c.response_truncated = l->counts.response_truncated;
     c.used = l->counts.used;
+    c.unlabelled = l->counts.unlabelled;
     return c;
 }
 
@@ -458,6 +465,26 @@ static void loader_deinit(loader *l)
     di_free(l->al, l->text_of);
 }
 
+/* The open rows of l into a dataset; closes them. */
+static dial_status load(loader *l, di_dataset **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_dataset *d = di_zalloc(l->al, sizeof *d);
+
+    di_buf_init(&l->bytes, l->al);
+    di_buf_init(&l->strings, l->al);
+    if (d == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to load '%s'", l->path);
+    d->al = l->al;
+    DI_TRY(read_all(l, err));
+    DI_TRY(finish(l, d, err));
+    *out = d;
+    d = NULL;
+done:
+    di_dataset_free(d);
+    loader_deinit(l);
+    return st;
+}
+
 dial_status di_dataset_load(const di_alloc *al, const char *path, const di_dataset_options *opt,
                             const di_text_policy *policy, const di_tokenizer *tok,
                             const dial_env *env, di_dataset **out, dial_error *err)
@@ -470,20 +497,30 @@ dial_status di_dataset_load(const di_alloc *al, const char *path, const di_datas
                 .opt = opt,
                 .path = path,
                 .scratch = {.al = al}};
-    di_dataset *d = di_zalloc(al, sizeof *d);
 
-    di_buf_init(&l.bytes, al);
-    di_buf_init(&l.strings, al);
-    if (d == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to load '%s'", path);
-    d->al = al;
     DI_TRY(di_rows_open(al, path, &opt->rows, env, &l.rows, err));
-    DI_TRY(read_all(&l, err));
-    DI_TRY(finish(&l, d, err));
-    *out = d;
-    d = NULL;
+    DI_TRY(load(&l, out, err));
 done:
-    di_dataset_free(d);
-    loader_deinit(&l);
+    return st;
+}
+
+dial_status di_dataset_load_memory(const di_alloc *al, const char *name, const void *data, size_t n,
+                                   const di_dataset_options *opt, const di_text_policy *policy,
+                                   const di_tokenizer *tok, const dial_env *env, di_dataset **out,
+                                   dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    loader l = {.al = al,
+                .policy = policy,
+                .tok = tok,
+                .env = env,
+                .opt = opt,
+                .path = name,
+                .scratch = {.al = al}};
+
+    DI_TRY(di_rows_open_memory(al, name, data, n, &opt->rows, env, &l.rows, err));
+    DI_TRY(load(&l, out, err));
+done:
     return st;
 }
 

@@ -26,6 +26,7 @@ typedef struct di_example {
     float score, margin, weight;
     const char *id, *group; /* NULL where absent */
     int length_matched;     /* 1, 0, -1 */
+    int picked;             /* chosen by `data pick --by disagreement` */
     int identical;          /* pair: equal bytes or equal ids; a tie, never trained on */
     int64_t row, line;      /* place in the file, for messages and --scores */
 } di_example;
@@ -41,7 +42,8 @@ typedef struct di_dataset {
     di_seq *seq;
     int64_t n_seq;
     di_row_counts counts;     /* complete: read = bad + overlong_dropped + used, and under
-                                 drop_identical + identical + identical_after_truncation */
+                                 drop_identical + identical + identical_after_truncation; all
+                                 + unlabelled */
     int64_t dialogues, plain; /* used rows that are message lists; that are prompt and response (a
                                  rendered text is neither) */
     int32_t *ids;             /* all tokens, texts one after the other */
@@ -62,6 +64,11 @@ typedef struct di_dataset_options {
 dial_status di_dataset_load(const di_alloc *al, const char *path, const di_dataset_options *opt,
                             const di_text_policy *policy, const di_tokenizer *tok,
                             const dial_env *env, di_dataset **out, dial_error *err);
+/* The same from n bytes in memory; name stands for the path. */
+dial_status di_dataset_load_memory(const di_alloc *al, const char *name, const void *data, size_t n,
+                                   const di_dataset_options *opt, const di_text_policy *policy,
+                                   const di_tokenizer *tok, const dial_env *env, di_dataset **out,
+                                   dial_error *err);
 void di_dataset_free(di_dataset *d);
 
 /* Code points of a valid UTF-8 text, and its words: runs of what is no white space. */

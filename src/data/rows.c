@@ -118,6 +118,7 @@ void di_row_counts_add(di_row_counts *sum, const di_row_counts *one)
     sum->prompt_truncated += one->prompt_truncated;
     sum->response_truncated += one->response_truncated;
     sum->used += one->used;
+    sum->unlabelled += one->unlabelled;
     for (int i = 0; i < one->n_bad_by; i++)
         add_count(sum->bad_by, &sum->n_bad_by, DI_MAX_REASONS, one->bad_by[i].name,
                   one->bad_by[i].n);
@@ -298,7 +299,8 @@ json_t *di_row_counts_to_json(const di_row_counts *c)
          set(v, "overlong_dropped", json_integer(c->overlong_dropped)) &&
          set(v, "prompt_truncated", json_integer(c->prompt_truncated)) &&
          set(v, "response_truncated", json_integer(c->response_truncated)) &&
-         set(v, "ignored", json_incref(ignored)) && set(v, "used", json_integer(c->used));
+         set(v, "ignored", json_incref(ignored)) && set(v, "used", json_integer(c->used)) &&
+         (c->unlabelled == 0 || set(v, "unlabelled", json_integer(c->unlabelled)));
     json_decref(bad_by);
     json_decref(ignored);
     if (!ok) {

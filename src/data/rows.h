@@ -22,7 +22,8 @@ typedef enum di_row_kind {
     DI_ROW_PAIR,      /* text[0] chosen, text[1] rejected; hash order where labels are dropped */
     DI_ROW_SCORED,    /* text[0], score; SINGLE where labels are dropped */
     DI_ROW_SINGLE,    /* text[0] */
-    DI_ROW_MCQ,       /* text[0] correct, text[1..] wrong; hash order where labels are dropped */
+    DI_ROW_MCQ,       /* text[0] correct, text[1..] wrong; hash order where labels are dropped,
+                         the file's where `unlabelled` */
     DI_ROW_CANDIDATES /* RewardBench 2: text[0 .. n_correct) correct, the others wrong; likewise */
 } di_row_kind;
 
@@ -39,6 +40,8 @@ typedef struct di_row {
     const char *group;      /* `topic`, else `subset`; NULL where absent */
     int length_matched;     /* 1, 0; -1 where absent */
     int identical;          /* pair: the two texts are equal as bytes */
+    int unlabelled;         /* candidates whose label is still to be filled in */
+    int picked;             /* chosen by `data pick --by disagreement`: no random sample */
     int from_messages;      /* the texts are dialogues: they have turns */
     int64_t index;          /* 0-based among the rows read, bad ones included */
     int64_t line, column;   /* 1-based place of the row's first byte; column in bytes */
@@ -59,6 +62,7 @@ typedef struct di_named_count {
 typedef struct di_row_counts {
     int64_t read, bad, identical, identical_after_truncation, overlong_dropped;
     int64_t prompt_truncated, response_truncated, used;
+    int64_t unlabelled; /* candidates without a label where labels are read; left out */
     di_named_count bad_by[DI_MAX_REASONS], ignored[DI_MAX_IGNORED];
     int n_bad_by, n_ignored;
 } di_row_counts;

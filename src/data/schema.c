@@ -1,6 +1,7 @@
 #include "data/schema.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 #include "base/rng.h"
 
 static const char READ_HINT[] = "rows that are read: rb1, rb2, mcq, pair-chat, pair, pair-named, "
-                                "pair-sharegpt, pair-shp, scored, chat, "
+                                "pair-sharegpt, pair-shp, scored, candidates, chat, "
                                 "single, text; "
                                 "--columns renames keys";
 
@@ -358,6 +359,48 @@ done:
     return st;
 }
 
+/* The index of the best response first, the others in their order. */
+static dial_status put_best_first(di_schema *s, di_row *row, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    double label;
+    di_text best;
+
+    if (di_schema_get_optional(s, "label") == NULL) {
+        row->unlabelled = 1;
+        goto done;
+    }
+    DI_TRY(di_schema_number(s, "label", DI_BAD_BAD_LABEL, &label, err));
+    if (!(label >= 0 && label < row->n_texts) || label != floor(label))
+        DI_BAD(s->rs, BAD_LABEL, di_schema_column(s, "label"),
+               "write the place of the best response, counted from 0, or null",
+               "expected 0 to %d, found %g", row->n_texts - 1, label);
+    best = row->text[(int)label];
+    memmove(row->text + 1, row->text, (size_t)label * sizeof best);
+    row->text[0] = best;
+done:
+    return st;
+}
+
+/* Several responses and, once somebody has said so, which of them is best. */
+static dial_status read_candidates(di_schema *s, di_row *row, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *pick = json_string_value(di_schema_get_optional(s, "pick"));
+    di_text p = {.prompt = ""};
+
+    DI_TRY(read_prompt(s, "prompt", &p, row, err));
+    DI_TRY(read_list(s, "responses", &p, row, err));
+    if (row->n_texts < 2)
+        DI_BAD(s->rs, WRONG_TYPE, di_schema_column(s, "responses"), "write a list of strings",
+               "expected a list of at least 2 responses");
+    if (!s->drop_labels) DI_TRY(put_best_first(s, row, err));
+    row->kind = row->n_texts == 2 && !row->unlabelled ? DI_ROW_PAIR : DI_ROW_MCQ;
+    row->picked = pick != NULL && strcmp(pick, "disagreement") == 0;
+done:
+    return st;
+}
+
 static dial_status read_one(di_schema *s, di_row *row, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -427,7 +470,7 @@ static const di_schema_def defs[] = {
     {"scored",        {"prompt", "response", "score"},                  NULL,             read_scored},
     {"scored",        {"text", "label"},                                NULL,             read_scored_text},
     {"candidates",    {"prompt", "responses"},                          in_order,         read_responses},
-    {"candidates",    {"prompt", "responses"},                          NULL,             NULL},
+    {"candidates",    {"prompt", "responses"},                          NULL,             read_candidates},
     {"chat",          {"messages"},                                     NULL,             di_schema_chat},
     {"single",        {"prompt", "response"},                           NULL,             read_one},
     {"text",          {"text"},                                         NULL,             read_whole},
@@ -437,6 +480,7 @@ static const di_schema_def defs[] = {
 /* Names that --columns may give to a column: the keys above and those of single schemas. */
 static const char *const other_keys[] = {
     "num_correct", "question", "instruction", "input", "margin", "id", "topic", "subset", "length_matched", "weight",
+    "pick",
 };
 /* clang-format on */
 

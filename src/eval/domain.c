@@ -230,18 +230,19 @@ static int ascending(const void *a, const void *b)
 }
 
 dial_status di_importance_weights(const di_alloc *al, const double *logit, int64_t n, int64_t n_s,
-                                  int64_t n_t, double *u, dial_error *err)
+                                  int64_t n_t, double kappa, double clip, double *u,
+                                  dial_error *err)
 {
     dial_status st = DIAL_OK;
     double *sorted = di_new_array(al, (size_t)n, sizeof *sorted), place, cap;
     int64_t at;
 
     if (sorted == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for importance weights");
-    for (int64_t i = 0; i < n; i++) /* e^700 is the end of f64 */
-        u[i] = (double)n_s / (double)n_t * exp(fmin(logit[i], 700));
+    for (int64_t i = 0; i < n; i++) /* e^700: end of f64 */
+        u[i] = exp(kappa * (log((double)n_s / (double)n_t) + fmin(logit[i], 600)));
     memcpy(sorted, u, (size_t)n * sizeof *u);
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    place = 0.99 * (double)(n - 1);
+    place = clip * (double)(n - 1);
     at = (int64_t)place;
     cap = sorted[at];
     if (at + 1 < n) cap += (place - (double)at) * (sorted[at + 1] - sorted[at]);

@@ -61,11 +61,13 @@ typedef struct di_importance {
 } di_importance;
 
 /*
- * u (n) = (n_s/n_t) exp(logit), clipped at its 99th percentile (linear between order statistics).
+ * u (n) = ((n_s/n_t) exp(logit))^kappa, clipped at its quantile `clip` (0.99: the 99th percentile;
+ * linear between order statistics).
  * logit (n): of source rows, held out, from a probe on n_s source and n_t target rows.
  */
 dial_status di_importance_weights(const di_alloc *al, const double *logit, int64_t n, int64_t n_s,
-                                  int64_t n_t, double *u, dial_error *err);
+                                  int64_t n_t, double kappa, double clip, double *u,
+                                  dial_error *err);
 /* u, loss (n), n >= 2. Equal weights give dev = iwv = mean loss. */
 di_importance di_importance_risk(const double *u, const double *loss, int64_t n);
 

@@ -119,7 +119,7 @@ static dial_status domain_numbers(const di_alloc *al, const di_validator_input *
     out->a_lo = r.a_ci.lo;
     out->a_hi = r.a_ci.hi;
     if (in->n_held < 2) goto done;
-    DI_TRY(di_importance_weights(al, logit, in->n_held, n_s, n_t, logit + n_s, err));
+    DI_TRY(di_importance_weights(al, logit, in->n_held, n_s, n_t, 1, 0.99, logit + n_s, err));
     risk = di_importance_risk(logit + n_s, loss, in->n_held);
     out->iwv_ess = risk.ess;
     out->iwv = risk.usable ? risk.iwv : NAN;

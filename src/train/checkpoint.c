@@ -94,7 +94,7 @@ static dial_status list_tensors(const di_alloc *al, di_trainer *t, state_tensors
     const di_optimizer *o = di_trainer_optimizer(t);
     di_alignment *a = di_trainer_alignment(t);
     int n_align = a != NULL ? di_alignment_tensors(a, x->align, MAX_ALIGN_TENSORS) : 0;
-    size_t most = 2 * (size_t)(p->n + n_align);
+    size_t most = 3 * (size_t)(p->n + n_align);
 
     x->entry = di_new_array(al, most, sizeof *x->entry);
     x->name = di_new_array(al, most, sizeof *x->name);
@@ -113,6 +113,9 @@ static dial_status list_tensors(const di_alloc *al, di_trainer *t, state_tensors
                 add(x, "", c->name, c->rows, c->cols, c->theta);
         }
     }
+    for (int i = 0; i < p->n && di_trainer_teacher(t) != NULL; i++)
+        add(x, "teacher.", p->param[i].name, p->param[i].rows, p->param[i].cols,
+            di_trainer_teacher(t) + p->param[i].at);
     for (int i = 0; i < n_align; i++) {
         const di_align_tensor *c = &x->align[i];
 

@@ -175,6 +175,7 @@ dial_status di_loop_run(di_loop *l, dial_error *err)
         double started = di_now(), seconds;
         int asked, saving;
 
+        DI_TRY(l->renew(l->ctx, step, err));
         DI_TRY(di_trainer_step(l->trainer, &r, err));
         seconds = di_now() - started;
         step = r.step;

@@ -22,6 +22,8 @@ typedef struct di_loop {
     int64_t early_stop;  /* saves without a new choice before the run ends; 0: off */
     double critic_lr;    /* for the journal; NaN without a critic */
 
+    /* Before each step, the first of a resumed run included: what is renewed on the way. */
+    dial_status (*renew)(void *ctx, int64_t step, dial_error *err);
     /* What a save remembers about the model as it is (validators), as an object. */
     dial_status (*validate)(void *ctx, json_t **out, dial_error *err);
     /* Step of the checkpoint that the history would choose. */

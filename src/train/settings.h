@@ -5,6 +5,7 @@
 #include "data/dataset.h"
 #include "data/trunk.h"
 #include "model/decoder.h"
+#include "train/anchor.h"
 #include "train/objective.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
@@ -71,7 +72,15 @@ typedef struct di_train_settings {
     di_schedule schedule;
     int64_t warmup; /* steps of learning-rate warm-up */
     di_loss_options loss;
-    int target_labels; /* the target's pairs are trained on like those of the source */
+    int target_labels;      /* the target's pairs are trained on like those of the source */
+    double labelled_weight; /* of the loss of the labelled target pairs */
+    double crossed_weight;  /* of cross-prompt negatives */
+    double pseudo_weight;   /* of pseudo-labels on target pairs; 0: none */
+    int teacher;            /* 1: a running mean of the weights is kept beside them */
+    double anchor;          /* weight of the distance to the frozen base's embeddings; 0: none */
+    di_anchor_kind anchor_kind;
+    const di_trunk *frozen;    /* these embeddings (borrowed) */
+    double guard, guard_least; /* weight of the length guard, correlation that it lets pass */
     double center;
     di_center_form center_form;
     int center_both;       /* 1: the target's rewards too */

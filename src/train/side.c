@@ -1,5 +1,7 @@
 #include "train/side.h"
 
+#include <math.h>
+
 #include "base/error.h"
 
 const di_purpose di_side_order[DI_SIDES] = {DI_RNG_SOURCE_ORDER, DI_RNG_TARGET_ORDER,
@@ -27,13 +29,14 @@ dial_status di_side_init(di_side *s, const di_alloc *al, const di_dist *dist,
     s->margin = di_new_array(al, n, sizeof *s->margin);
     s->weight = di_new_array(al, n, sizeof *s->weight);
     s->score = di_new_array(al, n, sizeof *s->score);
+    s->log_words = di_new_array(al, texts, sizeof *s->log_words);
     s->first = di_new_array(al, (size_t)dist->size + 1, sizeof *s->first);
     s->tokens_of = di_new_array(al, n, sizeof *s->tokens_of);
     s->owner = di_new_array(al, n, sizeof *s->owner);
     s->scratch = di_new_array(al, n + 2 * (size_t)dist->size, sizeof *s->scratch);
     if (!s->picked || !s->text || !s->group || !s->row || !s->row_of || !s->pair[0] ||
-        !s->pair[1] || !s->margin || !s->weight || !s->score || !s->first || !s->tokens_of ||
-        !s->owner || !s->scratch)
+        !s->pair[1] || !s->margin || !s->weight || !s->score || !s->log_words || !s->first ||
+        !s->tokens_of || !s->owner || !s->scratch)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch of %lld examples", (long long)cap);
 done:
     if (st != DIAL_OK) di_side_deinit(s, al);
@@ -42,8 +45,9 @@ done:
 
 void di_side_deinit(di_side *s, const di_alloc *al)
 {
-    void *own[] = {s->picked, s->text,   s->group, s->row,       s->row_of, s->pair[0], s->pair[1],
-                   s->margin, s->weight, s->first, s->tokens_of, s->owner,  s->scratch, s->score};
+    void *own[] = {s->picked,    s->text,    s->group,   s->row,    s->row_of,
+                   s->pair[0],   s->pair[1], s->margin,  s->weight, s->first,
+                   s->tokens_of, s->owner,   s->scratch, s->score,  s->log_words};
 
     di_sampler_deinit(&s->order);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
@@ -71,9 +75,14 @@ static void number_rows(di_side *s)
     int32_t row = 0;
 
     for (int64_t t = 0; t < s->per; t++)
-        for (int64_t i = 0; i < s->n; i++)
-            s->row_of[i * s->per + t] =
-                t < di_example_at(s->examples, s->picked[i])->n_texts ? row++ : -1;
+        for (int64_t i = 0; i < s->n; i++) {
+            int there = t < di_example_at(s->examples, s->picked[i])->n_texts;
+
+            s->row_of[i * s->per + t] = there ? row : -1;
+            if (there)
+                s->log_words[row++] =
+                    logf(fmaxf((float)di_example_seq(s->examples, s->picked[i], (int)t)->words, 1));
+        }
 }
 
 /* Twos of example i's n texts: of more than two texts, drawn by (seed, pass, example). */
@@ -83,7 +92,7 @@ static void match_texts(di_side *s, const di_sampler *order, int64_t i, int64_t 
     int64_t t[DI_ROW_TEXTS];
 
     for (int64_t k = 0; k < n; k++) t[k] = k;
-    r.at = (uint64_t)(order->pass * order->n + s->picked[i]) << 8;
+    r.at = (uint64_t)(order->pass * order->n + s->picked[i]) << 10;
     if (n > 2) di_rng_shuffle(&r, t, n);
     for (int64_t k = 0; k + 1 < n; k += 2) {
         s->pair[0][s->n_pairs] = di_side_row(s, i, t[k]);
@@ -103,7 +112,7 @@ void di_side_pick(di_side *s, di_sampler *order)
         const di_example *x = di_example_at(s->examples, s->picked[i]);
 
         s->margin[i] = x->margin;
-        s->weight[i] = x->weight;
+        s->weight[i] = x->weight * (s->reweight != NULL ? s->reweight[s->picked[i]] : 1);
         s->score[i] = x->score;
         s->tokens_of[i] = 0;
         for (int t = 0; t < x->n_texts; t++)

@@ -32,6 +32,8 @@ typedef struct di_side {
     int64_t n_pairs;
     int32_t *pair[2];               /* [cap per / 2] rows of the two texts of a pair */
     float *margin, *weight, *score; /* [cap] */
+    float *log_words;               /* [cap per] by row: ln(words of the response), at least 1 */
+    const float *reweight;          /* [examples] factor of an example's weight; NULL: 1 */
 } di_side;
 
 /* The stream that orders the rows of each side, and its name in checkpoints. */

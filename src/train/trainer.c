@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "model/head.h"
-#include "train/centring.h"
+#include "train/auxiliary.h"
 #include "train/gradsum.h"
 #include "train/pass.h"
 
@@ -18,6 +18,9 @@ struct di_trainer {
     di_alignment *align;
     di_train_settings set;
     di_step s;
+    di_auxiliary aux;
+    float *reweight;        /* [source examples]; NULL: none */
+    float *teacher;         /* running mean of params->theta; NULL: none */
     di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
     di_pass *pass;
@@ -34,6 +37,7 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
     di_device *dev = t->dev;
     di_step *s = &t->s;
     size_t rows = 0, f = sizeof(float);
+    int64_t seen = 0; /* rows of source and target */
 
     s->width = t->params->width;
     for (int k = 0; k < SIDES; k++) {
@@ -42,6 +46,7 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
         DI_TRY(di_side_init(&s->side[k], dev->al, t->dist, side[k], t->set.batch[k], t->set.seed,
                             di_side_order[k], err));
         rows += (size_t)(s->side[k].cap * s->side[k].per);
+        if (k == TARGET || k == SOURCE) seen = (int64_t)rows;
         if (k > TARGET || t->align == NULL) continue; /* the critic does not see it */
         DI_TRY(di_sampler_init(&t->warm[k], dev->al, side[k]->n, t->set.seed + (uint64_t)k,
                                DI_RNG_WARMUP_ORDER, err));
@@ -52,6 +57,7 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
     s->dr = di_new_array(dev->al, rows, f);
     if (!s->e || !s->de || !s->r || !s->dr)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu embeddings", rows);
+    DI_TRY(di_auxiliary_init(&t->aux, dev->al, &t->set, s, seen, err));
 done:
     return st;
 }
@@ -74,6 +80,10 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
     DI_TRY(di_optimizer_init(&t->optimizer, dev, params, set->weight_decay, set->clip, err));
     DI_TRY(di_pass_new(dev, decoder, set, side, &t->pass, err));
     di_gradsum_init(&t->sum, t->dist, params, t->optimizer.g);
+    if (set->teacher) {
+        t->teacher = di_new_array(dev->al, (size_t)params->size, sizeof *t->teacher);
+        if (t->teacher == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a teacher");
+    }
     *out = t;
     t = NULL;
 done:
@@ -91,6 +101,9 @@ void di_trainer_free(di_trainer *t)
         di_side_deinit(&t->s.side[k], dev->al);
         di_sampler_deinit(&t->warm[k]);
     }
+    di_auxiliary_deinit(&t->aux);
+    di_free(dev->al, t->reweight);
+    di_free(dev->al, t->teacher);
     di_pass_free(t->pass);
     di_optimizer_deinit(&t->optimizer);
     dev->ops->buffer_free(dev, t->s.e);
@@ -192,6 +205,13 @@ static di_align_step align_step(const di_trainer *t)
     return (di_align_step){t->s.e, t->s.r, side[SOURCE], side[TARGET]};
 }
 
+/* Does side k have a loss of its own, beside the alignment? */
+static int has_loss(const di_train_settings *set, int k)
+{
+    return k != TARGET || set->anchor > 0 || set->guard > 0 || set->pseudo_weight > 0 ||
+           (set->center > 0 && set->center_both);
+}
+
 /* alternate: one AdamW step on LoRA for lambda gap alone, then a new forward of the rest. */
 static dial_status align_alone(di_trainer *t, double lambda, double factor, di_align_stats *a,
                                dial_error *err)
@@ -204,27 +224,10 @@ static dial_status align_alone(di_trainer *t, double lambda, double factor, di_a
     if (lambda <= 0) return DIAL_OK;
     DI_TRY(backward(t, 1, err));
     di_optimizer_step(&t->optimizer, DI_GROUP_LORA, t->set.lr * factor, 0);
-    DI_TRY(forward_side(t, SOURCE, err));
+    for (int k = 0; k < SIDES; k++)
+        if (has_loss(&t->set, k)) DI_TRY(forward_side(t, k, err));
 done:
     return st;
-}
-
-/* What stands beside the loss of the source's labels; dr and de += . */
-static double auxiliary(di_trainer *t)
-{
-    di_step *s = &t->s;
-    double loss = 0;
-
-    if (t->set.target_labels) loss += di_step_loss(s, TARGET, &t->set.loss).loss;
-    if (t->set.center > 0) {
-        const di_side *side[2] = {&s->side[SOURCE], &s->side[TARGET]};
-        const float *r[2] = {s->r, s->r + s->first[TARGET]};
-        float *dr[2] = {s->dr, s->dr + s->first[TARGET]};
-        int both = s->present[TARGET] && (t->set.center_both || t->set.target_labels);
-
-        loss += di_centring(t->set.center_form, t->set.center, side, r, dr, 1 + both);
-    }
-    return loss;
 }
 
 /* One part of a step: everything up to the gradients in optimizer.g. last: of the step's parts. */
@@ -247,7 +250,7 @@ static dial_status accumulate(di_trainer *t, int last, double lambda, double fac
     if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
     zero_gradients(t);
     source = di_step_loss(s, SOURCE, &t->set.loss);
-    rep->loss_aux = auxiliary(t);
+    rep->loss_aux = di_auxiliary_loss(&t->aux, s);
     if (t->align != NULL && !t->set.alternate)
         di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? s->de : NULL, s->dr, &a);
     DI_TRY(backward(t, last, err));
@@ -282,6 +285,16 @@ static double epoch_of(const di_trainer *t)
     return least;
 }
 
+/* Running mean of the weights, decay 0.999, which a short past brings down. */
+static void teach(di_trainer *t)
+{
+    double steps = (double)t->optimizer.t_head;
+    float decay = (float)fmin(0.999, steps / (steps + 9));
+
+    for (int64_t i = 0; i < t->params->size; i++)
+        t->teacher[i] = decay * t->teacher[i] + (1 - decay) * t->params->theta[i];
+}
+
 dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -302,6 +315,7 @@ dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *e
         rep.grad_norm = di_optimizer_step(&t->optimizer, DI_GROUP_LORA | DI_GROUP_HEAD,
                                           set->lr * factor, set->head_lr * factor);
     rep.skipped = rep.skipped || !isfinite(rep.grad_norm);
+    if (t->teacher != NULL && !rep.skipped) teach(t);
     st = DIAL_OK;
     t->bad_steps = rep.skipped ? t->bad_steps + 1 : 0;
     t->tokens += rep.tokens;
@@ -371,6 +385,72 @@ di_alignment *di_trainer_alignment(di_trainer *t)
     return t->align;
 }
 
+float *di_trainer_teacher(di_trainer *t)
+{
+    return t->teacher;
+}
+
+int64_t di_trainer_pass(const di_trainer *t)
+{
+    const di_sampler *s = &t->s.side[SOURCE].order;
+
+    return s->at == s->n ? s->pass + 1 : s->pass;
+}
+
+dial_status di_trainer_reweight(di_trainer *t, const float *u, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_side *s = &t->s.side[SOURCE];
+
+    if (t->reweight == NULL)
+        t->reweight = di_new_array(t->dev->al, (size_t)s->examples->n, sizeof *u);
+    if (t->reweight == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for weights");
+    memcpy(t->reweight, u, (size_t)s->examples->n * sizeof *u);
+    s->reweight = t->reweight;
+done:
+    return st;
+}
+
+void di_trainer_relabel(di_trainer *t, const float *p)
+{
+    memcpy(t->aux.pseudo, p, (size_t)t->aux.n_pseudo * sizeof *p);
+}
+
+void di_trainer_restart(di_trainer *t)
+{
+    size_t bytes = (size_t)t->params->size * sizeof(float);
+
+    memset(t->optimizer.m, 0, bytes);
+    memset(t->optimizer.v, 0, bytes);
+    t->optimizer.t_lora = t->optimizer.t_head = 0;
+}
+
+/* Numbers of each example, for a checkpoint; NULL gives null. */
+static json_t *numbers(const float *x, int64_t n)
+{
+    json_t *list = x != NULL ? json_array() : json_null();
+    int failed = 0;
+
+    for (int64_t i = 0; x != NULL && i < n; i++) di_json_add(list, di_json_f32(x[i]), &failed);
+    return di_json_whole(list, failed);
+}
+
+/* What numbers() wrote; *out [n]. */
+static dial_status read_numbers(const json_t *list, const char *what, int64_t n, float *out,
+                                const char *where, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (json_array_size(list) != (size_t)n)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume with the same data files",
+                   "expected %s of %lld rows, found %zu", what, (long long)n,
+                   json_array_size(list));
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)json_number_value(json_array_get(list, (size_t)i));
+done:
+    return st;
+}
+
 json_t *di_trainer_state(const di_trainer *t)
 {
     int failed = 0;
@@ -386,6 +466,10 @@ json_t *di_trainer_state(const di_trainer *t)
                                   (json_int_t)t->s.side[k].order.at),
                         &failed);
     if (t->align != NULL) di_json_put(state, "align", di_alignment_save(t->align), &failed);
+    if (t->reweight != NULL)
+        di_json_put(state, "weights", numbers(t->reweight, t->s.side[SOURCE].examples->n), &failed);
+    if (t->aux.pseudo != NULL)
+        di_json_put(state, "pseudo", numbers(t->aux.pseudo, t->aux.n_pseudo), &failed);
     return di_json_whole(state, failed);
 }
 
@@ -414,6 +498,17 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
     }
     if (t->align != NULL)
         DI_TRY(di_alignment_load(t->align, json_object_get(v, "align"), where, err));
+    if (t->aux.pseudo != NULL)
+        DI_TRY(read_numbers(json_object_get(v, "pseudo"), "pseudo-labels", t->aux.n_pseudo,
+                            t->aux.pseudo, where, err));
+    if (json_object_get(v, "weights") != NULL) {
+        int64_t n = t->s.side[SOURCE].examples->n;
+
+        if (t->reweight == NULL) t->reweight = di_new_array(t->dev->al, (size_t)n, sizeof(float));
+        if (t->reweight == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for weights");
+        DI_TRY(read_numbers(json_object_get(v, "weights"), "weights", n, t->reweight, where, err));
+        t->s.side[SOURCE].reweight = t->reweight;
+    }
     t->step = step;
     t->tokens = tokens;
     t->bad_steps = bad;

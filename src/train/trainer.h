@@ -37,6 +37,21 @@ dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *e
 
 int64_t di_trainer_steps_done(const di_trainer *t);
 
+/* Passes over the source that have ended, or begin with the next step. */
+int64_t di_trainer_pass(const di_trainer *t);
+
+/* What may be renewed between steps: factors u [source examples] of the rows' weights;
+ * pseudo-labels p [target examples] (train/pseudo.h; the settings have a pseudo_weight). Copied,
+ * and kept in checkpoints. */
+dial_status di_trainer_reweight(di_trainer *t, const float *u, dial_error *err);
+void di_trainer_relabel(di_trainer *t, const float *p);
+
+/* The optimizer as it was before step 1, after the caller has set the parameters anew. */
+void di_trainer_restart(di_trainer *t);
+
+/* Running mean of the parameters, laid out like theta; NULL unless the settings want a teacher. */
+float *di_trainer_teacher(di_trainer *t);
+
 /* What a checkpoint holds beside the tensors, and the tensors' owners. */
 json_t *di_trainer_state(const di_trainer *t);
 dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *where,

@@ -169,6 +169,31 @@ static void rows_that_do_not_fit(void **state)
     check_bad(cases, sizeof cases / sizeof *cases);
 }
 
+/* The best response first; without a label nothing says which. */
+static void candidates(void **state)
+{
+    static const good_case cases[] = {
+        {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"label\": 1}", "pair <p|b> <p|a>\n"},
+        {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\", \"c\"], \"label\": 1}",
+         "mcq <p|b> <p|a> <p|c>\n"},
+        {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"label\": null}",
+         "mcq <p|a> <p|b>\n"},
+    };
+    static const bad_case bad[] = {
+        {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"], \"label\": 2}", "f:1:51",
+         "bad_label: expected 0 to 1, found 2 (key \"label\")"},
+        {"{\"prompt\": \"p\", \"responses\": [\"a\"]}", "f:1:30",
+         "wrong_type: expected a list of at least 2 responses"},
+        {"{\"prompt\": \"p\", \"responses\": [\"a\", 3]}", "f:1:30",
+         "wrong_type: expected a list of strings, found a number in it"},
+    };
+    di_rows_options opt = di_rows_options_default();
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_rows(cases[i].text, &opt, cases[i].rows);
+    check_bad(bad, sizeof bad / sizeof *bad);
+}
+
 static void unknown_schemas(void **state)
 {
     static const bad_case cases[] = {
@@ -181,8 +206,6 @@ static void unknown_schemas(void **state)
          "f:1:86", "bad_label: expected 1 to 2 correct candidates, found 3 (key \"num_correct\")"},
         {"{\"prompt\": \"p\", \"chosen\": [\"a\"], \"rejected\": [\"b\", 1], \"subset\": \"Ties\"}",
          "f:1:46", "wrong_type: expected a list of strings, found a number in it"},
-        {"{\"prompt\": \"p\", \"responses\": [\"a\", \"b\"]}", "f:1:1",
-         "unknown_schema: rows of schema candidates are not read yet"},
         {"{\"messages\": [" USER("u") "]}", "f:1:14",
          "no_assistant_turn: expected the last message to be the assistant's (key \"messages\")"},
         {"{\"messages\": []}", "f:1:14", "no_assistant_turn: "},
@@ -470,6 +493,7 @@ int main(void)
         cmocka_unit_test(border_of_dialogues),
         cmocka_unit_test(message_lists),
         cmocka_unit_test(rows_that_do_not_fit),
+        cmocka_unit_test(candidates),
         cmocka_unit_test(unknown_schemas),
         cmocka_unit_test(mixed_schemas),
         cmocka_unit_test(bad_messages),

@@ -8,7 +8,10 @@
 #include <math.h>
 
 #include "model/safetensors.h"
+#include "train/anchor.h"
 #include "train/centring.h"
+#include "train/length_guard.h"
+#include "train/pseudo.h"
 
 static di_st f;
 
@@ -113,13 +116,120 @@ static void centring(void **state)
     check("center.batch", loss, d, 10);
 }
 
+/* The five pairs as a side of a step. */
+static di_side five_pairs(const float *log_words)
+{
+    static int32_t first[] = {0, 1, 2, 3, 4}, second[] = {5, 6, 7, 8, 9};
+    static int32_t row_of[] = {0, 5, 1, 6, 2, 7, 3, 8, 4, 9};
+    static int64_t picked[] = {0, 1, 2, 3, 4};
+
+    return (di_side){.n = 5,
+                     .per = 2,
+                     .n_texts = 10,
+                     .row_of = row_of,
+                     .picked = picked,
+                     .n_pairs = 5,
+                     .pair = {first, second},
+                     .log_words = (float *)(uintptr_t)log_words};
+}
+
+static void pseudo_labels(void **state)
+{
+    float d[10] = {0}, some[5] = {-1, -1, -1, -1, -1};
+    di_side side = five_pairs(NULL);
+    (void)state;
+
+    check("pseudo", di_pseudo_loss(0.3, input("pair.p"), &side, input("pair.r"), d), d, 10);
+    memset(d, 0, sizeof d);
+    assert_true(di_pseudo_loss(0.3, some, &side, input("pair.r"), d) == 0);
+    for (int i = 0; i < 10; i++) assert_true(d[i] == 0);
+}
+
+static void length_guard(void **state)
+{
+    static const char *const name[] = {"guard.plus", "guard.minus"};
+    (void)state;
+
+    for (int k = 0; k < 2; k++) {
+        float d[10] = {0}, words[10] = {0};
+        di_side side = five_pairs(words);
+
+        for (int i = 0; i < 5; i++) words[k == 0 ? i : i + 5] = input("pair.length")[i];
+        check(name[k], di_length_guard(1, 0.3, &side, input("pair.r"), d), d, 10);
+    }
+}
+
+static void anchors(void **state)
+{
+    static const char *const name[] = {"anchor.cosine", "anchor.relational"};
+    double work[2 * 6 + 5];
+    (void)state;
+
+    for (int k = 0; k < 2; k++) {
+        float d[30] = {0};
+
+        check(name[k],
+              di_anchor((di_anchor_kind)k, 1, input("rows.e"), input("rows.e0"), 6, 5, d, work), d,
+              30);
+    }
+}
+
+/* Margins that are tau times a well-calibrated model's: the fit finds tau. 1e-6 of it is far above
+ * the 60 golden sections of 12 (0.618^60 12 = 3e-12), as far as the least is round: the risk moves
+ * by its second derivative times the square. */
+static void temperature(void **state)
+{
+    enum { N = 4000 };
+    static double m[N];
+    double at, tau = 3;
+    int n = 0;
+    (void)state;
+
+    for (int i = 0; i < N / 10; i++) { /* odds 9 : 1 are a margin of ln 9 */
+        for (int k = 0; k < 10; k++) m[n++] = tau * log(9) * (k < 9 ? 1 : -1);
+    }
+    at = di_temperature(m, n);
+    assert_true(fabs(at - tau) < 1e-5 * tau);
+    m[0] = 1;
+    assert_true(di_temperature(m, 1) < 0.01); /* all right: as sure as it may be */
+}
+
+static void accepted_labels(void **state)
+{
+    /* margins, teacher's, log lengths: sure and agreed on but where said otherwise */
+    double m[] = {3, 2.5, 4, -3, 1, 3, 2.2, -2, 3};
+    double teacher[] = {3, 3, 3, -3, 3, -3, 3, -3, 0.1};
+    double length[] = {1, 1, 1, 1, 1, 1, 1, -1, 1}; /* 0 1 2 6 longer wins, 3 shorter, 7 longer */
+    di_pseudo_options o = {.confidence = 0.8, .tau = 1, .teacher_tau = 1, .longer_share = -1};
+    di_pseudo_counts c;
+    float p[9];
+    dial_error err;
+    (void)state;
+
+    assert_ok(di_pseudo_label(di_alloc_default(), &o, m, teacher, length, 9, p, &c, &err), err);
+    assert_true(p[4] < 0 && p[5] < 0 && p[8] < 0); /* unsure; the teacher differs; is unsure */
+    assert_int_equal(c.accepted, 6);
+    assert_int_equal(c.longer, 5);
+    assert_int_equal(c.shorter, 1);
+    assert_true(fabsf(p[0] - 0.952574127f) < 1e-6f && fabsf(p[3] - 0.0474258732f) < 1e-6f);
+    o.longer_share = 0.75; /* three to one: the two least sure of the five go, 7 and 6 */
+    assert_ok(di_pseudo_label(di_alloc_default(), &o, m, teacher, length, 9, p, &c, &err), err);
+    assert_int_equal(c.longer, 3);
+    assert_int_equal(c.shorter, 1);
+    assert_true(p[7] < 0 && p[6] < 0 && p[1] > 0);
+    o.hard = 1;
+    assert_ok(di_pseudo_label(di_alloc_default(), &o, m, NULL, length, 9, p, &c, &err), err);
+    for (int i = 0; i < 9; i++) assert_true(p[i] == -1 || p[i] == 0 || p[i] == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bradley_terry),
-        cmocka_unit_test(points),
-        cmocka_unit_test(multiple_choice),
-        cmocka_unit_test(centring),
+        cmocka_unit_test(bradley_terry),   cmocka_unit_test(points),
+        cmocka_unit_test(multiple_choice), cmocka_unit_test(centring),
+        cmocka_unit_test(pseudo_labels),   cmocka_unit_test(length_guard),
+        cmocka_unit_test(anchors),         cmocka_unit_test(temperature),
+        cmocka_unit_test(accepted_labels),
     };
     dial_error err;
     int failed;
