@@ -79,6 +79,7 @@ DIAL_API extern const dial_option dial_report_table[];
 DIAL_API extern const dial_option dial_serve_table[];
 DIAL_API extern const dial_option dial_doctor_table[];
 DIAL_API extern const dial_option dial_select_table[];
+DIAL_API extern const dial_option dial_merge_table[];
 
 /* Zeroes the struct of that table and fills in the defaults. */
 DIAL_API void dial_options_default(const dial_option *table, void *options, size_t size);
@@ -148,6 +149,8 @@ struct dial_train_options {
     dial_list source, target, eval; /* eval: NAME=FILE */
     const char *target_labelled;    /* NULL: none */
     double target_labelled_weight;
+    double lm_weight;
+    const char *lm_on;
     double pseudo_weight, confidence, iw_kappa, anchor, cross_prompt, length_guard,
         length_guard_min;
     const char *pseudo_labels, *pseudo_teacher, *iw_clip, *anchor_kind;
@@ -328,6 +331,16 @@ typedef struct dial_sweep_options {
 DIAL_API dial_status dial_sweep(const dial_sweep_options *options, const dial_env *env, char **json,
                                 dial_error *err);
 
+typedef struct dial_merge_options {
+    dial_common_options common;
+    dial_list runs, shares; /* shares: none, or one a run */
+    const char *out, *head; /* head: "mean", or the number of a run from 1 on */
+} dial_merge_options;
+
+/* Writes the mean of several runs of one base model, which is a run too. */
+DIAL_API dial_status dial_merge(const dial_merge_options *options, const dial_env *env, char **json,
+                                dial_error *err);
+
 typedef struct dial_report_options {
     dial_common_options common;
     dial_list runs; /* run folders, or folders of dial_sweep alone */
@@ -362,7 +375,7 @@ typedef struct dial_doctor_options {
     dial_list runs;
     int64_t max_rows, folds;
     int layers, two_heads, check;
-    int64_t suggest;     /* target pairs to name in `out`; 0: none */
+    int64_t suggest; /* target pairs to name in `out`; 0: none */
     const char *out;
     double min_accuracy; /* < 0: 0.5 */
 } dial_doctor_options;

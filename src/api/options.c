@@ -42,7 +42,7 @@
 const dial_option dial_train_table[] = {
     {"base",            DIAL_OPT_TEXT, offsetof(T, base),            NULL,      NULL, "base model: Hugging Face folder, .gguf file or a run"},
     {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code|native", "settings of dial, of the paper, of the released code; the one recipe for all settings"},
-    {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|dann|cdan|mean|mmd|coral|cmd|swd|sinkhorn|deepjdot|contrastive|ssrm|iw|oracle|oracle-target", "what is trained"},
+    {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|dann|cdan|mean|mmd|coral|cmd|swd|sinkhorn|deepjdot|contrastive|ssrm|iw|src-sft|tgt-ntp|oracle|oracle-target", "what is trained"},
     {"source",          DIAL_OPT_LIST, offsetof(T, source),          NULL,      NULL, "labelled rows"},
     {"target",          DIAL_OPT_LIST, offsetof(T, target),          NULL,      NULL, "rows of the other domain; labels in them are dropped (the oracles read them)"},
     {"target-labelled", DIAL_OPT_TEXT, offsetof(T, target_labelled), NULL,      NULL, "a few labelled target pairs that join every step"},
@@ -97,6 +97,8 @@ const dial_option dial_train_table[] = {
     {"cross-prompt-share", DIAL_OPT_TEXT, offsetof(T, cross_prompt_share), "25%", NULL, "such pairs in a step, as a share of --batch-target"},
     {"cross-prompt-length", DIAL_OPT_TEXT, offsetof(T, cross_prompt_length), "20%", NULL, "how far the lengths of the two may be apart"},
     {"cross-prompt-refusals", DIAL_OPT_BOOL, offsetof(T, cross_prompt_refusals), "no", NULL, "take refusals too, which fit any prompt"},
+    {"lm-weight",       DIAL_OPT_REAL, offsetof(T, lm_weight),       "0",       NULL, "weight of a next-token loss through the frozen output head; 0: none (src-sft, tgt-ntp: 0.1)"},
+    {"lm-on",           DIAL_OPT_TEXT, offsetof(T, lm_on),           "source",  "source|target", "its text: chosen responses of the source, or all of the target"},
     {"anchor",          DIAL_OPT_REAL, offsetof(T, anchor),          "0",       NULL, "weight of the distance to the frozen base's embeddings; 0: none"},
     {"anchor-kind",     DIAL_OPT_TEXT, offsetof(T, anchor_kind),     "cosine",  "cosine|relational", "each embedding by itself, or the angles between them"},
     {"length-guard",    DIAL_OPT_REAL, offsetof(T, length_guard),    "0",       NULL, "weight of the penalty on target margins that follow the length; 0: none"},
@@ -319,6 +321,16 @@ const dial_option dial_sweep_table[] = {
     {"store",     DIAL_OPT_TEXT, offsetof(T, store),     NULL,   NULL, "SQLite file with the results; default: dial.sqlite in --out"},
     {"flag",      DIAL_OPT_LIST, offsetof(T, flag),      NULL,   NULL, "NAME=VALUE: a flag of dial train for every run; --NAME VALUE says the same"},
     {"dry-run",   DIAL_OPT_BOOL, offsetof(T, dry_run),   "no",   NULL, "list the runs, write nothing"},
+    END
+};
+#undef T
+
+#define T dial_merge_options
+const dial_option dial_merge_table[] = {
+    {"out",    DIAL_OPT_TEXT, offsetof(T, out),    NULL,   NULL, "run folder to write"},
+    {"shares", DIAL_OPT_LIST, offsetof(T, shares), NULL,   NULL, "weight of each run; default: equal"},
+    {"head",   DIAL_OPT_TEXT, offsetof(T, head),   "mean", NULL, "mean, or the number of the run whose head is taken"},
+    COMMON(T, "0"),
     END
 };
 #undef T

@@ -93,6 +93,7 @@ static dial_status new_model(di_train_job *job, dial_error *err)
     di_decoder_options o = {.n_layers = job->base.layers,
                             .pooling = job->base.pooling,
                             .train = !job->set.head_only,
+                            .with_logits = job->set.lm_weight > 0,
                             .first_trained = job->lora.first_layer};
 
     DI_TRY(
@@ -380,7 +381,8 @@ static dial_status required(const dial_train_options *o, dial_error *err)
                           : o->out == NULL                                      ? "out"
                                                                                 : NULL;
     int two_sided = di_align_find(o->method) != NULL || is(o->method, "oracle") ||
-                    is(o->method, "oracle-target") || is(o->method, "ssrm") || is(o->method, "iw");
+                    is(o->method, "oracle-target") || is(o->method, "ssrm") ||
+                    is(o->method, "iw") || is(o->method, "tgt-ntp");
 
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",

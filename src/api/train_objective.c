@@ -75,6 +75,10 @@ static dial_status check_flags(di_train_job *job, dial_error *err)
     if (job->kind != NULL && job->kind->pairs)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--method", "use another method",
                    "method %s needs preference pairs, and the objective is %s", o->method, name);
+    if (points && job->set.lm_weight > 0 && job->set.lm_side == DI_SOURCE)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, is(o->method, "src-sft") ? "--method" : "--lm-on",
+                   "use method tgt-ntp, or --lm-on target",
+                   "no response of the source is the chosen one under the objective %s", name);
     if (points && o->label_smoothing > 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "leave it out",
                    "it is about preferences, and the objective is %s", name);

@@ -183,6 +183,38 @@ done:
     return st;
 }
 
+static int is_source_only(const char *method)
+{
+    static const char *const names[] = {"src-pref", "src-sft", "tgt-ntp", "ssrm", "iw"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is(method, names[i])) return 1;
+    return 0;
+}
+
+/* The next-token loss ends in LoRA: without it there is none. */
+static dial_status check_next_token(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    int by_method = is(o->method, "src-sft") || is(o->method, "tgt-ntp");
+    const char *flag = by_method ? "--method" : "--lm-weight";
+
+    DI_TRY(di_check_positive("lm-weight", o->lm_weight, 1, err));
+    if (!(job->set.lm_weight > 0)) goto done;
+    if (o->lora_r == 0 || job->mode == DI_MODE_BASE)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, flag, "give --lora-r above 0",
+                   "the output head is frozen, so a next-token loss trains LoRA or nothing");
+    if (job->set.ranks > 1)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, flag, "start one process",
+                   "several processes do not divide a next-token loss yet");
+    if (job->set.lm_side == DI_TARGET && o->target.n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lm-on", "add --target FILE, or use --lm-on source",
+                   "there is no target text to predict");
+done:
+    return st;
+}
+
 dial_status di_plan_settings(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -193,9 +225,8 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     job->mode = is(o->method, "base")            ? DI_MODE_BASE
                 : is(o->method, "oracle")        ? DI_MODE_ORACLE
                 : is(o->method, "oracle-target") ? DI_MODE_ORACLE_TARGET
-                : is(o->method, "src-pref") || is(o->method, "ssrm") || is(o->method, "iw")
-                    ? DI_MODE_SOURCE
-                    : DI_MODE_ALIGN;
+                : is_source_only(o->method)      ? DI_MODE_SOURCE
+                                                 : DI_MODE_ALIGN;
     *s = (di_train_settings){
         .target_labels = job->mode == DI_MODE_ORACLE,
         .parts = summed ? 2 : 1,
@@ -213,6 +244,12 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                          : is(o->method, "ssrm") ? 0.3
                                                  : 0,
         .teacher = is(o->pseudo_teacher, "ema"),
+        .lm_weight = o->lm_weight > 0                                       ? o->lm_weight
+                     : is(o->method, "src-sft") || is(o->method, "tgt-ntp") ? 0.1
+                                                                            : 0,
+        .lm_side = is(o->method, "tgt-ntp") || (!is(o->method, "src-sft") && is(o->lm_on, "target"))
+                       ? DI_TARGET
+                       : DI_SOURCE,
         .anchor = o->anchor,
         .anchor_kind = is(o->anchor_kind, "relational") ? DI_ANCHOR_RELATIONAL : DI_ANCHOR_COSINE,
         .guard = o->length_guard,
@@ -224,7 +261,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .seed = (uint64_t)o->common.seed};
     s->teacher = s->teacher && s->pseudo_weight > 0;
     if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE || s->pseudo_weight > 0 ||
-        s->guard > 0 ||
+        s->guard > 0 || (s->lm_weight > 0 && s->lm_side == DI_TARGET) ||
         (o->target.n > 0 && job->mode == DI_MODE_SOURCE && s->center_both && s->center > 0))
         s->batch[DI_TARGET] = o->batch_target / (summed ? 2 : 1);
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
@@ -252,6 +289,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "give a share such as 0.1",
                    "expected at most 0.5, found %g", o->label_smoothing);
     DI_TRY(check_auxiliary(job, err));
+    DI_TRY(check_next_token(job, err));
     DI_TRY(di_plan_lora(job, err));
     DI_TRY(di_plan_alignment(job, err));
 done:

@@ -326,11 +326,12 @@ dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_er
     if (!is(job->opt->layer, "auto") && !is(job->opt->pooling, "auto")) return DIAL_OK;
     if (resumed != NULL) {
         DI_TRY(take_resumed(job, plan, err));
-    } else if (job->target.n == 0 || job->source.n == 0) {
-        di_log(
-            job->env, DIAL_LOG_WARN,
-            "--layer auto and --pooling auto need a --target to choose by: the last token of the "
-            "last layer is read");
+    } else if (job->target.n == 0 || job->source.n == 0 ||
+               job->set.loss.objective == DI_OBJECTIVE_BCE ||
+               job->set.loss.objective == DI_OBJECTIVE_MSE) {
+        di_log(job->env, DIAL_LOG_WARN,
+               "--layer auto and --pooling auto choose by preferences of the source on a --target: "
+               "without them the last token of the last layer is read");
     } else {
         DI_TRY(choose(job, err));
     }

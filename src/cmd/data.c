@@ -41,7 +41,7 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
 const cmd_verb cmd_data = {
     .name = "data",
     .purpose =
-        "Inspect data files: schema, counts, bad rows, lengths, duplicates; pick rows to label.",
+        "Inspect data files: schema, counts, lengths, duplicates; pick rows to label.",
     .usage = "check|pick FILE [FLAGS]",
     .example = "dial data check tests/fixtures/toy/source.jsonl",
     .table = dial_data_table,

@@ -114,6 +114,7 @@ const di_backend *di_cpu_backend(void)
         .copy = di_cpu_copy,
         .pool_forward = di_cpu_pool_forward,
         .pool_backward = di_cpu_pool_backward,
+        .next_token = di_cpu_next_token,
         .adam = di_cpu_adam,
         .sum_squares = di_cpu_sum_squares,
         .multiply_bytes = di_cpu_multiply_bytes,

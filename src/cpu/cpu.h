@@ -50,6 +50,9 @@ void di_cpu_pool_forward(di_device *dev, const di_batch *b, const di_mat *x, int
 void di_cpu_pool_backward(di_device *dev, const di_batch *b, const di_mat *de, int mean,
                           di_mat *dx);
 
+void di_cpu_next_token(di_device *dev, di_mat *x, const int32_t *id, const float *weight, float cap,
+                       double *loss);
+
 void di_cpu_adam(di_device *dev, const di_adam_args *a);
 double di_cpu_sum_squares(di_device *dev, const float *x, int64_t n);
 

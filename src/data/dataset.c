@@ -173,6 +173,7 @@ static dial_status add_text(loader *l, const di_text *t, size_t n_bytes, uint64_
     e = &l->text[l->n_text];
     *e = (entry){.bytes = l->bytes.size - n_bytes, .n_bytes = n_bytes, .ids = l->n_ids};
     e->seq.n = n;
+    e->seq.response_at = n > 0 ? l->scratch.response_at : 0;
     e->seq.hash = hash;
     e->seq.prompt_hash = di_fnv1a(t->prompt, t->prompt_size);
     e->seq.chars = (int32_t)di_count_chars(t->response, t->response_size);

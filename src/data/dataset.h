@@ -12,6 +12,7 @@
 typedef struct di_seq {
     const int32_t *id;
     int64_t n;     /* >= 1 */
+    int64_t response_at; /* place of the response's first token; n: all of it was cut */
     uint64_t hash; /* FNV-1a of prompt, a 0 byte, and response (and the turns of a dialogue): names
                       the text */
     uint64_t prompt_hash; /* of the prompt alone */

@@ -7,6 +7,7 @@
 #define DI_MODEL_DECODER_PARTS_H
 
 #include "model/decoder.h"
+#include "model/next_token.h"
 
 /* The norms of a block in the order in which they are met; those without a weight do not exist. */
 typedef enum di_norm_kind {
@@ -90,6 +91,13 @@ struct di_workspace {
     int64_t logit_rows; /* rows taken at a time */
     void *logit_x;      /* [logit_rows, C] act */
     float *logits;      /* [logit_rows, V] */
+    /* next-token loss; NULL without train */
+    void *logit_dy;       /* [logit_rows, V] act; NULL where act is f32 */
+    float *logit_dx;      /* [logit_rows, C] */
+    float *logit_weight;  /* [logit_rows] */
+    int32_t *logit_id;    /* [logit_rows] */
+    double *logit_loss;   /* [logit_rows] */
+    di_next_tokens *next; /* borrowed; NULL: no such loss */
 
     int64_t n_rows; /* of the last forward; 0: none yet */
     int has_saved;  /* that forward kept what backward needs */
@@ -110,6 +118,9 @@ static inline di_mat di_mat_cols(di_mat m, int64_t at, int64_t cols)
 
 /* decoder_weights.c: fills layer, norms, table and head from the source. */
 dial_status di_decoder_load_weights(di_decoder *d, di_source *source, dial_error *err);
+
+/* next_token.c: dh [N, C] += gradient of the loss of w->next, for the rows in w->hidden. */
+void di_next_backward(const di_decoder *d, di_workspace *w, float *dh);
 
 /* decoder_layer.c: one block on rows 0 .. b->n_rows-1. */
 

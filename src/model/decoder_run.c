@@ -261,6 +261,25 @@ done:
     return st;
 }
 
+/*
+ * The gradient of the next-token loss in dhidden, added to what is there. w->dx lends its memory:
+ * it is written only after. The rows are made again from what the final norm kept, since the
+ * workspace that lends its scratch may have seen another batch since.
+ */
+static void add_next_tokens(const di_decoder *d, di_workspace *w, const di_batch *b,
+                            const di_mat *given, di_mat *dhidden)
+{
+    const di_backend *ops = d->dev->ops;
+    di_norm_args fin = final_norm(d, w, b->n_rows);
+    di_mat dx = di_mat_of(w->dx, DI_F32, b->n_rows, d->cfg->width);
+
+    ops->copy(d->dev, &fin.keep, &fin.x, 0);
+    ops->norm_forward(d->dev, &fin);
+    ops->pool_backward(d->dev, b, given, d->opt.pooling == DI_POOL_MEAN, &dx);
+    di_next_backward(d, w, w->dx);
+    ops->copy(d->dev, &dx, dhidden, 0);
+}
+
 dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *b, const float *de,
                                 float *grad, dial_error *err)
 {
@@ -277,7 +296,10 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
     if (d->lora == NULL || d->lora->lora.r == 0 || w->first >= d->opt.n_layers)
         goto done; /* nothing here is trained */
     ops->upload(d->dev, w->e, de, (size_t)(b->n_texts * width) * sizeof *de);
-    ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
+    if (w->next != NULL && w->next->n > 0)
+        add_next_tokens(d, w, b, &given, &dhidden);
+    else
+        ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
     fin.x = fin.keep;
     fin.dy = dhidden;
     fin.dx = di_mat_of(w->dx, DI_F32, b->n_rows, width);

@@ -203,7 +203,9 @@ static dial_status load_ends(loader *ld, dial_error *err)
         DI_TRY(invent(ld, c->vocab, c->width, &held, &head, err));
     else if (!c->tied)
         DI_TRY(find(ld, "lm_head.weight", c->vocab, c->width, &head, err));
-    DI_TRY(d->dev->ops->linear_pack(d->dev, &head, 1, NULL, DI_FORWARD, &d->head, err));
+    DI_TRY(d->dev->ops->linear_pack(d->dev, &head, 1, NULL,
+                                    d->opt.train ? DI_FORWARD | DI_BACKWARD : DI_FORWARD, &d->head,
+                                    err));
 done:
     di_free(d->dev->al, held);
     return st;

@@ -182,6 +182,12 @@ static void lay_logits(plan *p, const sizes *z, di_workspace *w)
     rows = w->dev->ops->row_capacity(w->dev, w->logit_rows);
     w->logit_x = take(p, (size_t)(rows * z->c->width) * z->act);
     w->logits = take(p, (size_t)(rows * z->c->vocab) * sizeof(float));
+    if (!w->opt.train) return;
+    if (w->dev->act != DI_F32) w->logit_dy = take(p, (size_t)(rows * z->c->vocab) * z->act);
+    w->logit_dx = take(p, (size_t)(rows * z->c->width) * sizeof(float));
+    w->logit_weight = take(p, (size_t)rows * sizeof(float));
+    w->logit_id = take(p, (size_t)rows * sizeof(int32_t));
+    w->logit_loss = take(p, (size_t)rows * sizeof(double));
 }
 
 /* What nothing reads after the call that wrote it. */
@@ -228,6 +234,11 @@ static void borrow_scratch(di_workspace *w, const di_workspace *from)
     w->logit_rows = from->logit_rows;
     w->logit_x = from->logit_x;
     w->logits = from->logits;
+    w->logit_dy = from->logit_dy;
+    w->logit_dx = from->logit_dx;
+    w->logit_weight = from->logit_weight;
+    w->logit_id = from->logit_id;
+    w->logit_loss = from->logit_loss;
 }
 
 /* Every buffer of the workspace; the only place that knows their sizes. */

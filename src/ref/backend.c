@@ -76,6 +76,7 @@ const di_backend *di_ref_backend(void)
         .copy = di_ref_copy,
         .pool_forward = di_ref_pool_forward,
         .pool_backward = di_ref_pool_backward,
+        .next_token = di_ref_next_token,
         .adam = di_ref_adam,
         .sum_squares = di_ref_sum_squares,
         .multiply_bytes = di_ref_multiply_bytes,

@@ -262,6 +262,14 @@ typedef struct di_backend {
     void (*pool_backward)(di_device *dev, const di_batch *b, const di_mat *de, int mean,
                           di_mat *dx);
 
+    /*
+     * x [N, V] f32 logits, overwritten by their gradient. With s = cap tanh(x/cap) (cap 0: s = x):
+     * loss[n] (f64) = weight[n] (log sum exp s_n - s_n,id[n]);
+     * dx = weight[n] (softmax(s_n) - onehot(id[n])) .* ds/dx.
+     */
+    void (*next_token)(di_device *dev, di_mat *x, const int32_t *id, const float *weight, float cap,
+                       double *loss);
+
     /* theta, m, v updated in place. */
     void (*adam)(di_device *dev, const di_adam_args *a);
     /* Sum of squares of n floats, in f64, in an order that depends on n alone. */
@@ -308,7 +316,7 @@ typedef struct di_backend {
     X(linear_backward) X(lora_bytes) X(lora_forward) X(lora_backward) X(embed)         \
     X(norm_forward) X(norm_backward) X(rope) X(attention_bytes) X(attention_forward)   \
     X(attention_backward) X(glu_forward) X(glu_backward) X(copy) X(pool_forward)       \
-    X(pool_backward) X(adam) X(sum_squares) X(multiply_bytes) X(multiply)              \
+    X(pool_backward) X(next_token) X(adam) X(sum_squares) X(multiply_bytes) X(multiply)              \
     X(critic_bytes) X(critic_forward) X(critic_input_grad) X(critic_backward)          \
     X(critic_penalty)
 /* clang-format on */

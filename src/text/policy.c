@@ -363,6 +363,9 @@ dial_status di_text_encode(const di_text_policy *p, const di_tokenizer *t, const
         memcpy(s->ids + count, s->list.id + f.begin, (f.end - f.begin) * sizeof *s->ids);
     count += f.end - f.begin;
     if (f.eos) s->ids[count++] = p->eos_id;
+    s->response_at = f.bos;
+    for (size_t i = f.begin; has_border && i < f.end; i++) /* a token over the border is its */
+        s->response_at += s->list.end[i] <= s->border;
     *ids = s->ids;
     *n = (int64_t)count;
     *flags = bits;

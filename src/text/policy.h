@@ -75,6 +75,7 @@ typedef struct di_text_scratch {
     size_t whole;  /* of the last text: its tokens with BOS and EOS, before it was cut */
     size_t border; /* of the last text: bytes of its prompt as rendered; 0 without a border */
     int32_t *ids;  /* the result */
+    int64_t response_at; /* of the last text: place of the first token of its response */
     size_t ids_cap;
 } di_text_scratch;
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "model/adaptor.h"
+#include "model/next_token.h"
 
 struct di_pass {
     di_device *dev;
@@ -18,6 +19,7 @@ struct di_pass {
     int stored;   /* the trunk has the embedding of every text of the run: no pass is needed */
     void *rows;   /* [most rows of a pass, C] act, out of the trunk; NULL: none */
     di_adaptor adaptor[DI_SIDES];
+    di_next_tokens next;  /* of the part that goes back; cap 0: no next-token loss */
     float *raw[DI_SIDES]; /* [texts of a step, C] before the adaptor; NULL: none */
 };
 
@@ -184,6 +186,20 @@ done:
     return st;
 }
 
+/* Room for the tokens of a part of the side with a next-token loss. */
+static dial_status new_next(di_pass *p, const shape *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int k = s->keep ? p->set.lm_side : 0;
+
+    p->next.cap = s->pass_texts[k] * s->longest[k];
+    p->next.item = di_new_array(p->dev->al, (size_t)p->next.cap, sizeof *p->next.item);
+    if (p->next.item == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld next tokens", (long long)p->next.cap);
+done:
+    return st;
+}
+
 dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_settings *set,
                         const di_examples *const side[DI_SIDES], di_pass **out, dial_error *err)
 {
@@ -202,6 +218,7 @@ dial_status di_pass_new(di_device *dev, di_decoder *decoder, const di_train_sett
         p->stored = p->stored && (set->batch[k] == 0 || is_stored(set, side[k]));
     if (!p->stored) DI_TRY(new_works(p, &s, side, err));
     DI_TRY(new_adaptors(p, side, err));
+    if (set->lm_weight > 0 && !p->stored) DI_TRY(new_next(p, &s, err));
     *out = p;
     p = NULL;
 done:
@@ -219,6 +236,7 @@ void di_pass_free(di_pass *p)
         p->dev->ops->buffer_free(p->dev, p->raw[k]);
     }
     di_free(p->dev->al, p->rows);
+    di_free(p->dev->al, p->next.item);
     p->dev->ops->buffer_free(p->dev, p->texts);
     di_free(p->dev->al, p);
 }
@@ -278,23 +296,67 @@ done:
     return st;
 }
 
+/* Where the tokens of text i of the side that count begin; its length: none does. */
+static int64_t counts_from(const di_pass *p, const di_side *s, int64_t i)
+{
+    int first = s->row[i] < s->n; /* texts 0 have the first rows: chosen, where rows are labelled */
+
+    if (p->set.lm_side == DI_TARGET) return 1;
+    return first ? di_example_seq(s->examples, s->picked[s->group[i]], 0)->response_at
+                 : s->text[i].n;
+}
+
+/* Every token of the side that counts. */
+static int64_t tokens_that_count(const di_pass *p, const di_side *s)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < s->n_texts; i++) {
+        int64_t from = counts_from(p, s, i);
+
+        if (from < 1) from = 1;
+        n += s->text[i].n > from ? s->text[i].n - from : 0;
+    }
+    return n;
+}
+
+/* The tokens of texts [at, at + n), each weighted so that the whole side has lm_weight. */
+static void set_next(di_pass *p, int w, const di_side *s, int64_t at, int64_t n, int64_t count)
+{
+    float weight = (float)(p->set.lm_weight / (double)(count > 0 ? count : 1));
+
+    p->next.n = 0;
+    for (int64_t i = 0; i < n; i++)
+        di_next_add(&p->next, &p->batch[w], &s->text[at + i], i, counts_from(p, s, at + i), weight);
+    di_workspace_set_next(p->work[w], &p->next);
+}
+
+double di_pass_next_loss(const di_pass *p)
+{
+    return p->next.loss;
+}
+
 dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
                              const di_layer_hook *last, dial_error *err)
 {
     dial_status st = DIAL_OK;
     size_t c = (size_t)p->width;
-    int w = p->keep ? k : 0;
+    int w = p->keep ? k : 0, next = p->next.cap > 0 && k == p->set.lm_side;
+    int64_t count = next ? tokens_that_count(p, s) : 0;
 
+    if (next) p->next.loss = 0;
     if (p->raw[k] != NULL) di_adaptor_backward(&p->adaptor[k], p->raw[k], de, s->n_texts, grad);
     if (p->set.head_only) return DIAL_OK;
     for (int64_t at = s->first[s->dist->rank], n; (n = part_size(p, s, at)) > 0; at += n) {
         if (!p->keep) DI_TRY(forward_part(p, k, s, at, n, p->texts, err));
         for (int64_t i = 0; i < n; i++)
             memcpy(p->texts + (size_t)i * c, de + (size_t)s->row[at + i] * c, c * sizeof *de);
+        if (next) set_next(p, w, s, at, n, count);
         di_decoder_on_layer(p->decoder, part_size(p, s, at + n) == 0 ? last : NULL);
         DI_TRY(di_decoder_backward(p->decoder, p->work[w], &p->batch[w], p->texts, grad, err));
     }
 done:
+    if (next) di_workspace_set_next(p->work[w], NULL);
     di_decoder_on_layer(p->decoder, NULL);
     return st;
 }

@@ -27,6 +27,12 @@ size_t di_pass_bytes(const di_decoder *decoder, const di_train_settings *set,
                      const di_examples *const side[DI_SIDES], const int64_t rows[DI_SIDES]);
 
 /*
+ * lm_weight times the mean next-token loss of the side that has one (settings.lm_side), of its last
+ * backward pass, which added the gradient.
+ */
+double di_pass_next_loss(const di_pass *p);
+
+/*
  * Embeddings of what side k picked into its rows e [n_texts, C], "=": e'
  * where the run has an adaptor. On several ranks each computes its share and receives the others';
  * an error of one is returned by all.

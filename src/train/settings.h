@@ -77,7 +77,9 @@ typedef struct di_train_settings {
     double crossed_weight;  /* of cross-prompt negatives */
     double pseudo_weight;   /* of pseudo-labels on target pairs; 0: none */
     int teacher;            /* 1: a running mean of the weights is kept beside them */
-    double anchor;          /* weight of the distance to the frozen base's embeddings; 0: none */
+    double lm_weight;       /* of the next-token loss; 0: none */
+    int lm_side;   /* DI_SOURCE: responses of the first texts; DI_TARGET: all tokens of all */
+    double anchor; /* weight of the distance to the frozen base's embeddings; 0: none */
     di_anchor_kind anchor_kind;
     const di_trunk *frozen;    /* these embeddings (borrowed) */
     double guard, guard_least; /* weight of the length guard, correlation that it lets pass */

@@ -154,29 +154,30 @@ static void reward_back(di_trainer *t)
     }
 }
 
-/* Does anything go back through side k? */
-static int has_gradient(const di_step *s, int k)
+/* Does anything go back through side k? next: its next-token loss does, whatever dE is. */
+static int has_gradient(const di_step *s, int k, int next)
 {
     const float *de = s->de + s->first[k] * s->width;
     int64_t n = (s->first[k + 1] - s->first[k]) * s->width;
 
     for (int64_t i = 0; i < n; i++)
         if (de[i] != 0) return 1;
-    return 0;
+    return next;
 }
 
-/* Adds the gradients of all sides from de. last: the step has nothing to add after them. */
-static dial_status backward(di_trainer *t, int last, dial_error *err)
+/* Adds the gradients of all sides from de, and that of the next-token loss. last: the step has
+ * nothing to add after them. */
+static dial_status backward(di_trainer *t, int last, int next, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_step *s = &t->s;
-    int end = -1;
+    int side = next && t->set.lm_weight > 0 ? t->set.lm_side : -1, end = -1;
 
     reward_back(t);
     for (int k = 0; k < SIDES; k++)
-        if (has_gradient(s, k)) end = k;
+        if (has_gradient(s, k, k == side)) end = k;
     for (int k = 0; k <= end; k++)
-        if (k == end || has_gradient(s, k))
+        if (k == end || has_gradient(s, k, k == side))
             DI_TRY(di_pass_backward(t->pass, k, &s->side[k], s->de + s->first[k] * s->width,
                                     t->optimizer.g, last && k == end ? &t->sum.hook : NULL, err));
     if (last) DI_TRY(di_gradsum_end(&t->sum, err));
@@ -209,7 +210,7 @@ static di_align_step align_step(const di_trainer *t)
 static int has_loss(const di_train_settings *set, int k)
 {
     return k != TARGET || set->anchor > 0 || set->guard > 0 || set->pseudo_weight > 0 ||
-           (set->center > 0 && set->center_both);
+           (set->lm_weight > 0 && set->lm_side == TARGET) || (set->center > 0 && set->center_both);
 }
 
 /* alternate: one AdamW step on LoRA for lambda gap alone, then a new forward of the rest. */
@@ -222,7 +223,7 @@ static dial_status align_alone(di_trainer *t, double lambda, double factor, di_a
     zero_gradients(t);
     di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->s.de : NULL, t->s.dr, a);
     if (lambda <= 0) return DIAL_OK;
-    DI_TRY(backward(t, 1, err));
+    DI_TRY(backward(t, 1, 0, err));
     di_optimizer_step(&t->optimizer, DI_GROUP_LORA, t->set.lr * factor, 0);
     for (int k = 0; k < SIDES; k++)
         if (has_loss(&t->set, k)) DI_TRY(forward_side(t, k, err));
@@ -253,7 +254,8 @@ static dial_status accumulate(di_trainer *t, int last, double lambda, double fac
     rep->loss_aux = di_auxiliary_loss(&t->aux, s);
     if (t->align != NULL && !t->set.alternate)
         di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? s->de : NULL, s->dr, &a);
-    DI_TRY(backward(t, last, err));
+    DI_TRY(backward(t, last, 1, err));
+    if (t->set.lm_weight > 0) rep->loss_aux += di_pass_next_loss(t->pass);
     di_step_describe(s, rep);
     rep->loss_source = source.loss;
     rep->accuracy = source.accuracy;
