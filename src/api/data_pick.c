@@ -19,7 +19,7 @@ typedef struct picking {
     int64_t *row;       /* [n] place of each pair in the file */
     int64_t n;
     di_row_counts counts;
-    char format[8], schema[24];
+    char format[12], schema[24];
     float *e; /* (2n, C) under the first model */
     int64_t c;
     double *m[MAX_MODELS];

@@ -11,7 +11,7 @@
 /* One text: ids of one token sequence, ready for the model. */
 typedef struct di_seq {
     const int32_t *id;
-    int64_t n;     /* >= 1 */
+    int64_t n;           /* >= 1 */
     int64_t response_at; /* place of the response's first token; n: all of it was cut */
     uint64_t hash; /* FNV-1a of prompt, a 0 byte, and response (and the turns of a dialogue): names
                       the text */

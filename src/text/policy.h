@@ -72,9 +72,9 @@ typedef struct di_text_scratch {
     di_buf chat, other; /* rendered by a template: the text, and with another response */
     di_turn *turn;
     size_t turn_cap;
-    size_t whole;  /* of the last text: its tokens with BOS and EOS, before it was cut */
-    size_t border; /* of the last text: bytes of its prompt as rendered; 0 without a border */
-    int32_t *ids;  /* the result */
+    size_t whole;        /* of the last text: its tokens with BOS and EOS, before it was cut */
+    size_t border;       /* of the last text: bytes of its prompt as rendered; 0 without a border */
+    int32_t *ids;        /* the result */
     int64_t response_at; /* of the last text: place of the first token of its response */
     size_t ids_cap;
 } di_text_scratch;
