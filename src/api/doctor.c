@@ -248,7 +248,8 @@ static dial_status suggest(di_doctor *r, dial_error *err)
     DI_TRY(di_picked_write(r->al, &r->opt->common, r->opt->target, row, taken, "disagreement",
                            r->opt->out, err));
     di_json_put(r->doc, "suggested",
-                json_pack("{s:I, s:s}", "rows", (json_int_t)taken, "path", r->opt->out), &r->failed);
+                json_pack("{s:I, s:s}", "rows", (json_int_t)taken, "path", r->opt->out),
+                &r->failed);
 done:
     for (int64_t i = 0; other != NULL && i < runs; i++) di_other_model_close(r, &other[i]);
     di_free(r->al, row);

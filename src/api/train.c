@@ -516,8 +516,7 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     const di_examples *source[] = {&job->held, &job->source};
     const di_examples none = {.n = 0}, *target[] = {&none, &job->target};
     int whole = steps * set->batch[DI_SOURCE] >= job->source.n;
-    int whole_target =
-        set->batch[DI_TARGET] > 0 && steps * set->batch[DI_TARGET] >= job->target.n;
+    int whole_target = set->batch[DI_TARGET] > 0 && steps * set->batch[DI_TARGET] >= job->target.n;
     int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's rows are the labelled ones */
 
     /* the source alone is trained on, but every save looks at the target too */
@@ -531,8 +530,8 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     }
     DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
                              o->trunk_cache_max, err));
-    DI_TRY(fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole,
-                      err));
+    DI_TRY(
+        fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole, err));
     if (!swapped) DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
     DI_TRY(fill_files(job, &job->labelled_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->crossed_files, NULL, 0, err));

@@ -40,8 +40,7 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
 
 const cmd_verb cmd_data = {
     .name = "data",
-    .purpose =
-        "Inspect data files: schema, counts, lengths, duplicates; pick rows to label.",
+    .purpose = "Inspect data files: schema, counts, duplicates; pick rows to label.",
     .usage = "check|pick FILE [FLAGS]",
     .example = "dial data check tests/fixtures/toy/source.jsonl",
     .table = dial_data_table,

@@ -123,7 +123,8 @@ static void importance(void **state)
         one[i] = 1;
         mean += loss[i] / N_S;
     }
-    assert_ok(di_importance_weights(di_alloc_default(), logit, N_S, N_S, N_T, 1, 0.99, u, &err), err);
+    assert_ok(di_importance_weights(di_alloc_default(), logit, N_S, N_S, N_T, 1, 0.99, u, &err),
+              err);
     for (size_t i = 0; i < N_S; i++) near(u[i], expected_at("risk", "u", i), 1e-12 * (1 + u[i]));
     r = di_importance_risk(u, loss, N_S);
     near(r.iwv, expected("risk", "iwv"), 1e-12);
