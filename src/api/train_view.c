@@ -330,8 +330,8 @@ dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_er
                job->set.loss.objective == DI_OBJECTIVE_BCE ||
                job->set.loss.objective == DI_OBJECTIVE_MSE) {
         di_log(job->env, DIAL_LOG_WARN,
-               "--layer auto and --pooling auto choose by preferences of the source on a --target: "
-               "without them the last token of the last layer is read");
+               "--layer auto and --pooling auto need a --target to choose by, and preferences in "
+               "the source: the last token of the last layer is read");
     } else {
         DI_TRY(choose(job, err));
     }

@@ -105,7 +105,8 @@ struct cmd_call {
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
-    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank, cmd_pull, cmd_merge;
+    cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank, cmd_pull,
+    cmd_merge;
 
 /* ---- errors ---- */
 
