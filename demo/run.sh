@@ -24,10 +24,10 @@ mkdir -p "$out"
 
 # The same settings for every method. Setting and numbers were chosen on the validation files
 # (docs/demo.md); the test files are read to report.
-settings="--base $model --layer 75% --lora-r 0 --adaptor 32 --preset native
+settings="--base $model --preset native --layer 75% --pooling last --lambda 10 --align-share 0.1
+    --critic-iters 3 --select last --maps 200
     --source $data/en_train.jsonl --target $data/yo_train.jsonl --heldout-source $data/en_val.jsonl
-    --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl
-    --batch-source 32 --batch-target 32 --steps 300 --lambda 10 --critic-iters 3 --select last --maps 200"
+    --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl"
 
 train() { # METHOD FLAGS...
     method=$1
