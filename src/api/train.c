@@ -614,10 +614,12 @@ dial_status di_train_fill_trunk(const dial_train_options *options, const dial_en
                                   &job.eval_files};
 
     job.warnings = json_array();
-    DI_TRY(di_session_open(&job.base, options->base, &options->common, 0, options->layer,
-                           options->pooling, env, err));
+    DI_TRY(di_session_open(&job.base, options->base, &options->common, 0,
+                           is(options->layer, "auto") ? "last" : options->layer, options->pooling,
+                           env, err));
     DI_TRY(di_plan_settings(&job, err));
     DI_TRY(di_job_load_data(&job, err));
+    DI_TRY(di_job_choose_view(&job, NULL, err));
     DI_TRY(new_model(&job, err));
     job.set.steps = 1; /* how many is not known yet; that there are some is enough */
     if (!stores_trunk(&job)) goto done;

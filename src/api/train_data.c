@@ -152,6 +152,10 @@ static dial_status load_evals(di_train_job *job, dial_error *err)
                              &f->set[f->n], err);
         f->n++;
         if (st != DIAL_OK) goto done;
+        if (job->opt->maps > 0 && (is(name, "source") || is(name, "target")))
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--eval %s", list->item[i]),
+                       "give the set another name, or --maps 0",
+                       "the maps of a run name its training rows '%s'", name);
     }
 done:
     return st;

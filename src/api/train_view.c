@@ -74,8 +74,12 @@ static void list_views(choice *c)
     }
 }
 
-/* Texts of up to PAIRS pairs of a side; single texts of a target are drawn in twos. */
-static dial_status draw_pairs(choice *c, const di_examples *x, int64_t *n, dial_error *err)
+/*
+ * Texts of up to PAIRS pairs of a side; single texts of a target are drawn in twos. by_hash: whose
+ * order says nothing (it is a seed's, or labels that must not count), the smaller hash first.
+ */
+static dial_status draw_pairs(choice *c, const di_examples *x, int by_hash, int64_t *n,
+                              dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = c->job->al;
@@ -89,9 +93,12 @@ static dial_status draw_pairs(choice *c, const di_examples *x, int64_t *n, dial_
     for (int64_t i = 0; i < x->n && *n < PAIRS; i++) {
         int texts = di_example_at(x, order[i])->n_texts < 2 ? 1 : 2;
 
+        int turn = by_hash && texts == 2 &&
+                   di_example_seq(x, order[i], 0)->hash > di_example_seq(x, order[i], 1)->hash;
+
         if (texts == 2 && half) continue; /* the file is of single texts */
         for (int t = 0; t < texts; t++) {
-            const di_seq *s = di_example_seq(x, order[i], t);
+            const di_seq *s = di_example_seq(x, order[i], turn ? 1 - t : t);
 
             c->text[at + half] = (di_seq_view){s->id, s->n};
             c->prompt[at + half] = s->prompt_hash;
@@ -281,11 +288,32 @@ done:
     return st;
 }
 
+/*
+ * The rows of a side that training may see, held out or not: what is held out differs by seed and
+ * method, and all of a comparison should read the same view.
+ */
+static dial_status rows_of(di_train_job *job, const di_file_set *f, const di_examples *drawn,
+                           int64_t limit, di_examples *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (limit <= 0) return di_examples_all(job->al, f->set, f->n, out, err);
+    *out = (di_examples){.set = drawn->set, .n = drawn->n};
+    out->ref = di_new_array(job->al, (size_t)drawn->n, sizeof *out->ref);
+    if (out->ref == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)drawn->n);
+    memcpy(out->ref, drawn->ref, (size_t)drawn->n * sizeof *out->ref);
+done:
+    return st;
+}
+
 static dial_status choose(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = job->al;
+    const dial_train_options *o = job->opt;
     choice c = {.job = job};
+    di_examples source = {.n = 0}, target = {.n = 0};
     char *path = NULL, *text = NULL;
     size_t size, room = 4 * (size_t)PAIRS;
 
@@ -294,8 +322,10 @@ static dial_status choose(di_train_job *job, dial_error *err)
     c.text = di_new_array(al, room, sizeof *c.text);
     c.prompt = di_new_array(al, room, sizeof *c.prompt);
     if (c.text == NULL || c.prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for texts");
-    DI_TRY(draw_pairs(&c, &job->source, &c.n_s, err));
-    DI_TRY(draw_pairs(&c, &job->target, &c.n_t, err));
+    DI_TRY(rows_of(job, &job->source_files, &job->source, o->limit_source, &source, err));
+    DI_TRY(rows_of(job, &job->target_files, &job->target, o->limit_target, &target, err));
+    DI_TRY(draw_pairs(&c, &source, 0, &c.n_s, err));
+    DI_TRY(draw_pairs(&c, &target, 1, &c.n_t, err));
     if (c.n_s < 1 || c.n_t < 1)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer auto", "give --layer and --pooling",
                    "expected pairs of texts in both domains");
@@ -311,6 +341,8 @@ static dial_status choose(di_train_job *job, dial_error *err)
     }
     DI_TRY(take(job, job->view, err));
 done:
+    di_examples_free(al, &source);
+    di_examples_free(al, &target);
     di_free(al, path);
     di_free(al, text);
     di_free(al, c.text);
