@@ -136,10 +136,8 @@ static void models(const json_t *doc, di_buf *out)
     di_puts(out, "</ul></section>\n");
 }
 
-static void top(const json_t *doc, di_buf *out)
+void di_page_begin(const char *title, di_buf *out)
 {
-    const char *title = di_text_at(doc, "title");
-
     di_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
                  "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
                  "<meta name=\"color-scheme\" content=\"light dark\">\n"
@@ -149,6 +147,11 @@ static void top(const json_t *doc, di_buf *out)
     di_puts(out, di_page_style);
     di_puts(out, "</style></head>\n<body>\n<header><p class=\"eyebrow\">dial report</p><h1>");
     di_put_html(out, title);
+}
+
+static void top(const json_t *doc, di_buf *out)
+{
+    di_page_begin(di_text_at(doc, "title"), out);
     di_puts(
         out,
         "</h1>\n"

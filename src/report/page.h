@@ -9,6 +9,8 @@
 
 enum { DI_MAX_SERIES = 12 }; /* models drawn in one figure */
 
+/* Everything up to the title inside <h1>: the head of a page, its style, the open header. */
+void di_page_begin(const char *title, di_buf *out);
 /* <p> of each sentence; drops the list. */
 void di_page_paragraphs(di_buf *out, json_t *list, const char *style);
 /* Position of a model in `models`: its colour everywhere. 0 if unknown. */

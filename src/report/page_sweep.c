@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "report/page.h"
-#include "report/style.h"
 #include "report/sweep.h"
 
 enum { MAX_DOTS = 40 };
@@ -241,15 +240,7 @@ static void top(const json_t *docs, const char *title, di_buf *out)
     const json_t *doc;
     size_t i;
 
-    di_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-                 "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-                 "<meta name=\"color-scheme\" content=\"light dark\">\n"
-                 "<meta name=\"generator\" content=\"dial " DIAL_VERSION "\">\n<title>");
-    di_put_html(out, title);
-    di_puts(out, "</title>\n<style>\n");
-    di_puts(out, di_page_style);
-    di_puts(out, "</style></head>\n<body>\n<header><p class=\"eyebrow\">dial report</p><h1>");
-    di_put_html(out, title);
+    di_page_begin(title, out);
     di_puts(out,
             "</h1>\n<p class=\"lead\">Reward models trained on labelled pairs of a <b>source</b> "
             "domain and asked about a <b>target</b> whose labels they did not see. Every method "
