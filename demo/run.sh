@@ -24,7 +24,7 @@ mkdir -p "$out"
 
 # The same settings for every method. Setting and numbers were chosen on the validation files
 # (docs/demo.md); the test files are read to report.
-settings="--base $model --preset native --layer 75% --pooling last --lambda 10 --align-share 0.1
+settings="--base $model --preset native --layer 75% --pooling last --align-share 0.1
     --critic-iters 3 --select last --maps 200
     --source $data/en_train.jsonl --target $data/yo_train.jsonl --heldout-source $data/en_val.jsonl
     --eval english=$data/en_test.jsonl --eval yoruba=$data/yo_test.jsonl"
@@ -47,7 +47,7 @@ train() { # METHOD FLAGS...
 train base --head-init probe
 train src-pref
 train dial
-train mmd
+train mmd --lambda 10
 train oracle
 
 $dial report --runs "$out/base,$out/src-pref,$out/dial,$out/mmd,$out/oracle" \

@@ -205,11 +205,12 @@ static int64_t choose_named(const json_t *history, int64_t n)
 }
 
 /* Rules that read validators; -1: none of the checkpoints has what the rule needs. */
-static void choose_by_validators(di_train_job *job, const json_t *history, const int64_t *step,
-                                 const di_candidate *seen, di_ranked *c, int64_t n, int64_t *chosen)
+static void choose_by_validators(di_train_job *job, const json_t *history, int64_t from,
+                                 const int64_t *step, const di_candidate *seen, di_ranked *c,
+                                 int64_t n, int64_t *chosen)
 {
     for (int64_t i = 0; i < n; i++) {
-        c[i] = (di_ranked){.v = di_validators_from_json(json_array_get(history, i)),
+        c[i] = (di_ranked){.v = di_validators_from_json(json_array_get(history, from + i)),
                            .step = step[i],
                            .lambda = job->set.lambda,
                            .within_floor = seen[i].within};
@@ -221,6 +222,20 @@ static void choose_by_validators(di_train_job *job, const json_t *history, const
         di_select_by(c, n, job->rule, chosen);
 }
 
+/*
+ * The first save that is a candidate. While lambda still rises, alignment has not acted: such a
+ * checkpoint is a source-only one, and where the source is learnt in a few steps its loss would
+ * shut out all that come after. Once one save lies beyond the ramp, those before it do not count.
+ */
+static int64_t first_candidate(const di_train_job *job, const int64_t *step, int64_t n)
+{
+    int64_t i = 0;
+
+    if (job->kind == NULL || job->set.ramp != DI_RAMP_LINEAR) return 0;
+    while (i < n && step[i] < job->set.ramp_over) i++;
+    return i < n ? i : 0;
+}
+
 dial_status di_job_choose(void *ctx, const json_t *history, int64_t *step, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -228,7 +243,7 @@ dial_status di_job_choose(void *ctx, const json_t *history, int64_t *step, dial_
     size_t n = json_array_size(history);
     size_t rows = json_array_size(json_object_get(json_array_get(history, 0), "losses"));
     di_select_rule rule = job->rule;
-    int64_t *steps = di_new_array(job->al, n, sizeof *steps), chosen = 0, first = -1;
+    int64_t *steps = di_new_array(job->al, n, sizeof *steps), chosen = 0, first = -1, from, m;
     double *loss = di_new_array(job->al, n * rows, sizeof *loss);
     di_candidate *seen = di_new_array(job->al, n, sizeof *seen);
     di_ranked *ranked = di_new_array(job->al, n, sizeof *ranked);
@@ -243,12 +258,15 @@ dial_status di_job_choose(void *ctx, const json_t *history, int64_t *step, dial_
             loss[c * rows + i] = json_number_value(json_array_get(losses, i));
     }
     if (rule > DI_SELECT_LAST) rule = DI_SELECT_EARLIEST; /* what the others fall back on */
-    DI_TRY(di_select(steps, (int64_t)n, loss, (int64_t)rows, rule, &chosen, seen, err));
+    from = first_candidate(job, steps, (int64_t)n);
+    m = (int64_t)n - from;
+    DI_TRY(di_select(steps + from, m, loss + (size_t)from * rows, (int64_t)rows, rule, &chosen,
+                     seen, err));
     if (reads_target(job))
-        choose_by_validators(job, history, steps, seen, ranked, (int64_t)n, &first);
-    if (job->rule == DI_SELECT_NAMED) first = choose_named(history, (int64_t)n);
-    *step = steps[first >= 0 ? first : chosen];
+        choose_by_validators(job, history, from, steps + from, seen, ranked, m, &first);
+    *step = steps[from + (first >= 0 ? first : chosen)];
     job->fell_back = reads_target(job) && first < 0;
+    if (job->rule == DI_SELECT_NAMED) *step = steps[choose_named(history, (int64_t)n)];
 done:
     di_free(job->al, steps);
     di_free(job->al, loss);
