@@ -87,6 +87,15 @@ done:
     return st;
 }
 
+/* The base model; where --layer auto has yet to choose, to its last layer. */
+static dial_status open_base(di_train_job *job, dial_error *err)
+{
+    const dial_train_options *o = job->opt;
+
+    return di_session_open(&job->base, o->base, &o->common, 0,
+                           is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env, err);
+}
+
 static dial_status new_model(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -449,8 +458,7 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     const di_dist *d = di_dist_of(job->env);
 
     DI_TRY(required(o, err));
-    DI_TRY(di_session_open(&job->base, o->base, &o->common, 0,
-                           is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env, err));
+    DI_TRY(open_base(job, err));
     if (job->base.run != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->base, "give the base model that the run was trained on",
                    "training from a run is not built yet");
@@ -614,9 +622,7 @@ dial_status di_train_fill_trunk(const dial_train_options *options, const dial_en
                                   &job.eval_files};
 
     job.warnings = json_array();
-    DI_TRY(di_session_open(&job.base, options->base, &options->common, 0,
-                           is(options->layer, "auto") ? "last" : options->layer, options->pooling,
-                           env, err));
+    DI_TRY(open_base(&job, err));
     DI_TRY(di_plan_settings(&job, err));
     DI_TRY(di_job_load_data(&job, err));
     DI_TRY(di_job_choose_view(&job, NULL, err));

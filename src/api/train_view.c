@@ -30,7 +30,6 @@ typedef struct choice {
     uint64_t *prompt;
     int64_t n_s, n_t;
     double agreement[MAX_VIEWS];
-    int best;
 } choice;
 
 static void add_view(choice *c, int64_t layer, di_pooling pooling, int candidate, int voter)
@@ -114,7 +113,7 @@ done:
     return st;
 }
 
-/* Every view's head, fitted on the source, orders the target; who is ordered most as the others. */
+/* Every view's head, fitted on the source, orders the target: how often as the votes do. */
 static dial_status count_votes(choice *c, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -151,7 +150,6 @@ static dial_status count_votes(choice *c, dial_error *err)
             others++;
         }
         c->agreement[i] = others > 0 ? sum / others : NAN;
-        if (c->candidate[i] && !(c->agreement[i] <= c->agreement[c->best])) c->best = i;
     }
 done:
     di_embedder_free(embedder);
@@ -318,7 +316,6 @@ static dial_status choose(di_train_job *job, dial_error *err)
     size_t size, room = 4 * (size_t)PAIRS;
 
     list_views(&c);
-    while (!c.candidate[c.best]) c.best++;
     c.text = di_new_array(al, room, sizeof *c.text);
     c.prompt = di_new_array(al, room, sizeof *c.prompt);
     if (c.text == NULL || c.prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for texts");

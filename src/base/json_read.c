@@ -114,14 +114,13 @@ static int reserve(reader *r, size_t more)
 
 /* --- strings ---------------------------------------------------------------------------------- */
 
-/* The code unit of \uXXXX at text[at]; -1: there is none. */
-static int code_unit(const reader *r, size_t at)
+int di_json_code_unit(const char *text, size_t n, size_t at)
 {
     int value = 0;
 
-    if (r->n - at < 6 || r->text[at] != '\\' || r->text[at + 1] != 'u') return -1;
+    if (n - at < 6 || text[at] != '\\' || text[at + 1] != 'u') return -1;
     for (size_t i = at + 2; i < at + 6; i++) {
-        const char c = r->text[i];
+        const char c = text[i];
         const int digit = c >= '0' && c <= '9'   ? c - '0'
                           : c >= 'a' && c <= 'f' ? c - 'a' + 10
                           : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -146,14 +145,14 @@ static int read_escape(reader *r)
         r->at += 2;
         return 1;
     }
-    unit = code_unit(r, r->at);
+    unit = di_json_code_unit(r->text, r->n, r->at);
     if (unit < 0) {
         fail(r, DI_JSON_SYNTAX, r->at, "expected an escape such as \\n or \\u00e9, found '%.*s'",
              c != '\0' && (unsigned char)c < 0x80 && (unsigned char)c >= 0x20 ? 2 : 1,
              r->text + r->at);
         return 0;
     }
-    low = unit >= 0xd800 && unit < 0xdc00 ? code_unit(r, r->at + 6) : -1;
+    low = unit >= 0xd800 && unit < 0xdc00 ? di_json_code_unit(r->text, r->n, r->at + 6) : -1;
     if (unit >= 0xd800 && unit < 0xe000 && (low < 0xdc00 || low > 0xdfff)) {
         fail(r, DI_JSON_SYNTAX, r->at, "expected both halves of a surrogate pair, found %.6s alone",
              r->text + r->at);

@@ -43,4 +43,7 @@ enum {
  */
 json_t *di_json_load(const char *text, size_t n, unsigned flags, di_json_fault *fault);
 
+/* The code unit of an escape \uHHHH (four hex digits) at text[at], at <= n; -1: there is none. */
+int di_json_code_unit(const char *text, size_t n, size_t at);
+
 #endif

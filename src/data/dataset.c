@@ -486,18 +486,24 @@ done:
     return st;
 }
 
+static loader loader_of(const di_alloc *al, const char *path, const di_dataset_options *opt,
+                        const di_text_policy *policy, const di_tokenizer *tok, const dial_env *env)
+{
+    return (loader){.al = al,
+                    .policy = policy,
+                    .tok = tok,
+                    .env = env,
+                    .opt = opt,
+                    .path = path,
+                    .scratch = {.al = al}};
+}
+
 dial_status di_dataset_load(const di_alloc *al, const char *path, const di_dataset_options *opt,
                             const di_text_policy *policy, const di_tokenizer *tok,
                             const dial_env *env, di_dataset **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    loader l = {.al = al,
-                .policy = policy,
-                .tok = tok,
-                .env = env,
-                .opt = opt,
-                .path = path,
-                .scratch = {.al = al}};
+    loader l = loader_of(al, path, opt, policy, tok, env);
 
     DI_TRY(di_rows_open(al, path, &opt->rows, env, &l.rows, err));
     DI_TRY(load(&l, out, err));
@@ -511,13 +517,7 @@ dial_status di_dataset_load_memory(const di_alloc *al, const char *name, const v
                                    dial_error *err)
 {
     dial_status st = DIAL_OK;
-    loader l = {.al = al,
-                .policy = policy,
-                .tok = tok,
-                .env = env,
-                .opt = opt,
-                .path = name,
-                .scratch = {.al = al}};
+    loader l = loader_of(al, name, opt, policy, tok, env);
 
     DI_TRY(di_rows_open_memory(al, name, data, n, &opt->rows, env, &l.rows, err));
     DI_TRY(load(&l, out, err));

@@ -2,29 +2,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json_read.h"
 #include "data/records.h"
 #include "text/unicode.h"
-
-enum { MAX_DEPTH = 64 };
-
-/* The code unit of an escape \uXXXX at text[i]; -1: there is none. */
-static int code_unit(const char *text, size_t n, size_t i)
-{
-    int value = 0;
-
-    if (n - i < 6 || text[i] != '\\' || text[i + 1] != 'u') return -1;
-    for (size_t k = i + 2; k < i + 6; k++) {
-        char c = text[k];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
 
 /* i is behind an opening quote; returns the offset of the closing one, or n. *alone: an escape
  * that is half of a surrogate pair, or n. */
@@ -37,12 +17,12 @@ static size_t string_end(const char *text, size_t n, size_t i, size_t *alone)
             i++;
             continue;
         }
-        unit = code_unit(text, n, i);
+        unit = di_json_code_unit(text, n, i);
         if (unit < 0xd800 || unit > 0xdfff) {
             i += n - i < 2 ? 1 : 2;
             continue;
         }
-        next = n - i > 6 ? code_unit(text, n, i + 6) : -1;
+        next = n - i > 6 ? di_json_code_unit(text, n, i + 6) : -1;
         if (unit < 0xdc00 && next >= 0xdc00 && next <= 0xdfff) {
             i += 12;
             continue;
@@ -117,7 +97,7 @@ dial_status di_records_scan(di_records *rs, const char *text, size_t n, di_reaso
             }
             i = end;
         } else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH) {
+            if (++depth > DI_JSON_MAX_DEPTH) {
                 *fault = DI_BAD_JSON_SYNTAX;
                 *offset = i;
                 goto done;
