@@ -305,6 +305,7 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     DI_TRY(di_job_evaluate(job, job->selected_step, 1, &evals, err));
     if (steps > 0) DI_TRY(di_job_write_maps(job, job->selected_step, err));
     DI_TRY(di_job_reward_stats(job, &stats, err));
+    DI_TRY(di_job_write_reference(job, err));
     DI_TRY(di_job_selftest(job, &selftest, err));
     if (di_dist_of(job->env)->rank > 0) goto done; /* the rest is files */
     DI_TRY(tail_of(job, &mean, err));
@@ -531,6 +532,8 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
 
     if (!stores_trunk(job)) return st;
+    job->stored[DI_SOURCE] = whole;
+    job->stored[DI_TARGET] = whole_target;
     if (set->ranks >
         1) { /* the store is one process's: whether a text is there differs by machine */
         di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");

@@ -313,6 +313,21 @@ void di_job_free_data(di_train_job *job)
     free_files(job->al, &job->crossed_files);
 }
 
+dial_status di_job_rows_seen(di_train_job *job, const di_file_set *f, const di_examples *drawn,
+                             int64_t limit, di_examples *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (limit <= 0) return di_examples_all(job->al, f->set, f->n, out, err);
+    *out = (di_examples){.set = drawn->set, .n = drawn->n};
+    out->ref = di_new_array(job->al, (size_t)drawn->n, sizeof *out->ref);
+    if (out->ref == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)drawn->n);
+    memcpy(out->ref, drawn->ref, (size_t)drawn->n * sizeof *out->ref);
+done:
+    return st;
+}
+
 dial_status di_job_embed_pairs(di_train_job *job, const di_examples *x, int64_t n, const char *what,
                                float *e, dial_error *err)
 {

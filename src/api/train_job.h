@@ -9,6 +9,7 @@
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
+ *   reference embeddings of a sample               (reference.c)
  *   run       dial.json, model card, copied files  (run_folder.c)
  */
 #ifndef DI_API_TRAIN_JOB_H
@@ -81,7 +82,8 @@ typedef struct di_train_job {
     di_decoder *decoder;
     di_embedder *embedder;
     di_trunk_job trunk;
-    di_trunk *frozen;   /* base embeddings that anchors hold on to; NULL: none */
+    int stored[2];    /* of source and target: what the frozen part makes of every text is stored */
+    di_trunk *frozen; /* base embeddings that anchors hold on to; NULL: none */
     di_session teacher; /* --pseudo-teacher RUN */
     di_alignment *align;
     di_trainer *trainer;
@@ -123,6 +125,13 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
 /* train_data.c */
 dial_status di_job_load_data(di_train_job *job, dial_error *err);
 void di_job_free_data(di_train_job *job);
+/*
+ * The rows of a side that training may see, held out or not: what is held out differs by seed and
+ * method, and what should not is made of these. f: its files; drawn: its training rows, which are
+ * all where a limit is set. Free with di_examples_free.
+ */
+dial_status di_job_rows_seen(di_train_job *job, const di_file_set *f, const di_examples *drawn,
+                             int64_t limit, di_examples *out, dial_error *err);
 /* train_view.c: --layer auto, --pooling auto, into job->base; resumed: state.json, or NULL. Needs
  * the data; nothing where neither is asked for. */
 dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_error *err);
@@ -179,6 +188,9 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err);
 dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
 /* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
 dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);
+
+/* reference.c: RUN/reference.safetensors, of the model as it is. */
+dial_status di_job_write_reference(di_train_job *job, dial_error *err);
 
 /*
  * train.c: all texts of a run's files into the stored trunk (--trunk-cache), without training. The

@@ -286,25 +286,6 @@ done:
     return st;
 }
 
-/*
- * The rows of a side that training may see, held out or not: what is held out differs by seed and
- * method, and all of a comparison should read the same view.
- */
-static dial_status rows_of(di_train_job *job, const di_file_set *f, const di_examples *drawn,
-                           int64_t limit, di_examples *out, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-
-    if (limit <= 0) return di_examples_all(job->al, f->set, f->n, out, err);
-    *out = (di_examples){.set = drawn->set, .n = drawn->n};
-    out->ref = di_new_array(job->al, (size_t)drawn->n, sizeof *out->ref);
-    if (out->ref == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)drawn->n);
-    memcpy(out->ref, drawn->ref, (size_t)drawn->n * sizeof *out->ref);
-done:
-    return st;
-}
-
 static dial_status choose(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -319,8 +300,8 @@ static dial_status choose(di_train_job *job, dial_error *err)
     c.text = di_new_array(al, room, sizeof *c.text);
     c.prompt = di_new_array(al, room, sizeof *c.prompt);
     if (c.text == NULL || c.prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for texts");
-    DI_TRY(rows_of(job, &job->source_files, &job->source, o->limit_source, &source, err));
-    DI_TRY(rows_of(job, &job->target_files, &job->target, o->limit_target, &target, err));
+    DI_TRY(di_job_rows_seen(job, &job->source_files, &job->source, o->limit_source, &source, err));
+    DI_TRY(di_job_rows_seen(job, &job->target_files, &job->target, o->limit_target, &target, err));
     DI_TRY(draw_pairs(&c, &source, 0, &c.n_s, err));
     DI_TRY(draw_pairs(&c, &target, 1, &c.n_t, err));
     if (c.n_s < 1 || c.n_t < 1)

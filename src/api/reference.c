@@ -1,0 +1,169 @@
+/*
+ * RUN/reference.safetensors: what the run makes of a sample of its training texts (interfaces.md
+ * 4). `serve --monitor` compares live traffic with it, and `adapt --match-scale` holds the reward's
+ * mean and scale on the same texts from run to run.
+ *
+ * A sample is a list of rows. A row brings its texts in an order that no label decides (the smaller
+ * hash first), less those that an earlier row has brought: equal texts would count twice in every
+ * distance between samples. So the list of rows says which texts they are, and the next run finds
+ * them again.
+ */
+#include "api/train_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "dist/dist.h"
+#include "model/safetensors.h"
+
+/* Texts of a side: of a stored trunk they cost nothing, else a forward pass each. */
+enum { MOST = 1024, MOST_COMPUTED = 256 };
+
+typedef struct sample {
+    di_seq_view *text; /* [room] */
+    uint64_t *prompt, *hash;
+    int64_t *row; /* of the side's files, one after the other */
+    int64_t n, room;
+    float *e; /* [n, C] */
+} sample;
+
+static void sample_deinit(const di_alloc *al, sample *s)
+{
+    di_free(al, s->text);
+    di_free(al, s->prompt);
+    di_free(al, s->hash);
+    di_free(al, s->row);
+    di_free(al, s->e);
+}
+
+static dial_status sample_init(const di_alloc *al, int64_t room, sample *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    s->room = room;
+    s->text = di_new_array(al, (size_t)room, sizeof *s->text);
+    s->prompt = di_new_array(al, (size_t)room, sizeof *s->prompt);
+    s->hash = di_new_array(al, (size_t)room, sizeof *s->hash);
+    s->row = di_new_array(al, (size_t)room, sizeof *s->row);
+    if (s->text == NULL || s->prompt == NULL || s->hash == NULL || s->row == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sample of %lld texts", (long long)room);
+done:
+    return st;
+}
+
+static void take_text(sample *s, const di_seq *q, int64_t row)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->hash[i] == q->hash) return;
+    if (s->n == s->room) return;
+    s->text[s->n] = (di_seq_view){q->id, q->n};
+    s->prompt[s->n] = q->prompt_hash;
+    s->hash[s->n] = q->hash;
+    s->row[s->n++] = row;
+}
+
+/* The texts of an example, smallest hash first. */
+static void take_row(sample *s, const di_dataset *d, const di_example *x, int64_t row)
+{
+    uint64_t last = 0;
+
+    for (int32_t k = 0; k < x->n_texts; k++) {
+        const di_seq *next = NULL;
+
+        for (int32_t t = 0; t < x->n_texts; t++) {
+            const di_seq *q = &d->seq[d->text_of[x->first + t]];
+
+            if ((k == 0 || q->hash > last) && (next == NULL || q->hash < next->hash)) next = q;
+        }
+        if (next == NULL) break; /* the rest are equal texts */
+        last = next->hash;
+        take_text(s, next, row);
+    }
+}
+
+/* Rows of the side's files before the file d. */
+static int64_t rows_before(const di_file_set *f, const di_dataset *d)
+{
+    int64_t n = 0;
+
+    for (int i = 0; f->set[i] != d; i++) n += f->set[i]->counts.read;
+    return n;
+}
+
+/* Rows of a side in an order drawn by the seed, until the sample is full. */
+static dial_status draw(di_train_job *job, const di_file_set *f, const di_examples *drawn,
+                        int64_t limit, di_rng r, sample *s, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_examples all = {.n = 0};
+    int64_t *order = NULL;
+
+    DI_TRY(di_job_rows_seen(job, f, drawn, limit, &all, err));
+    order = di_new_array(job->al, (size_t)all.n, sizeof *order);
+    if (order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)all.n);
+    for (int64_t i = 0; i < all.n; i++) order[i] = i;
+    di_rng_shuffle(&r, order, all.n);
+    for (int64_t i = 0; i < all.n && s->n < s->room; i++) {
+        const di_dataset *d = all.set[all.ref[order[i]].set];
+        const di_example *x = di_example_at(&all, order[i]);
+
+        take_row(s, d, x, rows_before(f, d) + x->row);
+    }
+done:
+    di_examples_free(job->al, &all);
+    di_free(job->al, order);
+    return st;
+}
+
+/* The tensors NAME and NAME_row. */
+static void add_entries(di_st_entry *entry, size_t *n, const char *const name[2], const sample *s,
+                        int64_t width)
+{
+    if (s->n == 0) return;
+    entry[(*n)++] = (di_st_entry){name[0], "F32", {s->n, width},
+                                  2,       s->e,  (size_t)(s->n * width) * sizeof *s->e};
+    entry[(*n)++] = (di_st_entry){name[1], "I64", {s->n}, 1, s->row, (size_t)s->n * sizeof *s->row};
+}
+
+dial_status di_job_write_reference(di_train_job *job, dial_error *err)
+{
+    static const char *const name[2][2] = {{"source", "source_row"}, {"target", "target_row"}};
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's rows are the labelled ones */
+    int64_t width = job->params.width;
+    sample s[2] = {{.n = 0}, {.n = 0}};
+    di_st_entry entry[4];
+    char *path = di_path_join(job->al, o->out, "reference.safetensors"), number[24];
+    json_t *meta = NULL;
+    size_t n = 0;
+
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    for (int k = 0; k < 1 + job->has_target; k++) {
+        const di_file_set *f = k == 1 || swapped ? &job->target_files : &job->source_files;
+        const di_examples *x = k == 0 ? &job->source : &job->target;
+        int64_t limit = k == 1 || swapped ? o->limit_target : o->limit_source;
+
+        DI_TRY(sample_init(job->al, job->stored[k] ? MOST : MOST_COMPUTED, &s[k], err));
+        DI_TRY(draw(job, f, x, limit, di_rng_make(job->set.seed, DI_RNG_REFERENCE, (uint32_t)k),
+                    &s[k], err));
+        s[k].e = di_new_array(job->al, (size_t)(s[k].n * width), sizeof *s[k].e);
+        if (s[k].e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the reference");
+        DI_TRY(di_embed_texts(job->embedder, s[k].text, s[k].prompt, s[k].n, "reference", s[k].e,
+                              err));
+        add_entries(entry, &n, name[k], &s[k], width);
+    }
+    if (di_dist_of(job->env)->rank > 0) goto done;
+    snprintf(number, sizeof number, "%lld", (long long)job->selected_step);
+    meta = json_pack("{s:s}", "step", number);
+    if (meta == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the reference");
+    DI_TRY(di_st_write(job->al, path, entry, n, meta, err));
+done:
+    for (int k = 0; k < 2; k++) sample_deinit(job->al, &s[k]);
+    json_decref(meta);
+    di_free(job->al, path);
+    return st;
+}
