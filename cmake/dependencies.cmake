@@ -42,7 +42,7 @@ function(dial_print_summary)
       "ZSTD|libzstd|reading .zst data files, zstd in Parquet"
       "SNAPPY|snappy|reading Parquet as most programs write it"
       "MICROHTTPD|libmicrohttpd|dial serve"
-      "SQLITE|SQLite|dial sweep"
+      "SQLITE|SQLite|dial sweep, dial serve --monitor"
       "CURL|libcurl|dial pull"
       "CMOCKA|cmocka|the tests")
     string(REPLACE "|" ";" row "${row}")

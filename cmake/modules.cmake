@@ -82,9 +82,10 @@ if(MICROHTTPD_FOUND) # http.c alone
   target_compile_definitions(dial_serve PRIVATE DIAL_MICROHTTPD)
   list(APPEND DIAL_LIBRARIES PkgConfig::MICROHTTPD)
 endif()
-if(SQLITE_FOUND) # store.c alone
+if(SQLITE_FOUND) # report/store.c and serve/traffic.c
   target_link_libraries(dial_report PUBLIC PkgConfig::SQLITE)
   target_compile_definitions(dial_report PRIVATE DIAL_SQLITE)
+  target_compile_definitions(dial_serve PRIVATE DIAL_SQLITE)
   list(APPEND DIAL_LIBRARIES PkgConfig::SQLITE)
 endif()
 if(DNNL_FOUND)

@@ -276,10 +276,11 @@ DIAL_API dial_status dial_info(const dial_info_options *options, const dial_env 
 
 typedef struct dial_data_options {
     dial_common_options common;
-    const char *op, *file; /* op: "check", "pick" */
+    const char *op, *file; /* op: "check", "pick", "collect" (no file) */
     dial_list model;       /* pick: runs that may disagree */
     int64_t n;             /* pick: rows wanted */
     const char *by, *out;
+    const char *store, *run; /* collect: a server's store, and the one run wanted of it */
 } dial_data_options;
 
 DIAL_API dial_status dial_data(const dial_data_options *options, const dial_env *env, char **json,

@@ -1,8 +1,12 @@
-/* dial_data: `data check`, what a data file holds and whether every row of it is usable. */
+/*
+ * dial_data: `data check`, what a data file holds and whether every row of it is usable; `data
+ * collect`, live traffic as a target file.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/collect.h"
 #include "api/data_pick.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -87,7 +91,39 @@ static int64_t count_duplicates(di_buf *b)
     return twice;
 }
 
-dial_status dial_data(const dial_data_options *o, const dial_env *env, char **json, dial_error *err)
+static dial_status collect(const dial_data_options *o, const dial_env *env, char **json,
+                           dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = di_env_alloc(env);
+    di_row_counts counts = {0};
+    di_collected c;
+    json_t *doc;
+
+    if (o->store == NULL || o->out == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->store == NULL ? "--store" : "--out",
+                   "write: dial data collect --store dial.sqlite --out FILE",
+                   "the flag is required");
+    DI_TRY(di_collect(al, o->store, o->run, o->out, &c, err));
+    counts.read = c.read;
+    counts.used = c.texts;
+    if (c.left_out > 0)
+        di_log(env, DIAL_LOG_WARN,
+               "%s: %lld of %lld texts do not fit the schema %s of the others and are left out",
+               o->out, (long long)c.left_out, (long long)(c.texts + c.left_out), c.schema);
+    doc =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:[{s:s, s:I}]}", "schema",
+                  "dial.data/1", "op", o->op, "file", o->store, "format", "sqlite", "row_schema",
+                  c.schema, "rows", di_row_counts_to_json(&counts), "duplicates",
+                  (json_int_t)c.duplicates, "without_text", (json_int_t)c.without_text, "left_out",
+                  (json_int_t)c.left_out, "out", "path", o->out, "rows", (json_int_t)c.rows);
+    DI_TRY(di_document(al, doc, json, err));
+done:
+    return st;
+}
+
+static dial_status check(const dial_data_options *o, const dial_env *env, char **json,
+                         dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = di_env_alloc(env);
@@ -102,14 +138,6 @@ dial_status dial_data(const dial_data_options *o, const dial_env *env, char **js
 
     for (int k = 0; k < COLUMNS; k++) di_buf_init(&s.length[k], al);
     di_buf_init(&s.pair_hash, al);
-    if (o->op == NULL || o->file == NULL ||
-        (strcmp(o->op, "check") != 0 && strcmp(o->op, "pick") != 0))
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->op, "write: dial data check FILE",
-                   "this version has `data check` and `data pick`");
-    if (strcmp(o->op, "pick") == 0) {
-        st = di_data_pick(o, env, json, err);
-        goto done;
-    }
     DI_TRY(di_rows_options_from(&o->common, &opt, err));
     DI_TRY(di_rows_open(al, o->file, &opt, env, &rows, err));
     for (;;) {
@@ -138,5 +166,19 @@ done:
     for (int k = 0; k < COLUMNS; k++) di_buf_deinit(&s.length[k]);
     di_buf_deinit(&s.pair_hash);
     json_decref(s.groups);
+    return st;
+}
+
+dial_status dial_data(const dial_data_options *o, const dial_env *env, char **json, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *op = o->op != NULL ? o->op : "";
+
+    if (strcmp(op, "collect") == 0) return collect(o, env, json, err);
+    if (o->file != NULL && strcmp(op, "check") == 0) return check(o, env, json, err);
+    if (o->file != NULL && strcmp(op, "pick") == 0) return di_data_pick(o, env, json, err);
+    DI_FAIL_AT(err, DIAL_ERR_USAGE, o->op, "write: dial data check FILE",
+               "this version has `data check`, `data pick` and `data collect`");
+done:
     return st;
 }

@@ -238,7 +238,9 @@ const dial_option dial_data_table[] = {
     {"model", DIAL_OPT_LIST, offsetof(T, model), NULL,           NULL, "pick: runs that may disagree; of one run, heads refitted on halves of its source"},
     {"n",     DIAL_OPT_INT,  offsetof(T, n),     "0",            NULL, "pick: rows wanted"},
     {"by",    DIAL_OPT_TEXT, offsetof(T, by),    "disagreement", "disagreement|random", "pick: what says most in training, or a sample for a certificate"},
-    {"out",   DIAL_OPT_TEXT, offsetof(T, out),   NULL,           NULL, "pick: file for the rows, to be labelled"},
+    {"out",   DIAL_OPT_TEXT, offsetof(T, out),   NULL,           NULL, "pick: file for the rows, to be labelled; collect: the target file"},
+    {"store", DIAL_OPT_TEXT, offsetof(T, store), NULL,           NULL, "collect: the store of a server with --monitor-texts"},
+    {"run",   DIAL_OPT_TEXT, offsetof(T, run),   NULL,           NULL, "collect: only what this run scored; its name in the server"},
     COMMON(T, "1024"),
     END
 };

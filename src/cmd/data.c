@@ -3,8 +3,8 @@
 #include <string.h>
 
 /* Operations that a later version will know. */
-static const char *const later[] = {"convert", "split",  "strip",   "pairs",
-                                    "sample",  "dedupe", "overlap", "collect"};
+static const char *const later[] = {"convert", "split",  "strip",  "pairs",
+                                    "sample",  "dedupe", "overlap"};
 
 static dial_status not_an_operation(const char *name, dial_error *err)
 {
@@ -18,6 +18,7 @@ static dial_status not_an_operation(const char *name, dial_error *err)
     }
     cmd_nearest_offer(&best, "check");
     cmd_nearest_offer(&best, "pick");
+    cmd_nearest_offer(&best, "collect");
     name = cmd_nearest_name(&best);
     return cmd_fail(err, DIAL_ERR_USAGE, best.word, name != NULL ? name : "dial data check FILE",
                     "there is no such operation");
@@ -30,6 +31,13 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
     if (call->n_words == 0)
         return cmd_fail(err, DIAL_ERR_USAGE, NULL, "dial data check FILE", "expected an operation");
     o->op = call->word[0];
+    if (strcmp(o->op, "collect") == 0) {
+        if (call->n_words > 1)
+            return cmd_fail(err, DIAL_ERR_USAGE, call->word[1],
+                            "dial data collect --store FILE --out FILE",
+                            "collect reads the store that --store names");
+        return dial_data(o, &call->env, json, err);
+    }
     if (strcmp(o->op, "check") != 0 && strcmp(o->op, "pick") != 0)
         return not_an_operation(o->op, err);
     if (call->n_words < 2)
@@ -40,8 +48,8 @@ static dial_status run(cmd_call *call, char **json, dial_error *err)
 
 const cmd_verb cmd_data = {
     .name = "data",
-    .purpose = "Inspect data files: schema, counts, duplicates; pick rows to label.",
-    .usage = "check|pick FILE [FLAGS]",
+    .purpose = "Inspect data files; pick rows to label; collect a server's traffic.",
+    .usage = "check|pick FILE [FLAGS] | collect --store FILE --out FILE",
     .example = "dial data check tests/fixtures/toy/source.jsonl",
     .table = dial_data_table,
     .size = sizeof(dial_data_options),

@@ -9,7 +9,7 @@
  *     sets     name, rows and the hashes of their two texts and prompts, once for all runs
  *
  * One process writes; every call is a transaction of its own, so a kill loses at most the last run,
- * which is then taken in again. This file is all that knows SQLite.
+ * which is then taken in again. Beside it only serve/traffic.c knows SQLite.
  */
 #ifndef DI_REPORT_STORE_H
 #define DI_REPORT_STORE_H
