@@ -6,8 +6,11 @@
 
 #include <locale.h>
 #include <math.h>
+#include <unistd.h>
 
 #include "test.h"
+
+#define LOCALES TEST_DIR "/fixtures/locale"
 
 static const size_t READ_ALL = SIZE_MAX;
 
@@ -69,21 +72,49 @@ static void whole_numbers_may_be_real(void **state)
     json_decref(v);
 }
 
-/* A decimal comma, as a host program in German would have set it. */
+/*
+ * A decimal comma, as a host program in German would have set it. A fresh machine has no such
+ * locale, so this one is made from tests/fixtures/locale; localedef comes with glibc. What it says
+ * of the categories that the source leaves out is no matter, and neither is its exit code.
+ */
 static void any_locale(void **state)
 {
-    static const char *const commas[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "ru_RU.UTF-8"};
-    const char *set = NULL;
+    char folder[] = "/tmp/dial-locale-XXXXXX", command[512];
+    struct lconv *now;
+    const char *set;
     di_json_fault bad;
+    dial_error err;
+    di_buf out;
     json_t *v;
+    int made;
 
     (void)state;
-    for (size_t i = 0; i < 4 && set == NULL; i++) set = setlocale(LC_NUMERIC, commas[i]);
-    if (set == NULL) skip();
+    if (system("command -v localedef >/dev/null") != 0) {
+        print_message("skipped: no localedef (no glibc?)\n");
+        skip();
+    }
+    assert_non_null(mkdtemp(folder));
+    snprintf(
+        command, sizeof command,
+        "localedef -c -f %s/ascii -i %s/comma %s/comma >%s/said 2>&1; test -s %s/comma/LC_NUMERIC",
+        LOCALES, LOCALES, folder, folder, folder);
+    made = system(command) == 0;
+    setenv("LOCPATH", folder, 1);
+    set = setlocale(LC_NUMERIC, "comma");
+    now = localeconv();
+    assert_true(made && set != NULL && strcmp(now->decimal_point, ",") == 0);
     v = load("1.5", READ_ALL, &bad);
+    di_buf_init(&out, di_alloc_default());
+    if (v != NULL) assert_ok(di_json_write(v, &out, &err), err);
     setlocale(LC_NUMERIC, "C");
+    unsetenv("LOCPATH");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
     assert_non_null(v);
     assert_true(json_real_value(v) == 1.5);
+    assert_int_equal(out.size, 3);
+    assert_memory_equal(out.data, "1.5", 3);
+    di_buf_deinit(&out);
     json_decref(v);
 }
 

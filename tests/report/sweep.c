@@ -73,7 +73,7 @@ static void fill(di_store *s, int seeds, json_t *facts)
             uint8_t credit[ROWS];
             uint64_t text[3 * ROWS];
             double sum = 0;
-            char key[16];
+            char key[32];
             json_t *result;
 
             for (int i = 0; i < ROWS; i++) {
@@ -108,7 +108,7 @@ static json_t *plan_of(int seeds)
 {
     static const char *const method[] = {"src-pref", "mmd", "oracle"};
     json_t *groups = json_array(), *runs = json_array();
-    char key[16];
+    char key[32];
 
     for (int g = 0; g < 3; g++) {
         json_array_append_new(groups, json_pack("{s:s,s:s,s:s,s:{}}", "label", method[g], "entry",
