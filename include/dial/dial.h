@@ -98,6 +98,15 @@ DIAL_API dial_status dial_option_set(const dial_option *row, void *options, cons
 DIAL_API dial_status dial_preset_apply(const char *preset, dial_train_options *options,
                                        dial_error *err);
 
+/*
+ * --resume-from RUN: RUN's settings and source files, set in options: all flags that it was
+ * trained with but those of that training itself (target, evaluation sets, output, devices) and of
+ * the text policy, which RUN fixes. Call it after dial_options_default and before presets and
+ * single flags. *kept holds the strings: dial_free it when the options are done with.
+ */
+DIAL_API dial_status dial_run_options_apply(const char *run, dial_train_options *options,
+                                            const dial_env *env, char **kept, dial_error *err);
+
 /* All options of the table as one JSON object (a string): what --print-config prints. */
 DIAL_API dial_status dial_options_to_json(const dial_env *env, const dial_option *table,
                                           const void *options, char **json, dial_error *err);
@@ -145,7 +154,8 @@ DIAL_API void dial_ranks_close(dial_ranks *ranks, int exit_code);
 struct dial_train_options {
     dial_common_options common;
     int allow_mixed_templates;
-    const char *base, *preset, *method, *out;
+    const char *base, *resume_from; /* one of them */
+    const char *preset, *method, *out;
     dial_list source, target, eval; /* eval: NAME=FILE */
     const char *target_labelled;    /* NULL: none */
     double target_labelled_weight;

@@ -41,6 +41,7 @@
 #define END {NULL, DIAL_OPT_TEXT, 0, NULL, NULL, NULL}
 const dial_option dial_train_table[] = {
     {"base",            DIAL_OPT_TEXT, offsetof(T, base),            NULL,      NULL, "base model: Hugging Face folder, .gguf file or a run"},
+    {"resume-from",     DIAL_OPT_TEXT, offsetof(T, resume_from),     NULL,      NULL, "RUN in the place of --base: start from it with its settings and source files"},
     {"preset",          DIAL_OPT_TEXT, offsetof(T, preset),          "default", "default|paper|code|native", "settings of dial, of the paper, of the released code; the one recipe for all settings"},
     {"method",          DIAL_OPT_TEXT, offsetof(T, method),          "dial",    "base|src-pref|dial|dann|cdan|mean|mmd|coral|cmd|swd|sinkhorn|deepjdot|contrastive|ssrm|iw|src-sft|tgt-ntp|oracle|oracle-target", "what is trained"},
     {"source",          DIAL_OPT_LIST, offsetof(T, source),          NULL,      NULL, "labelled rows"},

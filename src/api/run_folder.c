@@ -293,6 +293,7 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
     di_json_put(run, "dial_version", json_string(DIAL_VERSION), &failed);
     di_json_put(run, "created", json_string(created), &failed);
     di_json_put(run, "base", base, &failed);
+    di_json_put(run, "start", di_job_start_json(job), &failed);
     di_json_put(run, "text", di_text_policy_to_json(&job->base.policy, sha), &failed);
     di_json_put(run, "layer", json_integer(job->base.layers), &failed);
     di_json_put(run, "pooling", json_string(job->base.pooling == DI_POOL_MEAN ? "mean" : "last"),

@@ -87,15 +87,6 @@ done:
     return st;
 }
 
-/* The base model; where --layer auto has yet to choose, to its last layer. */
-static dial_status open_base(di_train_job *job, dial_error *err)
-{
-    const dial_train_options *o = job->opt;
-
-    return di_session_open(&job->base, o->base, &o->common, 0,
-                           is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env, err);
-}
-
 static dial_status new_model(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -108,7 +99,7 @@ static dial_status new_model(di_train_job *job, dial_error *err)
     DI_TRY(
         di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora, err));
     job->has_params = 1;
-    di_params_randomize(&job->params, job->set.seed);
+    di_job_start_params(job);
     DI_TRY(di_decoder_new(&job->base.dev, job->base.source, &o, &job->decoder, err));
     di_decoder_set_lora(job->decoder, &job->params);
 done:
@@ -122,7 +113,7 @@ dial_status di_job_probe_head(di_train_job *job, dial_error *err)
     int64_t n = job->source.n, width = job->params.width;
     float *e = NULL;
 
-    if (strcmp(job->opt->head_init, "probe") != 0) return DIAL_OK;
+    if (job->start.is_run || !is(job->opt->head_init, "probe")) return DIAL_OK;
     e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the probe");
     DI_TRY(di_job_embed_pairs(job, &job->source, n, "head", e, err));
@@ -207,6 +198,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     DI_TRY(di_journal_write(&job->journal, start_event(job), err));
     DI_TRY(di_job_probe_head(job, err));
     DI_TRY(di_job_fit_scale(job, err));
+    DI_TRY(di_job_start_critic(job, err));
     DI_TRY(di_job_write_maps(job, 0, err));
     DI_TRY(di_trainer_warm_critic(job->trainer, err));
 done:
@@ -386,7 +378,7 @@ static void job_close(di_train_job *job)
 static dial_status required(const dial_train_options *o, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const char *missing = o->base == NULL                                       ? "base"
+    const char *missing = o->base == NULL && o->resume_from == NULL             ? "base"
                           : o->source.n == 0 && !is(o->method, "oracle-target") ? "source"
                           : o->out == NULL                                      ? "out"
                                                                                 : NULL;
@@ -397,6 +389,9 @@ static dial_status required(const dial_train_options *o, dial_error *err)
     if (missing != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", missing), "see dial train --help",
                    "the flag is required");
+    if (o->base != NULL && o->resume_from != NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--base, --resume-from", "give one of them",
+                   "both say where the training starts");
     if (two_sided && o->target.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target", "add --target FILE, or --method src-pref",
                    "method %s needs rows of the target domain", o->method);
@@ -459,16 +454,16 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     const di_dist *d = di_dist_of(job->env);
 
     DI_TRY(required(o, err));
-    DI_TRY(open_base(job, err));
-    if (job->base.run != NULL)
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, o->base, "give the base model that the run was trained on",
-                   "training from a run is not built yet");
+    DI_TRY(di_job_open_base(job, err));
+    o = job->opt;
     DI_TRY(di_plan_settings(job, err));
+    DI_TRY(di_job_find_sources(job, err));
     DI_TRY(flags_json(job, err));
     if (!o->dry_run && d->rank == 0) st = prepare_out(job, err);
     DI_TRY(di_dist_agree(d, st, err));
     DI_TRY(find_checkpoint(job, checkpoint, step, resumed, err));
     DI_TRY(di_job_load_data(job, err));
+    DI_TRY(di_job_check_sources(job, err));
     DI_TRY(same_rows(job, err));
     DI_TRY(di_job_choose_view(job, *resumed, err));
     if (job->mode == DI_MODE_ORACLE_TARGET && o->source.n > 0)
@@ -625,7 +620,7 @@ dial_status di_train_fill_trunk(const dial_train_options *options, const dial_en
                                   &job.eval_files};
 
     job.warnings = json_array();
-    DI_TRY(open_base(&job, err));
+    DI_TRY(di_job_open_base(&job, err));
     DI_TRY(di_plan_settings(&job, err));
     DI_TRY(di_job_load_data(&job, err));
     DI_TRY(di_job_choose_view(&job, NULL, err));

@@ -1,5 +1,6 @@
 /*
  * The parts of `dial train`, in the order in which they run:
+ *   base      the base model, or another run       (train_base.c)
  *   plan      flags -> numbers, checked            (train_plan.c)
  *   forecast  --dry-run: memory and time           (train_forecast.c)
  *   data      files -> examples, held-out rows     (train_data.c)
@@ -53,11 +54,22 @@ typedef enum di_mode {
     DI_MODE_ORACLE_TARGET, /* target labels in the place of the source's */
 } di_mode;
 
+/* --base RUN, --resume-from RUN: where step 0 comes from (train_base.c). */
+typedef struct di_start {
+    int is_run;
+    int same_source; /* the source files are those of that run, by hash */
+    int64_t step;    /* its selected checkpoint */
+    char layer[24], lora_layers[32], lora_targets[96],
+        adaptor[32]; /* flags as the run fixes them */
+} di_start;
+
 typedef struct di_train_job {
     const dial_train_options *opt;
+    dial_train_options own; /* with what a run to start from fixes; opt is this one then */
     const dial_env *env;
     const di_alloc *al;
-    di_session base; /* the base model; its decoder is not used */
+    di_session base; /* the base model (and the run to start from); its decoder is not used */
+    di_start start;
     di_mode mode;
     di_train_settings set;
     di_lora_options lora;
@@ -95,6 +107,18 @@ typedef struct di_train_job {
     json_t *warnings;    /* [{"code", "message"}] */
     int warnings_failed; /* one of them found no memory */
 } di_train_job;
+
+/*
+ * train_base.c: the base model, or the run to start from, into job->base and job->opt. Then: that
+ * run's source files are there; those read are the ones it read, by hash (where --resume-from
+ * named them); parameters and alignment of step 0; {"run", "step"} for dial.json, null for a base.
+ */
+dial_status di_job_open_base(di_train_job *job, dial_error *err);
+dial_status di_job_find_sources(const di_train_job *job, dial_error *err);
+dial_status di_job_check_sources(di_train_job *job, dial_error *err);
+void di_job_start_params(di_train_job *job);
+dial_status di_job_start_critic(di_train_job *job, dial_error *err);
+json_t *di_job_start_json(const di_train_job *job);
 
 /* train_plan.c; ERR_USAGE naming the flag unless x > 0 (or = 0 where zero is fine). */
 dial_status di_check_positive(const char *flag, double x, int zero_is_fine, dial_error *err);

@@ -104,7 +104,7 @@ dial_status di_plan_lora(di_train_job *job, dial_error *err)
     DI_TRY(parse_targets(o->lora_targets, &lora.targets, err));
     DI_TRY(parse_lora_layers(o->lora_layers, job->base.layers, &lora.first_layer, err));
     DI_TRY(parse_adaptor(o->adaptor, o->lora_r, &lora, err));
-    job->lora = lora;
+    job->lora = job->start.is_run ? job->base.params.lora : lora;
 done:
     return st;
 }

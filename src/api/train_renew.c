@@ -322,7 +322,7 @@ dial_status di_job_renew(void *ctx, int64_t step, dial_error *err)
     if (job->set.pseudo_weight > 0 && ends_round(job, step)) {
         DI_TRY(relabel(job, step, err));
         if (is(job->opt->method, "ssrm")) { /* each round from the same initial adapter */
-            di_params_randomize(&job->params, job->set.seed);
+            di_job_start_params(job);
             DI_TRY(di_job_probe_head(job, err));
             di_trainer_restart(job->trainer);
         }

@@ -69,7 +69,7 @@ typedef struct cmd_verb {
     const char *example; /* a command that runs as printed, from a clone after `make demo` */
     const dial_option *table;
     size_t size;                 /* of its options struct */
-    const char *const *required; /* names that must be given, NULL-ended; NULL: none */
+    const char *const *required; /* names that must be given ("a|b": one), NULL-ended; or NULL */
     const cmd_group *groups;     /* ended by first NULL; NULL: one group */
     const dial_option *passed;   /* flags of another verb, taken as --flag NAME=VALUE; NULL: none */
     int max_words;               /* positional arguments that it takes */
@@ -102,6 +102,7 @@ struct cmd_call {
     int n_values;
     const char *item[CMD_MAX_VALUES]; /* storage of the lists in options */
     int n_items;
+    char *run_text; /* strings of the settings of --resume-from; dial_free */
 };
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,

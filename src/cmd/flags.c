@@ -365,18 +365,39 @@ static dial_status apply(cmd_call *call, const dial_option *table, void *options
     return DIAL_OK;
 }
 
-/* The preset is weaker than all single values, so it is looked up before they are applied. */
-static dial_status apply_preset(cmd_call *call, dial_error *err)
+/* The value of a flag of train that stands for many, the command line's before the file's; or
+ * NULL. */
+static const cmd_value *strongest(const cmd_call *call, const char *name)
 {
-    const dial_option *row = find(dial_train_table, "preset", 6);
+    const dial_option *row = find(dial_train_table, name, strlen(name));
     const cmd_value *chosen = NULL;
-    dial_status st = DIAL_OK;
 
     for (int i = 0; row != NULL && i < call->n_values; i++) {
         const cmd_value *v = &call->value[i];
 
         if (v->row == row && (chosen == NULL || v->line == 0)) chosen = v;
     }
+    return chosen;
+}
+
+/* The settings of the run that --resume-from names are weaker than a preset. */
+static dial_status apply_run(cmd_call *call, dial_error *err)
+{
+    const cmd_value *chosen = strongest(call, "resume-from");
+
+    if (chosen == NULL) return DIAL_OK;
+    dial_free(&call->env, call->run_text);
+    call->run_text = NULL;
+    return dial_run_options_apply(chosen->text, &call->options.train, &call->env, &call->run_text,
+                                  err);
+}
+
+/* The preset is weaker than all single values, so it is looked up before they are applied. */
+static dial_status apply_preset(cmd_call *call, dial_error *err)
+{
+    const cmd_value *chosen = strongest(call, "preset");
+    dial_status st = DIAL_OK;
+
     if (chosen != NULL) st = dial_preset_apply(chosen->text, &call->options.train, err);
     if (st != DIAL_OK) place(call, chosen, err->where, sizeof err->where);
     return st;
@@ -389,7 +410,8 @@ static dial_status apply_all(cmd_call *call, dial_error *err)
 
     call->n_items = 0;
     dial_options_default(table, &call->options, call->verb->size);
-    if (table == dial_train_table) st = apply_preset(call, err);
+    if (table == dial_train_table) st = apply_run(call, err);
+    if (table == dial_train_table && st == DIAL_OK) st = apply_preset(call, err);
     if (st == DIAL_OK) st = apply(call, table, &call->options, 1, err);
     if (st == DIAL_OK) st = apply(call, table, &call->options, 0, err);
     return st;
@@ -411,20 +433,31 @@ static dial_status apply_settings(cmd_call *call, dial_error *err)
     return st;
 }
 
+/* names: "a|b", one of which has to be given. */
+static int is_given(const cmd_call *call, const char *names)
+{
+    for (const char *at = names; at != NULL; at = strchr(at, '|')) {
+        size_t n = strcspn(at += *at == '|', "|");
+
+        for (int i = 0; i < call->n_values; i++) {
+            const char *name = call->value[i].row->name;
+
+            if (strncmp(name, at, n) == 0 && name[n] == '\0') return 1;
+        }
+    }
+    return 0;
+}
+
 static dial_status check_required(const cmd_call *call, dial_error *err)
 {
     char missing[160] = "", hint[80];
 
     for (const char *const *name = call->verb->required; name != NULL && *name != NULL; name++) {
-        int given = 0;
+        size_t n = strlen(missing);
 
-        for (int i = 0; i < call->n_values; i++)
-            given |= strcmp(call->value[i].row->name, *name) == 0;
-        if (!given) {
-            size_t n = strlen(missing);
-
-            snprintf(missing + n, sizeof missing - n, "%s--%s", n > 0 ? ", " : "", *name);
-        }
+        if (!is_given(call, *name))
+            snprintf(missing + n, sizeof missing - n, "%s--%.*s", n > 0 ? ", " : "",
+                     (int)strcspn(*name, "|"), *name);
     }
     if (missing[0] == '\0') return DIAL_OK;
     snprintf(hint, sizeof hint, "dial %s --help", call->verb->name);

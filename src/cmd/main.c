@@ -169,6 +169,7 @@ int main(int argc, char **argv)
         if (dial_ranks_speaks(call.ranks)) cmd_print_error(&call, &err, exit_code(st), printed);
     }
     json_decref(call.kept);
+    dial_free(&call.env, call.run_text);
     dial_ranks_close(call.ranks, exit_code(st));
     return exit_code(st);
 }

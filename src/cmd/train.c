@@ -10,7 +10,7 @@ static const cmd_group groups[] = {
     {"grad-checkpoint", "Running:"},
     {NULL, NULL},
 };
-static const char *const required[] = {"base", "out", NULL}; /* source: not of oracle-target */
+static const char *const required[] = {"base|resume-from", "out", NULL}; /* source: by the method */
 
 /* A signal asks for the end of the step, a checkpoint and an orderly return. */
 static dial_status run(cmd_call *call, char **json, dial_error *err)

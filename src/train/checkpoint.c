@@ -285,6 +285,71 @@ done:
     return st;
 }
 
+/* Is a tensor of an alignment taken over by the run that starts from it, and from which file? */
+static const char *file_of(const di_align_tensor *t)
+{
+    if (t->m != NULL) return "critic.safetensors";
+    return strncmp(t->name, "scale.", 6) == 0 ? "optimizer.safetensors" : NULL;
+}
+
+/* Those of a file: with `take` into the alignment, else *found is cleared where one is not there.
+ */
+static dial_status take_tensors(const di_alloc *al, const char *dir, const char *file,
+                                const di_align_tensor *t, int n, int take, int *found,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *path = NULL;
+    di_st s = {0};
+    int wanted = 0;
+
+    for (int i = 0; i < n; i++)
+        wanted |= file_of(&t[i]) != NULL && strcmp(file_of(&t[i]), file) == 0;
+    if (!wanted) goto done;
+    DI_TRY(join(al, dir, file, &path, err));
+    if (!di_exists(path)) {
+        *found = 0;
+        goto done;
+    }
+    DI_TRY(di_st_open(al, path, &s, err));
+    for (int i = 0; i < n; i++) {
+        const di_st_tensor *x = di_st_find(&s, t[i].name);
+        int64_t cols = t[i].cols > 0 ? t[i].cols : 1;
+
+        if (file_of(&t[i]) == NULL || strcmp(file_of(&t[i]), file) != 0) continue;
+        if (take)
+            DI_TRY(di_st_read_f32(&s, path, t[i].name, t[i].theta, t[i].rows * cols, err));
+        else
+            *found &= x != NULL && x->dim[0] == t[i].rows && x->count == t[i].rows * cols;
+    }
+done:
+    di_st_close(&s);
+    di_free(al, path);
+    return st;
+}
+
+dial_status di_checkpoint_read_alignment(const di_alloc *al, const di_dist *dist, const char *dir,
+                                         di_alignment *a, int *found, dial_error *err)
+{
+    static const char *const file[] = {"critic.safetensors", "optimizer.safetensors"};
+    dial_status st = DIAL_OK;
+    di_align_tensor t[MAX_ALIGN_TENSORS];
+    int n = di_alignment_tensors(a, t, MAX_ALIGN_TENSORS);
+
+    *found = 1;
+    for (int take = 0; take < 2 && dist->rank == 0 && *found && st == DIAL_OK; take++)
+        for (int k = 0; k < 2 && st == DIAL_OK; k++)
+            st = take_tensors(al, dir, file[k], t, n, take, found, err);
+    DI_TRY(di_dist_agree(dist, st, err));
+    DI_TRY(di_dist_broadcast(dist, found, sizeof *found, err));
+    for (int i = 0; i < n && *found; i++)
+        DI_TRY(di_dist_broadcast(
+            dist, t[i].theta,
+            (size_t)(t[i].rows * (t[i].cols > 0 ? t[i].cols : 1)) * sizeof *t[i].theta, err));
+done:
+    return st;
+}
+
 /* Removes entries of a folder whose name holds ".tmp-". */
 static dial_status clean_dir(const di_alloc *al, const char *dir, dial_error *err)
 {

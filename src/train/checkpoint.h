@@ -25,6 +25,14 @@ dial_status di_checkpoint_latest(const di_alloc *al, const char *run, int64_t *s
 dial_status di_checkpoint_read(const di_alloc *al, const di_dist *dist, const char *dir,
                                di_trainer *t, json_t **state, dial_error *err);
 
+/*
+ * What the alignment of another run had learnt, into that of a new one: the critics' weights, and
+ * the scale of the embeddings. *found 0, and nothing changed: the folder has none of this method
+ * and shape. Moments, queues and bandwidths start anew. Rank 0 reads.
+ */
+dial_status di_checkpoint_read_alignment(const di_alloc *al, const di_dist *dist, const char *dir,
+                                         di_alignment *a, int *found, dial_error *err);
+
 /* RUN/checkpoints/step-%08d in a new string. */
 char *di_checkpoint_dir(const di_alloc *al, const char *run, int64_t step);
 
