@@ -208,6 +208,7 @@ struct dial_train_options {
     int64_t select_rows, early_stop;
     const char *grad_checkpoint;
     int64_t log_every, overfit;
+    int match_scale; /* the reward keeps the scale that it had in the run started from */
     int resume, overwrite, dry_run;
 };
 

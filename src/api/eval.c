@@ -60,6 +60,20 @@ done:
     return st;
 }
 
+/* Rewards [d->n_seq] as the model gives them everywhere: an applied scale in them. */
+static dial_status score(di_session *s, const di_dataset *d, const char *name, float *reward,
+                         double *seconds, int64_t *tokens, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    DI_TRY(di_score_dataset(s->embedder, di_head_at(&s->params, s->params.theta), d, name, reward,
+                            NULL, seconds, tokens, err));
+    for (int64_t i = 0; s->applied && i < d->n_seq; i++)
+        reward[i] = (float)(s->scale * (double)reward[i] + s->shift);
+done:
+    return st;
+}
+
 static dial_status eval_file(di_session *s, di_session *other, const dial_eval_options *o,
                              const char *text, di_buf *scores, json_t *results, dial_error *err)
 {
@@ -80,8 +94,7 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
     di_show_tokens(s, d, o->common.show_tokens);
     reward = di_new_array(s->al, (size_t)d->n_seq, sizeof *reward);
     if (reward == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
-    DI_TRY(di_score_dataset(s->embedder, di_head_at(&s->params, s->params.theta), d, name, reward,
-                            NULL, &seconds, &tokens, err));
+    DI_TRY(score(s, d, name, reward, &seconds, &tokens, err));
     DI_TRY(di_eval_result(s->al, d, name, reward, &e, seconds, tokens, &result, err));
     if (other !=
         NULL) { /* its own tokenizer and policy: the rows are the same, the ids need not be */
@@ -92,8 +105,7 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
             DI_FAIL_AT(err, DIAL_ERR_USAGE, "--compare", "compare runs of one text policy",
                        "the two runs keep %lld and %lld rows of '%s'", (long long)d->n,
                        (long long)d2->n, file);
-        DI_TRY(di_score_dataset(other->embedder, di_head_at(&other->params, other->params.theta),
-                                d2, name, reward2, NULL, NULL, NULL, err));
+        DI_TRY(score(other, d2, name, reward2, NULL, NULL, err));
         DI_TRY(di_eval_compare(s->al, d, reward, o->compare, reward2, &e, &compare, err));
         if (json_object_set(result, "compare", compare) != 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the comparison");

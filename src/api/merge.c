@@ -74,10 +74,10 @@ static dial_status check_alike(const merge_job *j, int k, dial_error *err)
     const json_t *hash_a = json_object_get(json_object_get(a->run, "base"), "sha256");
     const json_t *hash_b = json_object_get(json_object_get(b->run, "base"), "sha256");
     const char *differs =
-        !json_equal(hash_a, hash_b) ? "base model"
-        : a->layers != b->layers    ? "layer"
-        : a->pooling != b->pooling  ? "pooling"
-        : a->applied != b->applied  ? "scale of the reward"
+        !json_equal(hash_a, hash_b)                                        ? "base model"
+        : a->layers != b->layers                                           ? "layer"
+        : a->pooling != b->pooling                                         ? "pooling"
+        : a->applied != b->applied || (a->applied && a->scale != b->scale) ? "scale of the reward"
         : !json_equal(json_object_get(a->run, "text"), json_object_get(b->run, "text"))
             ? "text policy"
             : NULL;
@@ -277,6 +277,7 @@ static dial_status write_run(const merge_job *j, const json_t *test, dial_error 
     di_json_put(run, "selftest", json_incref((json_t *)(uintptr_t)test), &failed);
     json_object_del(run, "reward_stats"); /* of other rewards */
     json_object_del(run, "flags");
+    json_object_del(run, "start");
     json_object_del(run, "optim");
     if (run == NULL || failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to describe the merged run");
     DI_TRY(di_json_write(run, &b, err));

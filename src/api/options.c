@@ -141,6 +141,7 @@ const dial_option dial_train_table[] = {
     {"log-every",       DIAL_OPT_INT,  offsetof(T, log_every),       "10",      NULL, "steps between progress lines"},
     {"overfit",         DIAL_OPT_INT,  offsetof(T, overfit),         "0",       NULL, "sanity check: train on the first N rows; exit 4 unless all are learnt"},
     {"allow-mixed-templates", DIAL_OPT_BOOL, offsetof(T, allow_mixed_templates), "no", NULL, "source and target may be rendered by different templates"},
+    {"match-scale",     DIAL_OPT_BOOL, offsetof(T, match_scale),     "no",      NULL, "with --resume-from: mean and scale of the reward on that run's reference texts stay as they were"},
     {"resume",          DIAL_OPT_BOOL, offsetof(T, resume),          "no",      NULL, "continue the run in --out"},
     {"overwrite",       DIAL_OPT_BOOL, offsetof(T, overwrite),       "no",      NULL, "replace the run in --out"},
     {"dry-run",         DIAL_OPT_BOOL, offsetof(T, dry_run),         "no",      NULL, "print the plan, write nothing"},

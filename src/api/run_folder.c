@@ -300,8 +300,14 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
                 &failed);
     di_json_put(run, "head",
                 json_pack("{s:s, s:b, s:f, s:f, s:b}", "name", "score", "bias", 0, "shift",
-                          scores ? job->set.loss.score_mean : 0.0, "scale",
-                          scores ? job->set.loss.score_sd : 1.0, "applied", 0),
+                          job->match.applied ? job->match.shift
+                          : scores           ? job->set.loss.score_mean
+                                             : 0.0,
+                          "scale",
+                          job->match.applied ? job->match.scale
+                          : scores           ? job->set.loss.score_sd
+                                             : 1.0,
+                          "applied", job->match.applied),
                 &failed);
     di_json_put(run, "lora", lora_json(&job->lora), &failed);
     di_json_put(run, "method", method_json(job), &failed);

@@ -294,10 +294,10 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     int64_t steps = di_trainer_steps_done(job->trainer);
 
     DI_TRY(take_choice(job, err));
+    DI_TRY(di_job_write_reference(job, err)); /* before what reads the matched reward */
     DI_TRY(di_job_evaluate(job, job->selected_step, 1, &evals, err));
     if (steps > 0) DI_TRY(di_job_write_maps(job, job->selected_step, err));
     DI_TRY(di_job_reward_stats(job, &stats, err));
-    DI_TRY(di_job_write_reference(job, err));
     DI_TRY(di_job_selftest(job, &selftest, err));
     if (di_dist_of(job->env)->rank > 0) goto done; /* the rest is files */
     DI_TRY(tail_of(job, &mean, err));
@@ -315,6 +315,10 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
         (json_int_t)use.ru_maxrss * 1024, "peak_device_bytes", "train", mean, "eval", evals, "rows",
         "source", counts_of(&job->source_files), "target", counts_of(&job->target_files),
         "warnings", job->warnings);
+    if (doc != NULL && job->match.applied)
+        di_json_put(doc, "match",
+                    json_pack("{s:f, s:f}", "shift", job->match.shift, "scale", job->match.scale),
+                    &job->warnings_failed);
     if (doc != NULL && job->labelled.n > 0)
         di_json_put(json_object_get(doc, "rows"), "target_labelled",
                     counts_of(&job->labelled_files), &job->warnings_failed);

@@ -171,14 +171,40 @@ done:
     return st;
 }
 
+/* --match-scale: is there a reward whose scale can be kept? */
+static dial_status check_match(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *path = NULL;
+
+    if (!job->opt->match_scale) goto done;
+    if (!job->start.is_run)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--match-scale", "add --resume-from RUN, or leave it out",
+                   "there is no run whose reward's scale could be kept");
+    if (job->set.loss.objective == DI_OBJECTIVE_MSE)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--match-scale", "leave out the flag",
+                   "the reward of --objective mse is in the unit of the scores already");
+    if (!job->start.same_source)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--match-scale",
+                   "give the source files of that run, or leave out the flag",
+                   "the reference texts of '%s' are rows of its own source files", job->base.path);
+    path = di_path_join(job->al, job->base.path, "reference.safetensors");
+    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (!di_exists(path))
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, job->base.path, "leave out --match-scale",
+                   "the run has no reference.safetensors: its reward's scale is not on record");
+done:
+    di_free(job->al, path);
+    return st;
+}
+
 dial_status di_job_check_sources(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const json_t *list = sources_of(job);
     const di_file_set *f = &job->source_files;
 
-    if (!job->start.is_run) goto done;
-    job->start.same_source = f->n > 0 && (size_t)f->n == json_array_size(list);
+    job->start.same_source = job->start.is_run && f->n > 0 && (size_t)f->n == json_array_size(list);
     for (int i = 0; i < f->n; i++) {
         const char *path = text_at(list, i, "path"), *sha = text_at(list, i, "sha256");
         int same = sha != NULL && is(sha, f->set[i]->sha256);
@@ -191,6 +217,7 @@ dial_status di_job_check_sources(di_train_job *job, dial_error *err)
                    "hash mismatch: it is not the source file that '%s' was trained on",
                    job->base.path);
     }
+    DI_TRY(check_match(job, err));
 done:
     return st;
 }

@@ -63,6 +63,12 @@ typedef struct di_start {
         adaptor[32]; /* flags as the run fixes them */
 } di_start;
 
+/* --match-scale: scale r + shift is the run's reward. */
+typedef struct di_match {
+    int applied;
+    double shift, scale;
+} di_match;
+
 typedef struct di_train_job {
     const dial_train_options *opt;
     dial_train_options own; /* with what a run to start from fixes; opt is this one then */
@@ -104,6 +110,7 @@ typedef struct di_train_job {
     json_t *flags;
     json_t *view; /* the table that --layer auto chose by; NULL: not asked for */
     int64_t selected_step;
+    di_match match;      /* of the selected checkpoint */
     json_t *warnings;    /* [{"code", "message"}] */
     int warnings_failed; /* one of them found no memory */
 } di_train_job;
@@ -213,7 +220,7 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
 /* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
 dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);
 
-/* reference.c: RUN/reference.safetensors, of the model as it is. */
+/* reference.c: RUN/reference.safetensors, of the model as it is; with --match-scale job->match. */
 dial_status di_job_write_reference(di_train_job *job, dial_error *err);
 
 /*

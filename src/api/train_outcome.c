@@ -71,6 +71,8 @@ static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int fina
     o.seed = job->set.seed;
     DI_TRY(di_score_dataset(job->embedder, di_head_at(&job->params, job->params.theta), d,
                             job->eval_files.name[k], reward, NULL, &seconds, &tokens, err));
+    for (int64_t i = 0; final && job->match.applied && i < d->n_seq; i++)
+        reward[i] = (float)(job->match.scale * (double)reward[i] + job->match.shift);
     DI_TRY(di_eval_result(job->al, d, job->eval_files.name[k], reward, &o, seconds, tokens, &result,
                           err));
     DI_TRY(di_journal_write(&job->journal,

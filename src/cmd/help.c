@@ -9,15 +9,16 @@ enum { HELP_COLUMN = 26, WIDTH = 80 };
 static const struct {
     const char *flag, *value;
 } value_names[] = {
-    {"base", "MODEL"},    {"model", "MODEL"},
-    {"compare", "RUN"},   {"runs", "RUN"},
-    {"source", "FILE"},   {"target", "FILE"},
-    {"data", "FILE"},     {"eval", "NAME=FILE"},
-    {"out", "PATH"},      {"summary", "FILE"},
-    {"scores", "FILE"},   {"config", "FILE"},
-    {"length", "TOKENS"}, {"columns", "KEY=COLUMN,..."},
-    {"method", "NAME"},   {"grid", "FILE"},
-    {"store", "FILE"},    {"flag", "NAME=VALUE"},
+    {"base", "MODEL"},      {"model", "MODEL"},
+    {"compare", "RUN"},     {"runs", "RUN"},
+    {"resume-from", "RUN"}, {"run", "RUN"},
+    {"source", "FILE"},     {"target", "FILE"},
+    {"data", "FILE"},       {"eval", "NAME=FILE"},
+    {"out", "PATH"},        {"summary", "FILE"},
+    {"scores", "FILE"},     {"config", "FILE"},
+    {"length", "TOKENS"},   {"columns", "KEY=COLUMN,..."},
+    {"method", "NAME"},     {"grid", "FILE"},
+    {"store", "FILE"},      {"flag", "NAME=VALUE"},
 };
 
 /* Choices that fill a line stand in the text instead of beside the flag. */

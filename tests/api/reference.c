@@ -1,9 +1,11 @@
 /*
  * RUN/reference.safetensors: the texts are those of its rows, each once, as the run's own model
- * embeds them; no label has a say in which they are.
+ * embeds them; no label has a say in which they are. --match-scale: on these texts the reward of a
+ * run keeps mean and standard deviation from run to run, wherever it is read.
  */
 #include "test.h"
 
+#include <math.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -87,8 +89,10 @@ static float *embed(const char *run, const char *file, int64_t width)
     return e;
 }
 
-/* Every row of `side` is one of the two texts of its row, and none stands twice. */
-static void check_side(const di_st *s, const char *side, const float *e)
+/* Every row of `side` is one of the two texts of its row, and none stands twice; which: at [n] of
+ * the file's texts, n returned. */
+static int64_t check_side(const di_st *s, const char *side, const float *e,
+                          int64_t at_out[2 * ROWS])
 {
     char name[32];
     const di_st_tensor *x = di_st_find(s, side), *r;
@@ -116,13 +120,16 @@ static void check_side(const di_st *s, const char *side, const float *e)
         at = memcmp(mine, e + 2 * row * width, bytes) == 0 ? 0 : 1;
         assert_memory_equal(mine, e + (2 * row + at) * width, bytes);
         assert_false(used[2 * row + at]++);
+        at_out[i] = 2 * row + at;
     }
+    return x->dim[0];
 }
 
 static void rows_are_embedded_by_the_run(void **state)
 {
     const char *source = TOY "/source.jsonl", *target = TOY "/target.jsonl", *run = in_folder("a");
     dial_train_options o = options_of(&source, &target, run);
+    int64_t at[2 * ROWS];
     di_st s = {0};
     float *e;
 
@@ -130,10 +137,10 @@ static void rows_are_embedded_by_the_run(void **state)
     train(&o);
     open_reference(run, &s);
     e = embed(run, source, di_st_find(&s, "source")->dim[1]);
-    check_side(&s, "source", e);
+    check_side(&s, "source", e, at);
     free(e);
     e = embed(run, target, di_st_find(&s, "target")->dim[1]);
-    check_side(&s, "target", e);
+    check_side(&s, "target", e, at);
     free(e);
     di_st_close(&s);
 }
@@ -189,6 +196,120 @@ static void labels_have_no_say(void **state)
     di_free(di_env_alloc(NULL), text[1]);
 }
 
+/* ---- the scale of the reward ---- */
+
+typedef struct scores {
+    double r[2 * ROWS];
+    int n;
+} scores;
+
+static int take_lines(void *ctx, const char *lines, size_t n)
+{
+    scores *x = ctx;
+
+    for (const char *end, *at = lines; at < lines + n; at = end + 1) {
+        json_t *v;
+
+        end = memchr(at, '\n', (size_t)(lines + n - at));
+        v = json_loadb(at, (size_t)(end - at), 0, NULL);
+        x->r[x->n++] = json_number_value(json_object_get(v, "chosen"));
+        x->r[x->n++] = json_number_value(json_object_get(v, "rejected"));
+        json_decref(v);
+    }
+    return 0;
+}
+
+/* Rewards of a run's reference texts, as `dial score` gives them; n of them. */
+static int64_t rewards(const char *run, double *r)
+{
+    const char *file = TOY "/source.jsonl";
+    dial_score_options o;
+    dial_error err;
+    scores all = {.n = 0};
+    char *json = NULL;
+    int64_t at[2 * ROWS], n;
+    di_st s = {0};
+    float *e;
+
+    dial_options_default(dial_score_table, &o, sizeof o);
+    o.model = run;
+    o.data = file;
+    o.common.threads = 1;
+    assert_ok(dial_score(&o, take_lines, &all, NULL, &json, &err), err);
+    dial_free(NULL, json);
+    assert_int_equal(all.n, 2 * ROWS);
+    open_reference(run, &s);
+    e = embed(run, file, di_st_find(&s, "source")->dim[1]);
+    n = check_side(&s, "source", e, at);
+    for (int64_t i = 0; i < n; i++) r[i] = all.r[at[i]];
+    free(e);
+    di_st_close(&s);
+    return n;
+}
+
+static void moments(const double *r, int64_t n, double *mean, double *sd, double *most)
+{
+    *mean = *sd = 0;
+    for (int64_t i = 0; i < n; i++) *mean += r[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) *sd += (r[i] - *mean) * (r[i] - *mean) / (double)n;
+    for (int64_t i = 0; i < n; i++) *most = fmax(*most, fabs(r[i]));
+    *sd = sqrt(*sd);
+}
+
+/* A run from `from`, at another rate, so that its own scale is another. */
+static void adapt(const char *from, const char *out, int match)
+{
+    const char *target = TOY "/val.jsonl";
+    dial_train_options o;
+    dial_error err;
+    char *kept = NULL;
+
+    dial_options_default(dial_train_table, &o, sizeof o);
+    assert_ok(dial_run_options_apply(from, &o, NULL, &kept, &err), err);
+    o.resume_from = from;
+    o.target = (dial_list){&target, 1};
+    o.out = out;
+    o.lr = 3e-2;
+    o.match_scale = match;
+    o.common.threads = 1;
+    train(&o);
+    dial_free(NULL, kept);
+}
+
+/*
+ * A reward is an f32, off by at most u = 2^-24 of itself; means then differ by at most u max|r|,
+ * standard deviations by as much, on either side of the comparison.
+ */
+static void the_scale_stays(void **state)
+{
+    const char *source = TOY "/source.jsonl", *target = TOY "/target.jsonl";
+    const char *run[] = {"one", "two", "three", "free"};
+    dial_train_options o = options_of(&source, &target, in_folder(run[0]));
+    double r[4][2 * ROWS], mean[4], sd[4], most = 0;
+    int64_t n[4];
+
+    (void)state;
+    train(&o);
+    for (int k = 1; k < 3; k++) {
+        char from[128];
+
+        snprintf(from, sizeof from, "%s", in_folder(run[k - 1]));
+        adapt(from, in_folder(run[k]), 1);
+    }
+    adapt(in_folder(run[0]), in_folder(run[3]), 0);
+    for (int k = 0; k < 4; k++) {
+        n[k] = rewards(in_folder(run[k]), r[k]);
+        assert_int_equal(n[k], n[0]);
+        moments(r[k], n[k], &mean[k], &sd[k], &most);
+    }
+    for (int k = 1; k < 3; k++) {
+        assert_true(fabs(mean[k] - mean[0]) <= 2 * most * 0x1p-24);
+        assert_true(fabs(sd[k] - sd[0]) <= 2 * most * 0x1p-24);
+        assert_memory_not_equal(r[k], r[0], sizeof r[0]);
+    }
+    assert_true(fabs(sd[3] - sd[0]) > 1e-2 * sd[0]); /* without the flag it does not stay */
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -208,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_embedded_by_the_run),
         cmocka_unit_test(labels_have_no_say),
+        cmocka_unit_test(the_scale_stays),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
