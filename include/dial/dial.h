@@ -371,6 +371,9 @@ typedef struct dial_serve_options {
     int insecure, strict_model, log_text;
     int64_t max_wait_ms, queue, max_body, max_inputs, max_connections;
     const char *timeout, *grace, *access_log;
+    int64_t monitor; /* recent texts to keep and compare with the training; 0: none */
+    int monitor_texts;
+    const char *store;          /* NULL: dial.sqlite beside the first run */
     const char *token;          /* not in the table; stronger than token_file */
     const volatile int *reload; /* not in the table; a changed value: load the runs again */
 } dial_serve_options;

@@ -372,6 +372,9 @@ const dial_option dial_serve_table[] = {
     {"grace",           DIAL_OPT_TEXT, offsetof(T, grace),           "30s",   NULL, "time to answer what waits after SIGTERM"},
     {"access-log",      DIAL_OPT_TEXT, offsetof(T, access_log),      NULL,    NULL, "file for one JSON line a request, without texts"},
     {"log-text",        DIAL_OPT_BOOL, offsetof(T, log_text),        "no",    NULL, "texts stand in the access log"},
+    {"monitor",         DIAL_OPT_INT,  offsetof(T, monitor),         "0",     NULL, "keep the last N texts' embeddings in --store and compare traffic with the training domains; 0: do not"},
+    {"monitor-texts",   DIAL_OPT_BOOL, offsetof(T, monitor_texts),   "no",    NULL, "keep the texts too, for `dial data collect` and `dial adapt`"},
+    {"store",           DIAL_OPT_TEXT, offsetof(T, store),           NULL,    NULL, "SQLite file for them; default: dial.sqlite beside the first run"},
     COMMON(T, "0"),
     {"max-batch-tokens", DIAL_OPT_INT, offsetof(T, common.batch_tokens), "8192", NULL, NULL},
     END

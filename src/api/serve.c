@@ -162,6 +162,20 @@ done:
     return st;
 }
 
+/* dial.sqlite in the folder that the run stands in; NULL: no memory. */
+static char *default_store(const di_alloc *al, const char *run)
+{
+    size_t n = strlen(run);
+    char *folder, *out;
+
+    while (n > 1 && run[n - 1] == '/') n--;
+    while (n > 0 && run[n - 1] != '/') n--;
+    folder = n > 0 ? di_strndup(al, run, n) : di_strdup(al, ".");
+    out = folder != NULL ? di_path_join(al, folder, "dial.sqlite") : NULL;
+    di_free(al, folder);
+    return out;
+}
+
 /* The first line of the file, without white space around it. */
 static dial_status read_token(const di_alloc *al, const char *path, char **out, dial_error *err)
 {
@@ -200,13 +214,17 @@ static dial_status check_options(const dial_serve_options *o, dial_error *err)
                   {"queue", o->queue, 1, INT64_C(1) << 40},
                   {"max-inputs", o->max_inputs, 1, INT64_C(1) << 30},
                   {"max-body", o->max_body, 64, INT64_C(1) << 32},
-                  {"max-connections", o->max_connections, 1, 1 << 20}};
+                  {"max-connections", o->max_connections, 1, 1 << 20},
+                  {"monitor", o->monitor, o->monitor > 0 ? DI_MONITOR_LEAST : 0, 10000000}};
 
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
             DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", ranges[i].flag), "dial serve --help",
                        "expected %lld to %lld, found %lld", (long long)ranges[i].least,
                        (long long)ranges[i].most, (long long)ranges[i].value);
+    if (o->monitor_texts && o->monitor == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--monitor-texts", "dial serve RUN --monitor 10000 ...",
+                   "there is no --monitor N whose texts could be kept");
     if (o->ensemble != NULL && o->runs.n < 2)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--ensemble", "dial serve RUN RUN --ensemble mean",
                    "an ensemble needs at least two runs");
@@ -246,6 +264,7 @@ dial_status dial_serve(const dial_serve_options *o, dial_write_fn write, void *c
                      .truncate = strcmp(o->truncate, "prompt") == 0,
                      .activation = strcmp(o->activation, "sigmoid") == 0 ? DI_SIGMOID : DI_RAW,
                      .strict_model = o->strict_model,
+                     .monitor = o->monitor > 0,
                      .max_inputs = o->max_inputs,
                      .batch_tokens = o->common.batch_tokens},
         .run = o->runs.item,
@@ -264,10 +283,11 @@ dial_status dial_serve(const dial_serve_options *o, dial_write_fn write, void *c
         .idle_time = 75,
         .access_log = o->access_log,
         .log_text = o->log_text,
+        .monitor = {o->monitor, o->monitor_texts, o->store},
         .reload = o->reload,
         .ready = on_ready,
         .ctx = &v};
-    char *token = NULL;
+    char *token = NULL, *store = NULL;
 
     if (env != NULL) v.env = *env;
     v.env.progress = NULL;
@@ -284,9 +304,15 @@ dial_status dial_serve(const dial_serve_options *o, dial_write_fn write, void *c
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--host",
                    "give --token-file FILE or DIAL_API_KEY, or insist with --insecure",
                    "'%s' can be reached from other machines, and there is no token", o->host);
+    if (o->monitor > 0 && o->store == NULL) {
+        store = default_store(al, o->runs.item[0]);
+        if (store == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+        s.monitor.store = store;
+    }
     DI_TRY(di_serve(&s, &opener, &v.env, err));
     if (v.write_failed) DI_FAIL(err, DIAL_ERR_IO, "cannot write the line that tells the address");
 done:
     di_free(al, token);
+    di_free(al, store);
     return st;
 }

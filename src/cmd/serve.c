@@ -8,6 +8,7 @@ static const cmd_group groups[] = {
     {"name", "What it answers:"},
     {"max-wait-ms", "Limits:"},
     {"access-log", "Log:"},
+    {"monitor", "Shift of the traffic:"},
     {NULL, NULL},
 };
 

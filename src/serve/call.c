@@ -357,6 +357,7 @@ static di_answer prepare_side(di_call *c, int place)
 {
     di_side *s = &c->side[c->n_sides];
     size_t n = (size_t)c->n;
+    int keeps_e = c->wants_embeddings || (c->set->monitor && c->n_sides == 0 && !c->no_scores);
     di_text_policy p;
 
     s->model = di_models_get(c->models, place);
@@ -365,8 +366,8 @@ static di_answer prepare_side(di_call *c, int place)
     s->offset = di_new_array(c->al, n, sizeof *s->offset);
     s->view = di_new_array(c->al, n, sizeof *s->view);
     s->reward = di_new_array(c->al, n, sizeof *s->reward);
-    if (c->wants_embeddings) s->e = di_new_array(c->al, n * (size_t)s->model->width, sizeof *s->e);
-    if (!s->offset || !s->view || !s->reward || (c->wants_embeddings && !s->e)) return no_memory(c);
+    if (keeps_e) s->e = di_new_array(c->al, n * (size_t)s->model->width, sizeof *s->e);
+    if (!s->offset || !s->view || !s->reward || (keeps_e && !s->e)) return no_memory(c);
     DI_ASK(policy_of(c, s->model, &p));
     return encode_all(c, &p, s);
 }
@@ -419,6 +420,14 @@ static double mixed(const di_call *c, int64_t i)
     return c->set->ensemble == DI_ENSEMBLE_MIN ? least : sum / c->n_sides;
 }
 
+double di_call_reward(const di_call *c, int64_t i)
+{
+    const di_served *m = c->side[0].model;
+    double r = c->n_sides > 1 ? mixed(c, i) : (double)c->side[0].reward[i];
+
+    return m->applied ? m->scale * r + m->shift : r;
+}
+
 di_answer di_call_finish(di_call *c)
 {
     const di_served *m = c->side[0].model;
@@ -431,9 +440,9 @@ di_answer di_call_finish(di_call *c)
         return di_refuse(&c->fault, DI_ANSWER_INTERNAL, NULL, "%s", c->job.err.message);
     if (c->job.st == DIAL_ERR_NUMERIC) bad = c->job.bad;
     for (int64_t i = 0; i < c->n && bad < 0; i++) {
-        double r = c->n_sides > 1 ? mixed(c, i) : (double)c->side[0].reward[i];
+        double r = di_call_reward(c, i);
 
-        if (m->applied || (c->normalize && !c->wants_embeddings)) r = m->scale * r + m->shift;
+        if (!m->applied && c->normalize && !c->wants_embeddings) r = m->scale * r + m->shift;
         c->value[i] = (float)r;
         if (!isfinite(c->value[i])) bad = i;
     }

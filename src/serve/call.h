@@ -24,6 +24,7 @@ typedef struct di_serve_settings {
     int embed_reward; /* /v1/embeddings and /embed give the reward as a 1-vector */
     int truncate;     /* cut long texts where a request does not say */
     int strict_model; /* an unknown `model` is an error */
+    int monitor;      /* embeddings are kept until the answer is out: monitor.h */
     int64_t max_inputs, batch_tokens;
     const char *host; /* for /info and the log */
 } di_serve_settings;
@@ -47,7 +48,7 @@ typedef struct di_side {
     di_buf ids;        /* int32, all texts */
     size_t *offset;    /* [n] elements */
     di_seq_view *view; /* [n] */
-    float *reward, *e; /* [n], [n, C] or NULL */
+    float *reward, *e; /* [n], [n, C] or NULL; e is the first side's alone */
 } di_side;
 
 typedef struct di_call di_call;
@@ -122,6 +123,9 @@ di_answer di_call_prepare(di_call *c);
 di_answer di_call_finish(di_call *c);
 
 /* ---- for writers ---- */
+
+/* Reward of input i, mixed and shifted as the runs have it, whatever the call wishes. */
+double di_call_reward(const di_call *c, int64_t i);
 
 /* Value of input i under the call's activation. */
 float di_call_score(const di_call *c, int64_t i);

@@ -359,6 +359,7 @@ static enum MHD_Result conclude(exchange *x)
         di_metrics_count(m, DI_COUNT_TRUNCATED, c->n_truncated);
         for (int64_t i = 0; i < c->n; i++)
             di_metrics_observe(m, DI_HIST_REWARD, (double)c->value[i]);
+        di_monitor_offer(x->h->s->monitor, c);
     }
     return reply(x);
 }

@@ -174,7 +174,7 @@ static void put_histogram(di_buf *out, const char *name, const char *labels, con
 
 void di_metrics_gauge(di_buf *out, const char *name, const char *help, const char *labels, double x)
 {
-    head(out, name, "gauge", help);
+    if (help != NULL) head(out, name, "gauge", help);
     di_buf_printf(out, "%s%s %.15g\n", name, labels, x);
 }
 

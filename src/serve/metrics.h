@@ -14,7 +14,12 @@
     X(TRUNCATED, "dial_truncated_total", "texts cut to the length limit")            \
     X(NONFINITE, "dial_nonfinite_total", "texts without a finite reward")            \
     X(RELOADS,   "dial_reloads_total",   "runs loaded again and put in place")       \
-    X(RELOADS_FAILED, "dial_reloads_failed_total", "runs that could not be loaded again")
+    X(RELOADS_FAILED, "dial_reloads_failed_total", "runs that could not be loaded again") \
+    X(MONITOR_ROWS,    "dial_monitor_rows_total",    "texts in the store of live traffic, written and synced") \
+    X(MONITOR_DROPPED, "dial_monitor_dropped_total", "texts that came too fast for it")  \
+    X(MONITOR_FAILED,  "dial_monitor_failed_total",  "texts that it did not take")       \
+    X(SHIFT_LOOKS,     "dial_shift_looks_total",     "comparisons of traffic and training") \
+    X(SHIFT_ALARMS,    "dial_shift_alarms_total",    "alarms that these began")
 
 /* name, metric, help, bounds of the buckets */
 #define DI_HIST_MAP(X)                                                               \
@@ -60,7 +65,8 @@ void di_metrics_reject(di_metrics *m, const char *reason);
 /* Everything as Prometheus text, appended. */
 void di_metrics_write(di_metrics *m, di_buf *out);
 
-/* One gauge line with its HELP and TYPE; labels: "{a=\"b\"}" or "". */
+/* One gauge line with its HELP and TYPE (help NULL: a further line of the gauge before); labels:
+ * "{a=\"b\"}" or "". */
 void di_metrics_gauge(di_buf *out, const char *name, const char *help, const char *labels,
                       double x);
 

@@ -69,6 +69,7 @@ static dial_status open_run(di_models *m, const place *p, const di_served *besid
     if (s == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a run");
     DI_TRY(m->opener.open(m->opener.ctx, p->path, beside, s, err));
     s->name = p->name;
+    s->path = p->path;
     if (m->comparable && !(s->sd > 0)) {
         m->opener.close(m->opener.ctx, s);
         DI_FAIL_AT(err, DIAL_ERR_INPUT, p->path, "train the run again, or leave out --ensemble",

@@ -32,6 +32,7 @@ typedef struct di_served {
     void *handle;
     /* of the registry */
     const char *name; /* as `model` in requests */
+    const char *path; /* the run's folder, as it was given: a link may point elsewhere by now */
     int refs, retired;
     struct di_served *next;
 } di_served;

@@ -47,7 +47,15 @@ int di_page_ready(di_server *s, di_buf *out)
                          : queue * 10 >= di_scheduler_limit(s->scheduler) * 9 ? "busy"
                                                                               : "ready";
 
-    di_buf_printf(out, "{\"status\":\"%s\",\"queue\":%lld}", status, (long long)queue);
+    di_buf_printf(out, "{\"status\":\"%s\",\"queue\":%lld", status, (long long)queue);
+    if (atomic_load(&s->ready) && s->monitor != NULL) {
+        json_t *shift = di_monitor_details(s->monitor);
+
+        di_buf_printf(out, ",\"shift\":");
+        if (shift == NULL || di_json_write(shift, out, NULL) != DIAL_OK) out->failed = 1;
+        json_decref(shift);
+    }
+    di_buf_append(out, "}", 1);
     return status[0] == 'r' ? 200 : 503;
 }
 
@@ -97,6 +105,7 @@ int di_page_metrics(di_server *s, di_buf *out)
     di_metrics_gauge(out, "dial_queue_texts", "texts that wait or are computed", "",
                      (double)di_scheduler_waiting(s->scheduler));
     di_metrics_write(s->metrics, out);
+    di_monitor_write(s->monitor, out);
     di_metrics_gauge(out, "process_resident_memory_bytes", "resident memory", "", resident_bytes());
     di_metrics_gauge(out, "process_start_time_seconds", "start, seconds since 1970", "",
                      s->started);

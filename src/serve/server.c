@@ -66,6 +66,7 @@ static void attend(di_server *s)
             reload(s, !asked);
         }
         di_models_collect(s->models);
+        di_monitor_tell(s->monitor, s->env);
         di_http_tick(s->http);
         rest(tick);
     }
@@ -133,6 +134,8 @@ dial_status di_serve(const di_server_options *opt, const di_opener *opener, cons
     DI_TRY(di_scheduler_new(s.al, &scheduling, s.metrics, &s.scheduler, err));
     DI_TRY(di_http_new(&s, &s.http, err)); /* a port in use is told before minutes of loading */
     DI_TRY(open_models(&s, opener, err));
+    if (opt->monitor.keep > 0)
+        DI_TRY(di_monitor_new(s.al, &opt->monitor, s.models, s.metrics, &s.monitor, err));
     atomic_store(&s.ready, 1);
     announce(&s);
     attend(&s);
@@ -143,6 +146,7 @@ dial_status di_serve(const di_server_options *opt, const di_opener *opener, cons
 done:
     di_scheduler_free(s.scheduler); /* hands back what still waits */
     di_http_free(s.http);
+    di_monitor_free(s.monitor);
     di_models_free(s.models);
     di_access_log_free(s.log);
     di_metrics_free(s.metrics);

@@ -6,13 +6,15 @@
  *
  * Threads: the caller's waits for signals, reloads and closes what is too slow; a few of
  * libmicrohttpd's read, parse, tokenise and write; one computes. A request is handed from an HTTP
- * thread to the scheduler and back, never shared.
+ * thread to the scheduler and back, never shared. With --monitor one more writes what was scored to
+ * the store, and one compares it with the training domains.
  */
 #ifndef DI_SERVE_SERVER_H
 #define DI_SERVE_SERVER_H
 
 #include <stdatomic.h>
 
+#include "serve/monitor.h"
 #include "serve/routes.h"
 
 typedef struct di_server_options {
@@ -29,6 +31,7 @@ typedef struct di_server_options {
     double header_time, body_time, idle_time; /* seconds that a client may take */
     const char *access_log;                   /* NULL: none */
     int log_text;
+    di_monitor_options monitor;
     const volatile int *reload; /* its value changes: load all runs again; NULL: never */
     /* The server answers; url is "http://127.0.0.1:8011". */
     void (*ready)(void *ctx, const char *url, int port, di_served *first);
@@ -45,6 +48,7 @@ struct di_server {
     di_models *models; /* set before `ready` */
     di_scheduler *scheduler;
     di_metrics *metrics;
+    di_monitor *monitor; /* NULL: none */
     di_access_log *log;
     di_http *http;
     atomic_int ready, draining;
