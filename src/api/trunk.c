@@ -36,6 +36,9 @@ done:
     return st;
 }
 
+/* Another number where a change of dial gives the same text other bits. */
+enum { NUMERICS = 2 };
+
 dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -44,8 +47,9 @@ dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err)
     if (hashes == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a key");
     DI_TRY(di_source_hashes(s->source, hashes, err));
     /* clang-format off */
-    *out = json_pack("{s:s, s:O, s:o, s:s, s:s, s:s, s:s}",
+    *out = json_pack("{s:s, s:i, s:O, s:o, s:s, s:s, s:s, s:s}",
                      "dial_version", DIAL_VERSION,
+                     "numerics", NUMERICS,
                      "base", hashes,
                      "text", di_text_policy_to_json(&s->policy, ""),
                      "backend", s->dev.ops->name,

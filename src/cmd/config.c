@@ -6,7 +6,12 @@
 
 #include "cmd.h"
 
-/* jansson keeps no positions, so a second look at the (valid) text finds the line of each key. */
+/*
+ * JSON is read by jansson itself here: the program sees the public header alone, and a config file
+ * is small and read before anything is at stake, where the library's reader (base/json_read.h) is
+ * for files of others and for memory that runs out in a server. jansson keeps no positions, so a
+ * second look at the (valid) text finds the line of each key.
+ */
 typedef struct key_lines {
     const char *at, *end;
     int line;

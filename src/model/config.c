@@ -23,20 +23,21 @@ typedef struct family {
     int gemma;                    /* gelu, scaled embeddings, 1 + w norms, tied head */
     int qkv_bias, attention_bias; /* always biases on q, k, v / the key attention_bias counts */
     int qk_norm, post_norms;
+    int exact;       /* lowest blocks that bf16 is too coarse for */
     int64_t size[5]; /* V, C, F, L, H for an absent key; 0: it has to be there */
 } family;
 
 /* clang-format off */
 static const family families[] = {
-    /*                         K    D context window base scalar caps gemma b ab qk post size */
-    {"llama",       "llama",   0,   0,   2048,    0, 1e4,   0,  0,  0, 0,   0, 1, 0, 0, {0}},
-    {"mistral",     "mistral", 0,   0, 131072, 4096, 1e4,   0,  0,  0, 0,   0, 0, 0, 0, {0}},
-    {"qwen2",       "qwen2",   0,   0,  32768, 4096, 1e4,   0,  0,  0, 0,   1, 0, 0, 0, {0}},
-    {"qwen3",       "qwen3",   0, 128,  32768, 4096, 1e4,   0,  0,  0, 0,   0, 1, 1, 0, {0}},
-    {"gemma",       "gemma",   0, 256,   8192,    0, 1e4,   0,  0,  0, 1,   0, 1, 0, 0, {0}},
-    {"gemma2",      "gemma2",  0, 256,   8192, 4096, 1e4, 256, 50, 30, 1,   0, 1, 0, 1, {0}},
+    /*                         K    D context window base scalar caps gemma b ab qk post exact size */
+    {"llama",       "llama",   0,   0,   2048,    0, 1e4,   0,  0,  0, 0,   0, 1, 0, 0, 0, {0}},
+    {"mistral",     "mistral", 0,   0, 131072, 4096, 1e4,   0,  0,  0, 0,   0, 0, 0, 0, 0, {0}},
+    {"qwen2",       "qwen2",   0,   0,  32768, 4096, 1e4,   0,  0,  0, 0,   1, 0, 0, 0, 0, {0}},
+    {"qwen3",       "qwen3",   0, 128,  32768, 4096, 1e4,   0,  0,  0, 0,   0, 1, 1, 0, 0, {0}},
+    {"gemma",       "gemma",   0, 256,   8192,    0, 1e4,   0,  0,  0, 1,   0, 1, 0, 0, 0, {0}},
+    {"gemma2",      "gemma2",  0, 256,   8192, 4096, 1e4, 256, 50, 30, 1,   0, 1, 0, 1, 0, {0}},
     /* the text part of the larger Gemma 3 files names only what differs from these */
-    {"gemma3_text", "gemma3",  4, 256, 131072, 4096, 1e6, 256,  0,  0, 1,   0, 1, 1, 1,
+    {"gemma3_text", "gemma3",  4, 256, 131072, 4096, 1e6, 256,  0,  0, 1,   0, 1, 1, 1, 4,
      {262208, 2304, 9216, 26, 8}},
 };
 /* clang-format on */
@@ -231,6 +232,7 @@ static void read_graph(reader *r, const family *f, di_config *c)
     c->mlp_bias = strcmp(f->type, "llama") == 0 && get_bool(r, "mlp_bias", 0);
     c->qk_norm = f->qk_norm;
     c->post_norms = f->post_norms;
+    c->exact_layers = f->exact;
     c->norm_plus_one = f->gemma;
     c->embed_scale = f->gemma ? (float)sqrt((double)c->width) : 1;
     c->attn_scale = (float)(1 / sqrt(f->scalar > 0 ? scalar : (double)c->head_dim));

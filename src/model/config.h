@@ -36,10 +36,15 @@ typedef struct di_config {
     di_act act;
     int tied; /* output head = embedding table */
     int qkv_bias, o_bias, mlp_bias;
-    int qk_norm;       /* per-head RMSNorm on q and k before RoPE */
-    int post_norms;    /* gemma2, gemma3: norms after attention and after the MLP too */
+    int qk_norm;    /* per-head RMSNorm on q and k before RoPE */
+    int post_norms; /* gemma2, gemma3: norms after attention and after the MLP too */
+    /*
+     * Lowest blocks that compute in f32 whatever the act dtype: what bf16 rounds there, the blocks
+     * above make many times larger (docs/pitfalls.md, "Gemma 3 270M in bf16"). 0: none.
+     */
+    int64_t exact_layers;
     int norm_plus_one; /* the file stores w of (1 + w): HF Gemma; GGUF stores 1 + w already */
-    float embed_scale; /* 1, or sqrt(C) for Gemma (rounded to bf16 when computing in bf16) */
+    float embed_scale; /* 1, or sqrt(C) for Gemma */
     float attn_scale;  /* 1/sqrt(D) unless the model says otherwise */
     float attn_cap, logit_cap;         /* soft caps; 0: none */
     int64_t window[DI_MAX_LAYERS];     /* 0: full attention */
@@ -47,7 +52,7 @@ typedef struct di_config {
     /* RoPE frequencies, D/2 each, scaling applied; angle = position * freq[i] */
     float freq[256], freq_local[256];
     di_rope rope, rope_of_local; /* where they come from, for writing the model in other formats */
-    int32_t bos, eos, pad; /* from config.json; -1: not said */
+    int32_t bos, eos, pad;       /* from config.json; -1: not said */
 } di_config;
 
 /* From config.json. `where` names the file. ERR_INPUT by name for what is not supported. */

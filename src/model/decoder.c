@@ -2,12 +2,6 @@
 
 #include "base/error.h"
 
-/* Gemma multiplies embeddings by sqrt(C) as the dtype of its weights rounds it (interfaces 3.1). */
-static float rounded_scale(float scale, di_dtype act)
-{
-    return act == DI_BF16 ? di_bf16_to_f32(di_f32_to_bf16(scale)) : scale;
-}
-
 static dial_status check_options(const di_config *c, const di_decoder_options *o, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -36,9 +30,12 @@ dial_status di_decoder_new(di_device *dev, di_source *source, const di_decoder_o
     d->opt = *opt;
     DI_TRY(check_options(c, opt, err));
     if (d->opt.n_layers == 0) d->opt.n_layers = c->layers;
-    d->embed_scale = rounded_scale(c->embed_scale, dev->act);
+    d->exact = *dev;
+    d->exact.act = DI_F32;
     d->layer = di_new_array(dev->al, (size_t)d->opt.n_layers, sizeof *d->layer);
     if (d->layer == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the decoder");
+    for (int64_t l = 0; l < d->opt.n_layers; l++)
+        d->layer[l].dev = l < c->exact_layers ? &d->exact : dev;
     DI_TRY(di_decoder_load_weights(d, source, err));
     *out = d;
     d = NULL;

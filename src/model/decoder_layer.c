@@ -35,20 +35,21 @@ static block block_of(const di_decoder *d, di_workspace *w, const di_batch *b, i
                       const di_saved *s)
 {
     const di_config *c = d->cfg;
+    di_device *dev = d->layer[l].dev;
 
     return (block){d,
                    w,
                    b,
                    &d->layer[l],
                    s,
-                   d->dev,
-                   d->dev->ops,
+                   dev,
+                   dev->ops,
                    c,
                    l,
                    b->n_rows,
                    c->heads * c->head_dim,
                    c->kv_heads * c->head_dim,
-                   d->dev->act};
+                   dev->act};
 }
 
 static const di_mat NOT_WANTED = {.data = NULL};

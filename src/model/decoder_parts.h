@@ -21,6 +21,7 @@ typedef enum di_norm_kind {
 } di_norm_kind;
 
 typedef struct di_layer {
+    di_device *dev;             /* what it computes on: the decoder's, or its exact one */
     di_packed *qkv;             /* rows of q, k, v:  [HD + 2KD, C] */
     di_packed *o;               /* [C, HD] */
     di_packed *gate_up;         /* rows of gate, up: [2F, C] */
@@ -30,6 +31,7 @@ typedef struct di_layer {
 
 struct di_decoder {
     di_device *dev;
+    di_device exact;        /* dev in f32, for the lowest cfg->exact_layers blocks */
     di_source *source;      /* borrowed */
     const di_config *cfg;   /* of the source */
     di_decoder_options opt; /* n_layers resolved */
@@ -40,7 +42,6 @@ struct di_decoder {
     di_weight table;               /* token embeddings: rows are read where the file has them */
     void *random_table;            /* ... or here, for a source without weights */
     di_packed *head;               /* [V, C]; NULL without with_logits */
-    float embed_scale;             /* as the act dtype rounds it */
     const di_params *lora;         /* borrowed; NULL: none */
     const di_layer_hook *on_layer; /* borrowed; NULL: none */
 };

@@ -86,7 +86,7 @@ static void embed(const di_decoder *d, const di_batch *b, int sparing, const di_
         di_mat rows = di_mat_of((float *)x->data + n * x->stride, DI_F32,
                                 b->n_rows - n < step ? b->n_rows - n : step, x->cols);
 
-        d->dev->ops->embed(d->dev, &d->table, b->id + n, d->embed_scale, &rows);
+        d->dev->ops->embed(d->dev, &d->table, b->id + n, d->cfg->embed_scale, &rows);
         if (sparing) di_source_forget_pages(d->source);
     }
 }

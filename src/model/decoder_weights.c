@@ -104,7 +104,7 @@ done:
 static dial_status pack(loader *ld, int64_t l, di_linear first, int n, int with_bias,
                         unsigned directions, di_packed **out, dial_error *err)
 {
-    di_device *dev = ld->d->dev;
+    di_device *dev = ld->d->layer[l].dev;
     dial_status st = DIAL_OK;
     di_weight part[3];
     void *held[3] = {NULL, NULL, NULL};

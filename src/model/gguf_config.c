@@ -15,18 +15,19 @@ typedef struct arch {
     double local_base;       /* 0: windowed layers rotate like all others */
     float attn_cap, logit_cap;
     int gemma, qkv_bias, qk_norm, post_norms;
+    int64_t exact;      /* lowest blocks that bf16 is too coarse for */
     int64_t big_layers; /* layers of the 27B model, which has an attention scale of its own */
 } arch;
 
 /* clang-format off */
 static const arch archs[] = {
-    /* name     window pattern local_base  caps     gemma bias qk post big */
-    {"llama",        0,      0,         0,  0,  0,     0,   0,  0,   0,  0},
-    {"qwen2",        0,      0,         0,  0,  0,     0,   1,  0,   0,  0},
-    {"qwen3",        0,      0,         0,  0,  0,     0,   0,  1,   0,  0},
-    {"gemma",        0,      0,         0,  0,  0,     1,   0,  0,   0,  0},
-    {"gemma2",    4096,      2,         0, 50, 30,     1,   0,  0,   1, 46},
-    {"gemma3",       0,      6,     10000,  0,  0,     1,   0,  1,   1, 62},
+    /* name     window pattern local_base  caps     gemma bias qk post exact big */
+    {"llama",        0,      0,         0,  0,  0,     0,   0,  0,   0,     0,  0},
+    {"qwen2",        0,      0,         0,  0,  0,     0,   1,  0,   0,     0,  0},
+    {"qwen3",        0,      0,         0,  0,  0,     0,   0,  1,   0,     0,  0},
+    {"gemma",        0,      0,         0,  0,  0,     1,   0,  0,   0,     0,  0},
+    {"gemma2",    4096,      2,         0, 50, 30,     1,   0,  0,   1,     0, 46},
+    {"gemma3",       0,      6,     10000,  0,  0,     1,   0,  1,   1,     4, 62},
 };
 /* clang-format on */
 
@@ -236,6 +237,7 @@ static void read_rest(reader *r, const arch *a, di_config *c)
     c->mlp_bias = di_gguf_find(g, "blk.0.ffn_down.bias") != NULL;
     c->qk_norm = a->qk_norm;
     c->post_norms = a->post_norms;
+    c->exact_layers = a->exact;
     c->norm_plus_one = 0; /* converters store 1 + w */
     c->bos = token_id(g, "tokenizer.ggml.bos_token_id");
     c->eos = token_id(g, "tokenizer.ggml.eos_token_id");

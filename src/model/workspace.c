@@ -67,7 +67,7 @@ typedef struct sizes {
     const di_config *c;
     int64_t rows; /* row capacity of max_rows */
     int64_t hd, kd, r;
-    size_t act; /* bytes of an element */
+    size_t act; /* bytes of an element, in the widest of the blocks that share the memory */
 } sizes;
 
 static float *take_f32(plan *p, const sizes *z, int64_t cols)
@@ -105,6 +105,7 @@ static void lay_saved(plan *p, const sizes *z, const di_workspace *w, di_saved *
 static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
 {
     int64_t n = w->decoder->opt.n_layers - w->first;
+    sizes own = *z;
     di_saved shared = {0}, unused;
 
     if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, w, &shared);
@@ -114,8 +115,10 @@ static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
         *s = shared;
         if (w->opt.grad_checkpoint)
             s->start = take_f32(p, z, z->c->width);
-        else
-            lay_saved(p, z, w, s);
+        else {
+            own.act = di_act_bytes(w->decoder->layer[w->first + i].dev->act);
+            lay_saved(p, &own, w, s);
+        }
     }
     if (w->opt.train) w->last = take_act(p, z, z->c->width);
 }
@@ -124,10 +127,10 @@ static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
 static size_t work_bytes(const di_workspace *w, const sizes *z)
 {
     const di_config *c = z->c;
-    di_device *dev = w->dev;
     size_t most = 0;
 
     for (int64_t l = 0; l < w->decoder->opt.n_layers; l++) {
+        di_device *dev = w->decoder->layer[l].dev;
         di_attention_args a = {.heads = c->heads,
                                .kv_heads = c->kv_heads,
                                .head_dim = c->head_dim,
@@ -140,15 +143,15 @@ static size_t work_bytes(const di_workspace *w, const sizes *z)
                 dev->ops->attention_bytes(dev, &a, w->opt.max_rows, w->opt.max_length, backward);
             if (n > most) most = n;
         }
-    }
-    for (int l = 0; l < DI_LINEAR_COUNT; l++) {
-        int64_t out, in;
-        size_t n;
+        for (int k = 0; k < DI_LINEAR_COUNT; k++) {
+            int64_t out, in;
+            size_t n;
 
-        if (!(w->lora.targets >> l & 1)) continue;
-        di_linear_shape(c, (di_linear)l, &out, &in);
-        n = dev->ops->lora_bytes(dev, w->opt.max_rows, in, out, z->r);
-        if (n > most) most = n;
+            if (!(w->lora.targets >> k & 1)) continue;
+            di_linear_shape(c, (di_linear)k, &out, &in);
+            n = dev->ops->lora_bytes(dev, w->opt.max_rows, in, out, z->r);
+            if (n > most) most = n;
+        }
     }
     return most;
 }
@@ -250,7 +253,7 @@ static void lay_out(plan *p, di_workspace *w)
                .hd = c->heads * c->head_dim,
                .kd = c->kv_heads * c->head_dim,
                .r = w->lora.r,
-               .act = di_act_bytes(w->dev->act)};
+               .act = di_act_bytes(c->exact_layers > 0 ? DI_F32 : w->dev->act)};
 
     if (!w->opt.borrows)
         lay_scratch(p, &z, w);

@@ -219,7 +219,7 @@ typedef struct di_backend {
 
     /*
      * x [N, C] f32 = scale * row id[n] of table, of any stored dtype, through row_map if there is
-     * one. act bf16: the row is rounded to bf16, and the product again.
+     * one; in any act dtype the f32 values.
      */
     void (*embed)(di_device *dev, const di_weight *table, const int32_t *id, float scale,
                   di_mat *x);

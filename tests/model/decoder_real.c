@@ -12,10 +12,10 @@
 static const double LIMIT_F32 = 1e-4;
 
 /*
- * bf16: cosine of each row, and their mean. What 8 bits leave of a row depends on the model, so the
- * measure is transformers itself in bf16 on the same texts (versions of tests/fixtures): SmolLM2
- * least 0.99855, mean 0.99967; Gemma 3 least 0.9197 (text 7), mean 0.9962. dial keeps the residual
- * stream in f32 and must not be worse.
+ * bf16: cosine of each row, at least the 0.999 that dial promises, and their mean, whose distance
+ * from 1 may be three times what was seen when this was written. transformers itself in bf16 on the
+ * same texts (versions of tests/fixtures): SmolLM2 least 0.99855, mean 0.99967; Gemma 3 least
+ * 0.9197, mean 0.9962. dial keeps the stream in f32, and the four lowest blocks of Gemma 3.
  */
 typedef struct cosines {
     double least, mean;
@@ -140,7 +140,7 @@ static void half_of_smollm2_equals_transformers(void **state)
 static void gemma3_equals_transformers(void **state)
 {
     (void)state;
-    check_model("gemma-3-270m.Q4_K_M.gguf", "gemma3", "embeddings", 0, (cosines){0.9197, 0.9962});
+    check_model("gemma-3-270m.Q4_K_M.gguf", "gemma3", "embeddings", 0, (cosines){0.999, 0.9996});
 }
 
 int main(void)

@@ -96,6 +96,7 @@ static void configs_agree(void **state)
         assert_true(a.vocab == b.vocab && a.context == b.context && a.tied == b.tied);
         assert_true(a.norm_eps == b.norm_eps && a.embed_scale == b.embed_scale && a.act == b.act);
         assert_true(a.qkv_bias == b.qkv_bias && a.o_bias == b.o_bias && a.mlp_bias == b.mlp_bias);
+        assert_int_equal(a.exact_layers, b.exact_layers);
         /* no key of GGUF carries query_pre_attn_scalar, which the tiny Gemma 3 sets to 11 */
         if (i != 2) assert_true(a.attn_scale == b.attn_scale);
         di_source_close(hf);

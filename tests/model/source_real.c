@@ -126,6 +126,7 @@ static void gemma3(void **state)
     assert_true(c->width == 640 && c->mlp == 2048 && c->layers == 18 && c->vocab == 262144);
     assert_true(c->heads == 4 && c->kv_heads == 1 && c->head_dim == 256);
     assert_true(c->tied && c->qk_norm && c->post_norms && !c->norm_plus_one);
+    assert_int_equal(c->exact_layers, 4);
     assert_true(c->act == DI_GELU_TANH && c->attn_scale == 0.0625f && c->embed_scale == sqrtf(640));
     for (int i = 0; i < 18; i++) { /* the pattern and the local base are defaults */
         assert_int_equal(c->window[i], i % 6 == 5 ? 0 : 512);

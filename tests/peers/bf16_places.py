@@ -1,10 +1,10 @@
 """What bf16 costs Gemma 3, place by place: cosine of last-token embeddings with the f64 fixture when only the named values
-of every layer are rounded to bf16 and all else stays f32.
+of some layers are rounded to bf16 and all else stays f32.
 
-    python tests/peers/bf16_places.py GEMMA3.gguf [PLACE[,PLACE...] ...]
+    python tests/peers/bf16_places.py GEMMA3.gguf [PLACE[,PLACE...][@FIRST-LAST] ...]
 
-GEMMA3: gemma-3-270m, Q4_K_M, whose dequantised weights are the model (tests/fixtures/make_real.py). Without places: each of
-them alone, then all, then all but each. Needs torch, gguf and safetensors. The result stands in docs/pitfalls.md.
+GEMMA3: gemma-3-270m, Q4_K_M, whose dequantised weights are the model (tests/fixtures/make_real.py). `all` is what a bf16
+block of dial rounds; without @ every layer does. Without places: each of them alone, then all, then all from a layer on. Needs torch, gguf and safetensors. The result stands in docs/pitfalls.md.
 """
 import os
 import sys
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 PLACES = {
     "W": "weights of the linear layers",
     "embed": "embedding table",
+    "scale": "square root of the width",
     "norm": "normalised rows, inputs of q, k, v, gate, up",
     "qkv": "outputs of q_proj, k_proj, v_proj",
     "v": "output of v_proj alone",
@@ -28,7 +29,7 @@ PLACES = {
     "gateup": "outputs of gate_proj, up_proj",
     "h": "gelu(gate) * up",
 }
-ALL = [p for p in PLACES if p not in ("embed", "v")]  # what dial's bf16 rounds
+ALL = {p for p in PLACES if p not in ("embed", "scale", "v")}
 
 
 def bf16(x):
@@ -57,13 +58,15 @@ class Model:
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * c - b * s, b * c + a * s], -1)
 
-    def embed(self, ids, places):
+    def embed(self, ids, chosen, layers):
         r = lambda place, x: bf16(x) if place in places else x
         n, d = len(ids), self.size
         mask = torch.full((n, n), -torch.inf).triu(1)  # every text is shorter than the window
+        places = chosen
         table = self.rounded if "embed" in places else self.w
-        x = table["token_embd.weight"][ids] * torch.tensor(self.width ** 0.5).float()
+        x = table["token_embd.weight"][ids] * r("scale", torch.tensor(self.width ** 0.5).float())
         for layer in range(self.layers):
+            places = chosen if layer in layers else set()
             scale = lambda name: self.w[f"blk.{layer}.{name}.weight"]
             linear = lambda x, name: x @ (self.rounded if "W" in places else self.w)[f"blk.{layer}.{name}.weight"].T
             base = self.base if (layer + 1) % 6 == 0 else 1e4
@@ -90,14 +93,21 @@ def main():
     fixture = load_file(os.path.join(os.path.dirname(__file__), "../fixtures/real/gemma3.safetensors"))
     ids, at = fixture["ids"].long(), fixture["offsets"].tolist()
     model = Model(sys.argv[1])
-    given = [set(p.split(",")) for p in sys.argv[2:]]
-    cases = given or [set()] + [{p} for p in PLACES] + [set(ALL)] + [set(ALL) - {p} for p in ALL]
-    for places in cases:
+    every = range(model.layers)
+    cases = [({p}, every) for p in PLACES] + [(ALL, range(k, model.layers)) for k in range(6)]
+    if sys.argv[2:]:
+        cases = []
+    for text in sys.argv[2:]:
+        names, _, layers = text.partition("@")
+        first, _, last = layers.partition("-")
+        cases.append((ALL if names == "all" else set(names.split(",")),
+                      range(int(first), int(last or first) + 1) if layers else every))
+    for places, layers in cases:
         with torch.no_grad():
-            c = torch.stack([torch.cosine_similarity(model.embed(ids[a:b], places).double(), want.double(), dim=0)
+            c = torch.stack([torch.cosine_similarity(model.embed(ids[a:b], places, layers).double(), want.double(), dim=0)
                              for a, b, want in zip(at, at[1:], fixture["embeddings"])])
         print(f"least {c.min():.5f} (text {c.argmin()})  mean {c.mean():.5f}  below 0.999: {(c < 0.999).sum():2d}  "
-              f"{','.join(p for p in PLACES if p in places) or 'none'}", flush=True)
+              f"{'all' if places == ALL else ','.join(p for p in PLACES if p in places)}@{layers[0]}-{layers[-1]}", flush=True)
 
 
 main()
