@@ -11,6 +11,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/dial-killscore-XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME="$work/cache"
+# under the address sanitizer freed blocks wait in a quarantine, by default until they are 256 MB;
+# kept small, so that the memory of the process shows what the program holds
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=4:thread_local_quarantine_size_kb=64"
 echo "kill_score: $kills kills, $rows rows, KILL_SEED=$seed"
 
 "$DIAL" train --base "$toy" --source "$toy/source.jsonl" --target "$toy/target.jsonl" --steps 2 \

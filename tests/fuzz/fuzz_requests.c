@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { WIDTH = 3, VOCAB = 300, MAX_LENGTH = 24, MAX_INPUTS = 16 };
+enum { WIDTH = 3, VOCAB = 320, MAX_LENGTH = 24, MAX_INPUTS = 16 };
 
 static di_tokenizer *tokenizer;
 
