@@ -225,10 +225,9 @@ static void forward(const lines *s, float *out)
         int64_t stride = s->stride[l + 1];
 
         through(s, l, s->a[l], s->z);
-        for (int64_t g = 0; g < s->rows; g++)
-            DI_PICK(s->dev, activate_row)
-            (d->act, s->z + g * stride, d->b[l], d->width[l + 1], s->a[l + 1] + g * stride,
-             s->g1[l] + g * stride, s->g2[l] + g * stride);
+        for (int64_t g = 0; g < s->rows; g++) DI_PICK(s->dev, activate_row)
+        (d->act, s->z + g * stride, d->b[l], d->width[l + 1], s->a[l + 1] + g * stride,
+         s->g1[l] + g * stride, s->g2[l] + g * stride);
     }
     if (out == NULL) return;
     through(s, last, s->a[last], s->z);

@@ -17,8 +17,8 @@ dial_status di_probe_fit(const di_alloc *al, const float *e, int64_t n, int64_t 
 
 /*
  * On standardised coordinates (below) with a tenth of the ridge: a head that votes on which view of
- * the model to read (api/train_view.c). Fitted more closely to its own view, it errs in its own way,
- * and its agreement with other votes says more.
+ * the model to read (api/train_view.c). Fitted more closely to its own view, it errs in its own
+ * way, and its agreement with other votes says more.
  */
 dial_status di_probe_fit_voter(const di_alloc *al, const float *e, int64_t n, int64_t width,
                                float *w, dial_error *err);

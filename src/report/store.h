@@ -49,8 +49,8 @@ typedef struct di_store_result {
 dial_status di_store_put(di_store *s, const di_store_run *run, const di_store_result *result, int n,
                          dial_error *err);
 
-/* *facts: of a run that is done ({} if none were put in), or NULL where the store has no such run as
- * done. */
+/* *facts: of a run that is done ({} if none were put in), or NULL where the store has no such run
+ * as done. */
 dial_status di_store_done(di_store *s, const char *run, json_t **facts, dial_error *err);
 
 /* Names of all sets, in the order in which they came in: a list of strings. */

@@ -86,10 +86,15 @@ static void combined(void **state)
     int64_t chosen = -1;
     (void)state;
     for (int i = 0; i < 5; i++)
-        c[i] = (di_ranked){.v = {.source_loss = 1 - .1 * i, .dev = rows[i].dev,
-                                 .seed_agreement = rows[i].agreement, .w1 = rows[i].w1,
-                                 .effective_rank = rows[i].rank, .margin_ratio = 1},
-                           .step = 10 * i, .lambda = rows[i].lambda, .reference_rank = 50,
+        c[i] = (di_ranked){.v = {.source_loss = 1 - .1 * i,
+                                 .dev = rows[i].dev,
+                                 .seed_agreement = rows[i].agreement,
+                                 .w1 = rows[i].w1,
+                                 .effective_rank = rows[i].rank,
+                                 .margin_ratio = 1},
+                           .step = 10 * i,
+                           .lambda = rows[i].lambda,
+                           .reference_rank = 50,
                            .within_floor = rows[i].within};
     di_select_combined(c, 5, &chosen); /* sums: 1+3+3, 2+2+1.5, 3+1+1.5 */
     assert_int_equal(chosen, 4);
@@ -130,10 +135,8 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules),
-        cmocka_unit_test(equal_losses_take_the_first),
-        cmocka_unit_test(bad_input),
-        cmocka_unit_test(combined),
+        cmocka_unit_test(rules),     cmocka_unit_test(equal_losses_take_the_first),
+        cmocka_unit_test(bad_input), cmocka_unit_test(combined),
         cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

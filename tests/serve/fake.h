@@ -83,7 +83,7 @@ static inline void fake_results(di_call *c)
 
 /* From body to answer; *status as HTTP has it. The answer is out's content. */
 static inline void fake_request(di_models *m, const di_serve_settings *set, const char *path,
-                         const char *body, size_t n, di_buf *out, int *status)
+                                const char *body, size_t n, di_buf *out, int *status)
 {
     const di_route *r = di_route_find(path);
     di_answer a;
