@@ -96,7 +96,7 @@ static void last_rows_stay(void **state)
 
     (void)state;
     for (int i = 0; i < 9; i++) {
-        char text[3][8];
+        char text[3][16];
         di_traffic_row row[3];
 
         for (int k = 0; k < 3; k++) {
@@ -334,7 +334,7 @@ static void large_groups(void **state)
 {
     enum { N = DI_ROW_TEXTS + 1 };
     static di_traffic_row row[N];
-    static char text[N][8];
+    static char text[N][16];
     di_collected c;
     dial_error err;
 
