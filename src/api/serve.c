@@ -215,7 +215,7 @@ static dial_status check_options(const dial_serve_options *o, dial_error *err)
                   {"max-inputs", o->max_inputs, 1, INT64_C(1) << 30},
                   {"max-body", o->max_body, 64, INT64_C(1) << 32},
                   {"max-connections", o->max_connections, 1, 1 << 20},
-                  {"monitor", o->monitor, o->monitor > 0 ? DI_MONITOR_LEAST : 0, 10000000}};
+                  {"monitor", o->monitor, o->monitor > 0 ? DI_WINDOW_LEAST : 0, 10000000}};
 
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most)
@@ -283,7 +283,7 @@ dial_status dial_serve(const dial_serve_options *o, dial_write_fn write, void *c
         .idle_time = 75,
         .access_log = o->access_log,
         .log_text = o->log_text,
-        .monitor = {o->monitor, o->monitor_texts, o->store},
+        .monitor = {o->monitor, o->monitor_texts, o->store, o->ensemble != NULL},
         .reload = o->reload,
         .ready = on_ready,
         .ctx = &v};

@@ -16,7 +16,7 @@
 #include "serve/shift.h"
 #include "serve/write.h"
 
-enum { WINDOW = 256, PATIENCE = 8, REST = 4, NICER = 5, WAITING_BYTES = 64 << 20 };
+enum { WINDOW = 256, REST = 4, NICER = 5, WAITING_BYTES = 64 << 20 };
 
 /* What is known of a served run. */
 typedef struct watched {
@@ -24,13 +24,12 @@ typedef struct watched {
     char checkpoint[65];       /* that the window is of; "": none yet */
     int comparable;            /* there is a reference */
     char reason[DI_NOTE_SIZE]; /* why not, or why the last look failed; "": neither */
-    float *fill, *full;        /* [window, width]; full is the thread's own */
-    uint64_t *key;             /* [window]: what makes a row of fill another one */
-    int64_t width, n, at, seen;
+    di_window window;
     di_shift_look look;
     di_shift_state state;
     double since; /* seconds since 1970 that the alarm began; 0: none */
     /* the thread's own */
+    float *taken; /* the window that is looked at */
     di_shift_reference ref;
 } watched;
 
@@ -118,42 +117,23 @@ static void put_text(const di_monitor *m, const di_served *served, const di_inpu
     }
 }
 
-/* Under the lock. 1: the window may be looked at. */
-static int is_full(const di_monitor *m, const watched *w)
+/* Under the lock. */
+static int is_full(const watched *w)
 {
-    if (!w->comparable) return 0;
-    return w->n == m->window || (w->seen >= PATIENCE * m->window && w->n >= DI_MONITOR_LEAST);
-}
-
-/* Under the lock: a row into the window, over the oldest one where it is full. */
-static void put_row(di_monitor *m, watched *w, uint64_t key, const float *e)
-{
-    int64_t at = w->n < m->window ? w->n : w->at;
-
-    w->seen++;
-    for (int64_t i = 0; i < w->n; i++)
-        if (w->key[i] == key) return;
-    if (w->n < m->window)
-        w->n++;
-    else
-        w->at = (w->at + 1) % m->window;
-    w->key[at] = key;
-    memcpy(w->fill + at * w->width, e, (size_t)w->width * sizeof *e);
+    return w->comparable && di_window_is_full(&w->window);
 }
 
 static void watch(di_monitor *m, const di_side *s, int64_t i, const di_traffic_row *row)
 {
     watched *w = &m->run[di_models_find(m->models, s->model->name, 0)];
-    uint64_t key = row->has_prompt
-                       ? row->prompt_hash
-                       : di_fnv1a(s->view[i].id, (size_t)s->view[i].n * sizeof *s->view[i].id);
+    uint64_t ids = di_fnv1a(s->view[i].id, (size_t)s->view[i].n * sizeof *s->view[i].id);
 
     pthread_mutex_lock(&m->lock);
     if (strcmp(w->checkpoint, s->model->sha256) != 0)
         pthread_cond_signal(&m->wake); /* it was loaded again */
     else if (w->comparable) {
-        put_row(m, w, key, row->e);
-        if (is_full(m, w)) pthread_cond_signal(&m->wake);
+        di_window_put(&w->window, row->has_prompt ? row->prompt_hash : ids, ids, row->e);
+        if (is_full(w)) pthread_cond_signal(&m->wake);
     }
     pthread_mutex_unlock(&m->lock);
 }
@@ -190,27 +170,23 @@ void di_monitor_offer(di_monitor *m, const di_call *c)
 /* Begins anew with the checkpoint that is served now. */
 static void take_up(di_monitor *m, watched *w, const di_served *served)
 {
-    size_t rows = (size_t)m->window, n = rows * (size_t)served->width;
-    float *fill = di_new_array(m->al, n, sizeof *fill),
-          *full = di_new_array(m->al, n, sizeof *full);
+    float *taken = di_new_array(m->al, (size_t)(m->window * served->width), sizeof *taken);
+    di_window window = {0};
     di_shift_reference ref = {0};
     dial_error err;
-    dial_status st = DIAL_OK;
+    dial_status st = di_window_init(m->al, m->window, served->width, &window, &err);
 
-    if (fill == NULL || full == NULL)
-        st = di_error_set(&err, DIAL_ERR_NOMEM, __FILE__, __LINE__, served->path, NULL,
-                          "no memory for a window of %zu rows", rows);
-    else
-        st = di_shift_reference_open(m->al, served->path, served->width, &ref, &err);
+    if (st == DIAL_OK && taken == NULL)
+        st = di_error_set(&err, DIAL_ERR_NOMEM, __FILE__, __LINE__, NULL, NULL,
+                          "no memory for a second window");
+    if (st == DIAL_OK) st = di_shift_reference_open(m->al, served->path, served->width, &ref, &err);
     di_shift_reference_close(&w->ref);
     w->ref = ref;
+    di_free(m->al, w->taken);
+    w->taken = taken;
     pthread_mutex_lock(&m->lock);
-    di_free(m->al, w->fill);
-    di_free(m->al, w->full);
-    w->fill = fill;
-    w->full = full;
-    w->width = served->width;
-    w->n = w->at = w->seen = 0;
+    di_window_deinit(m->al, &w->window);
+    w->window = window;
     w->look = (di_shift_look){0};
     w->state = (di_shift_state){0};
     w->since = 0;
@@ -240,14 +216,14 @@ static void tell(di_monitor *m, const char *name, di_shift_turn turn, const di_s
                      l->a_distance);
 }
 
-/* Compares the window in w->full. */
+/* Compares the n rows in w->taken. */
 static void look(di_monitor *m, watched *w, int64_t n, const di_served *served)
 {
     const float *head = di_head_at(served->params, served->params->theta);
     di_shift_look l;
     di_shift_turn turn = DI_SHIFT_SAME;
     dial_error err;
-    dial_status st = di_shift_compare(&m->dev, &w->ref, w->full, n, head,
+    dial_status st = di_shift_compare(&m->dev, &w->ref, w->taken, n, head,
                                       (uint64_t)w->state.looks + 1, &l, &err);
 
     pthread_mutex_lock(&m->lock);
@@ -270,17 +246,10 @@ static void attend(di_monitor *m, int place)
     watched *w = &m->run[place];
     di_served *served = di_models_get(m->models, place);
     int64_t n = 0;
-    float *full;
 
     if (strcmp(w->checkpoint, served->sha256) != 0) take_up(m, w, served);
     pthread_mutex_lock(&m->lock);
-    if (is_full(m, w)) {
-        full = w->fill;
-        w->fill = w->full;
-        w->full = full;
-        n = w->n;
-        w->n = w->at = w->seen = 0;
-    }
+    if (is_full(w)) n = di_window_take(&w->window, &w->taken);
     pthread_mutex_unlock(&m->lock);
     if (n > 0) look(m, w, n, served);
     di_models_put(m->models, served);
@@ -295,7 +264,7 @@ static int has_work(di_monitor *m)
 
         changed = strcmp(m->run[i].checkpoint, served->sha256) != 0;
         di_models_put(m->models, served);
-        if (changed || is_full(m, &m->run[i])) return 1;
+        if (changed || is_full(&m->run[i])) return 1;
     }
     return 0;
 }
@@ -343,10 +312,6 @@ static dial_status init(di_monitor *m, dial_error *err)
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&m->wake, &clock);
     pthread_condattr_destroy(&clock);
-    for (int i = 0; i < m->n_runs; i++) {
-        m->run[i].key = di_new_array(m->al, (size_t)m->window, sizeof *m->run[i].key);
-        if (m->run[i].key == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the monitor");
-    }
     DI_TRY(di_device_open(m->al, NULL, "auto", "f32", 1, &m->dev, err));
     DI_TRY(di_recorder_new(m->al, &recording, &m->recorder, err));
     for (int i = 0; i < m->n_runs; i++) { /* before the first text comes */
@@ -373,7 +338,7 @@ dial_status di_monitor_new(const di_alloc *al, const di_monitor_options *opt, di
     m->opt = *opt;
     m->models = models;
     m->metrics = metrics;
-    m->n_runs = di_models_count(models);
+    m->n_runs = opt->first_only ? 1 : di_models_count(models);
     m->window = opt->keep < WINDOW ? opt->keep : WINDOW;
     st = init(m, err);
     if (st == DIAL_OK)
@@ -397,9 +362,8 @@ void di_monitor_free(di_monitor *m)
     di_recorder_free(m->recorder);
     for (int i = 0; i < m->n_runs; i++) {
         di_shift_reference_close(&m->run[i].ref);
-        di_free(m->al, m->run[i].fill);
-        di_free(m->al, m->run[i].full);
-        di_free(m->al, m->run[i].key);
+        di_window_deinit(m->al, &m->run[i].window);
+        di_free(m->al, m->run[i].taken);
     }
     di_device_close(&m->dev);
     pthread_cond_destroy(&m->wake);
@@ -485,7 +449,7 @@ static json_t *details_of(const di_monitor *m, const watched *w)
     return json_pack("{s:b, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:[o, o], s:o, s:o, s:o, s:o}",
                      "alarm", w->state.alarm, "since", number(w->since, w->since > 0), "looks",
                      (json_int_t)w->state.looks, "window", (json_int_t)m->window, "collected",
-                     (json_int_t)w->n, "source_share", number(l->share, known), "w1",
+                     (json_int_t)w->window.n, "source_share", number(l->share, known), "w1",
                      number(l->w1, known), "a_distance", number(l->a_distance, known),
                      "a_distance_ci95", number(l->a_ci.lo, known), number(l->a_ci.hi, known),
                      "mmd_p", number(l->mmd_p, known), "reward_drift",

@@ -11,17 +11,14 @@
  * copies alone. After a look the thread rests four times as long as it computed, so that it has at
  * most a fifth of a core, whatever the traffic; a window then holds the latest rows.
  *
- * A window takes 256 texts (N, if that is less), each prompt and each text once: responses to one
- * prompt are not independent, and a health check that asks the same all day is no shift. Where
- * prompts repeat so much that it does not fill up within 8 times as many texts, 64 are enough.
+ * A window takes 256 texts (N, if that is less), each once and of a prompt one (window.h).
  * Windows belong to a checkpoint: a reload begins anew, with the reference of the new one.
  */
 #ifndef DI_SERVE_MONITOR_H
 #define DI_SERVE_MONITOR_H
 
 #include "serve/call.h"
-
-enum { DI_MONITOR_LEAST = 64 }; /* rows of a window, and so the least N */
+#include "serve/window.h"
 
 typedef struct di_monitor di_monitor;
 
@@ -29,6 +26,7 @@ typedef struct di_monitor_options {
     int64_t keep;      /* N; 0: no monitor */
     int texts;         /* the store keeps texts */
     const char *store; /* file; borrowed */
+    int first_only;    /* an ensemble: one model, watched where the first run sees it */
 } di_monitor_options;
 
 /* models and metrics must outlive it. ERR_USAGE: a build without SQLite. */
