@@ -250,11 +250,11 @@ done:
 
 di_shift_turn di_shift_judge(di_shift_state *s, const di_shift_look *look)
 {
-    double e = calibration * pow(look->mmd_p, calibration - 1);
     int differs = look->a_ci.lo > alike;
+    double p = differs ? look->mmd_p : 1, e = calibration * pow(p, calibration - 1);
 
     s->looks++;
-    s->evidence = fmin((s->evidence + 1) * (differs ? e : fmin(e, 1)), 1e300);
+    s->evidence = fmin((s->evidence + 1) * e, 1e300);
     if (!s->alarm) {
         s->alarm = s->evidence >= enough;
         s->calm = 0;

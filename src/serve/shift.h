@@ -24,9 +24,9 @@
  * windows that are independent samples of the mix; with p at its least, 1/1000, it takes 3 looks.
  *
  * A difference that matters. A reference of training rows is not quite a sample of new traffic: the
- * model has seen these. With enough looks any such difference becomes significant. So e counts for
- * more than 1 only where the lower end of the A-distance's interval exceeds 0.2, below which
- * method.md 7 calls two domains alike.
+ * model has seen these, and p of held-out rows is small at every look. So p counts as 1 unless the
+ * lower end of the A-distance's interval exceeds 0.2, below which method.md 7 calls two domains
+ * alike; such a look takes three quarters of the evidence away.
  *
  * An alarm ends after 3 looks in turn that speak against it: p > 0.05, or an A-distance as above.
  */

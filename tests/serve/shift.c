@@ -43,7 +43,9 @@ static void three_looks_are_an_alarm(void **state)
     assert_int_equal(di_shift_judge(&s, &near), DI_SHIFT_SAME);
     assert_int_equal(di_shift_judge(&s, &near), DI_SHIFT_ENDS);
     assert_true(!s.alarm && s.evidence == 0 && s.looks == 10);
-    for (int k = 0; k < 1000; k++) assert_int_equal(di_shift_judge(&s, &weak), DI_SHIFT_SAME);
+    for (int k = 0; k < 1000; k++) { /* nor do rare exceptions add up */
+        assert_int_equal(di_shift_judge(&s, k % 4 == 0 ? &far : &weak), DI_SHIFT_SAME);
+    }
 }
 
 /*
