@@ -80,6 +80,7 @@ DIAL_API extern const dial_option dial_serve_table[];
 DIAL_API extern const dial_option dial_doctor_table[];
 DIAL_API extern const dial_option dial_select_table[];
 DIAL_API extern const dial_option dial_merge_table[];
+DIAL_API extern const dial_option dial_adapt_table[];
 
 /* Zeroes the struct of that table and fills in the defaults. */
 DIAL_API void dial_options_default(const dial_option *table, void *options, size_t size);
@@ -408,6 +409,23 @@ typedef struct dial_select_options {
 
 DIAL_API dial_status dial_select(const dial_select_options *options, const dial_env *env,
                                  char **json, dial_error *err);
+
+typedef struct dial_adapt_options {
+    dial_common_options common;     /* not used: RUN's settings and `flag` say it */
+    const char *run, *out;          /* run: a folder, or the link that shows it */
+    const char *store, *target;     /* one of them: a server's traffic, or a target file */
+    const char *publish, *labelled; /* a symbolic link; labelled target pairs. NULL: none */
+    dial_list flag;                 /* NAME=VALUE: flags of dial_train, stronger than RUN's */
+    int match_scale;
+} dial_adapt_options;
+
+/*
+ * Trains options->run on towards its live traffic, chooses between it and its successors without
+ * labels, and moves the link where the doctor has no objection. The document is dial.adapt/1; a
+ * refusal is DIAL_OK too. Stopped or killed, the same call goes on.
+ */
+DIAL_API dial_status dial_adapt(const dial_adapt_options *options, const dial_env *env, char **json,
+                                dial_error *err);
 
 /* The human form of a job's JSON document, for terminals (free with dial_free). */
 DIAL_API dial_status dial_document_text(const dial_env *env, const char *json, char **text,

@@ -329,6 +329,20 @@ const dial_option dial_sweep_table[] = {
 };
 #undef T
 
+#define T dial_adapt_options
+const dial_option dial_adapt_table[] = {
+    {"run",         DIAL_OPT_TEXT, offsetof(T, run),         NULL,  NULL, "the run that is served: its folder, or the link that shows it"},
+    {"store",       DIAL_OPT_TEXT, offsetof(T, store),       NULL,  NULL, "traffic of `dial serve --monitor N --monitor-texts`"},
+    {"target",      DIAL_OPT_TEXT, offsetof(T, target),      NULL,  NULL, "target file in the place of --store"},
+    {"out",         DIAL_OPT_TEXT, offsetof(T, out),         NULL,  NULL, "run folder to write; the same call goes on where one was stopped"},
+    {"publish",     DIAL_OPT_TEXT, offsetof(T, publish),     NULL,  NULL, "symbolic link that a server serves: shows --out if it is accepted"},
+    {"labelled",    DIAL_OPT_TEXT, offsetof(T, labelled),    NULL,  NULL, "few labelled target pairs, drawn at random: they settle an uncertain verdict"},
+    {"match-scale", DIAL_OPT_BOOL, offsetof(T, match_scale), "yes", NULL, "mean and scale of the reward on RUN's reference texts change"},
+    {"flag",        DIAL_OPT_LIST, offsetof(T, flag),        NULL,  NULL, "NAME=VALUE: a flag of dial train, stronger than RUN's; --NAME VALUE says the same"},
+    END
+};
+#undef T
+
 #define T dial_merge_options
 const dial_option dial_merge_table[] = {
     {"out",    DIAL_OPT_TEXT, offsetof(T, out),    NULL,   NULL, "run folder to write"},

@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -234,6 +235,15 @@ done:
     return st;
 }
 
+/* As dial.json keeps it, so that the reward has the same bits here and where it is read again. */
+static double as_stored(double x)
+{
+    char text[40];
+
+    snprintf(text, sizeof text, "%.9g", x);
+    return strtod(text, NULL);
+}
+
 /* method.md 8.10: r' = a r + b with the mean and standard deviation that the reward had. */
 static dial_status match(di_train_job *job, const carried *c, const sample *s, dial_error *err)
 {
@@ -246,7 +256,7 @@ static dial_status match(di_train_job *job, const carried *c, const sample *s, d
         DI_FAIL_AT(err, DIAL_ERR_NUMERIC, "--match-scale", "leave out the flag",
                    "the reward's standard deviation on the reference texts is %g and was %g", sd,
                    c->sd);
-    job->match = (di_match){1, c->mean - c->sd / sd * mean, c->sd / sd};
+    job->match = (di_match){1, as_stored(c->mean - c->sd / sd * mean), as_stored(c->sd / sd)};
 done:
     return st;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/adapt.h"
 #include "api/evidence.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -30,6 +31,7 @@ typedef struct selection {
     di_ranked *ranked; /* beside c */
     int64_t n, n_s, n_t;
     int runs;
+    int against;    /* the first run stands with its own choice alone, and gates compare with it */
     int compare_w1; /* all candidates are of one method */
 } selection;
 
@@ -88,7 +90,8 @@ static dial_status list_checkpoints(selection *s, const char *dir, const json_t 
     long long step;
 
     if (folder == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    if (di_is_dir(folder)) DI_TRY(di_list_dir(s->al, folder, &names, &n, err));
+    if (di_is_dir(folder) && !(s->against && s->runs == 0))
+        DI_TRY(di_list_dir(s->al, folder, &names, &n, err));
     for (size_t i = 0; i < n; i++) {
         if (sscanf(names[i], "step-%lld", &step) != 1) continue;
         path = di_path_join(s->al, folder, names[i]);
@@ -313,11 +316,13 @@ static int64_t least_loss(const selection *s, int run)
     return best;
 }
 
-/* The src-pref candidate that gates compare with; -1: none, and each run is its own measure. */
+/* The incumbent, or the src-pref candidate that gates compare with; -1: none, and each run is its
+ * own measure. */
 static int64_t baseline_of(const selection *s)
 {
     int64_t best = -1;
 
+    if (s->against) return 0;
     for (int64_t i = 0; i < s->n; i++)
         if (strcmp(s->c[i].method, "src-pref") == 0 &&
             (best < 0 || s->ranked[i].v.source_loss < s->ranked[best].v.source_loss))
@@ -466,11 +471,11 @@ done:
     return st;
 }
 
-dial_status dial_select(const dial_select_options *o, const dial_env *env, char **json,
-                        dial_error *err)
+static dial_status run(const dial_select_options *o, int against, const dial_env *env, char **json,
+                       dial_error *err)
 {
     dial_status st = DIAL_OK;
-    selection s = {.opt = o, .env = env, .al = di_env_alloc(env)};
+    selection s = {.opt = o, .env = env, .al = di_env_alloc(env), .against = against};
     json_t *doc = NULL;
 
     if (o->runs.n == 0 || o->source == NULL || o->target == NULL)
@@ -489,4 +494,16 @@ dial_status dial_select(const dial_select_options *o, const dial_env *env, char 
 done:
     selection_deinit(&s);
     return st;
+}
+
+dial_status dial_select(const dial_select_options *options, const dial_env *env, char **json,
+                        dial_error *err)
+{
+    return run(options, 0, env, json, err);
+}
+
+dial_status di_select_against(const dial_select_options *options, const dial_env *env, char **json,
+                              dial_error *err)
+{
+    return run(options, 1, env, json, err);
 }

@@ -480,13 +480,15 @@ static int same_lora(const di_lora_options *a, const di_lora_options *b)
            a->end_layer == b->end_layer;
 }
 
-/* A workspace serves every adapter of one shape, so that several runs cost one. */
+/* A workspace serves every adapter of one shape, so that several runs cost one; an adaptor belongs
+ * to its embedder. */
 static int may_borrow_embedder(const di_session *s)
 {
     const di_session *l = s->lender;
 
     return l != NULL && l->embedder != NULL && s->policy.max_length <= l->policy.max_length &&
-           same_lora(&s->params.lora, &l->params.lora);
+           same_lora(&s->params.lora, &l->params.lora) && !di_has_adaptor(&s->params) &&
+           !di_has_adaptor(&l->params);
 }
 
 dial_status di_session_ready(di_session *s, dial_error *err)

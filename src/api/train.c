@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "api/adapt.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -262,7 +263,9 @@ static dial_status take_choice(di_train_job *job, dial_error *err)
     job->selected_step = 0;
     if (json_array_size(job->loop.history) == 0) return DIAL_OK;
     DI_TRY(di_job_choose(job, job->loop.history, &job->selected_step, err));
-    if (job->fell_back)
+    if (job->take >= 0)
+        job->selected_step = job->take;
+    else if (job->fell_back)
         di_log(job->env, DIAL_LOG_WARN,
                "no checkpoint passes every gate of --select %s: the rule `earliest` decides",
                di_job_selected_by(job));
@@ -578,11 +581,11 @@ static dial_status hand_out(const di_train_job *job, json_t *doc, char **json, d
     return DIAL_OK;
 }
 
-dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
-                       dial_error *err)
+static dial_status run(const dial_train_options *options, int64_t take, const dial_env *env,
+                       char **json, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_train_job job = {.opt = options, .env = env, .al = di_env_alloc(env)};
+    di_train_job job = {.opt = options, .env = env, .al = di_env_alloc(env), .take = take};
     json_t *doc = NULL, *resumed = NULL;
     char *checkpoint = NULL;
     int64_t step = -1;
@@ -613,6 +616,18 @@ done:
     di_free(job.al, checkpoint);
     job_close(&job);
     return st;
+}
+
+dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
+                       dial_error *err)
+{
+    return run(options, -1, env, json, err);
+}
+
+dial_status di_train_take(const dial_train_options *options, int64_t step, const dial_env *env,
+                          char **json, dial_error *err)
+{
+    return run(options, step, env, json, err);
 }
 
 dial_status di_train_fill_trunk(const dial_train_options *options, const dial_env *env,

@@ -109,6 +109,7 @@ typedef struct di_train_job {
     di_loop loop;
     json_t *flags;
     json_t *view; /* the table that --layer auto chose by; NULL: not asked for */
+    int64_t take; /* the step that becomes the run's whatever --select says; -1: none */
     int64_t selected_step;
     di_match match;      /* of the selected checkpoint */
     json_t *warnings;    /* [{"code", "message"}] */

@@ -38,6 +38,7 @@ typedef union cmd_options {
     dial_doctor_options doctor;
     dial_select_options select;
     dial_merge_options merge;
+    dial_adapt_options adapt;
 } cmd_options;
 
 /* The program's own flags, the same for every verb; table in flags.c. */
@@ -107,7 +108,7 @@ struct cmd_call {
 
 extern const cmd_verb cmd_train, cmd_eval, cmd_score, cmd_embed, cmd_info, cmd_data, cmd_bench,
     cmd_sweep, cmd_report, cmd_serve, cmd_doctor, cmd_select, cmd_export, cmd_rank, cmd_pull,
-    cmd_merge;
+    cmd_merge, cmd_adapt;
 
 /* ---- errors ---- */
 

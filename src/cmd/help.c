@@ -19,6 +19,7 @@ static const struct {
     {"length", "TOKENS"},   {"columns", "KEY=COLUMN,..."},
     {"method", "NAME"},     {"grid", "FILE"},
     {"store", "FILE"},      {"flag", "NAME=VALUE"},
+    {"publish", "LINK"},    {"labelled", "FILE"},
 };
 
 /* Choices that fill a line stand in the text instead of beside the flag. */

@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-static const cmd_verb *const verbs[] = {&cmd_train,  &cmd_eval,   &cmd_score,  &cmd_rank,
-                                        &cmd_embed,  &cmd_doctor, &cmd_select, &cmd_sweep,
-                                        &cmd_report, &cmd_info,   &cmd_data,   &cmd_bench,
-                                        &cmd_serve,  &cmd_export, &cmd_pull,   &cmd_merge};
+static const cmd_verb *const verbs[] = {
+    &cmd_train,  &cmd_eval,   &cmd_score,  &cmd_rank,  &cmd_embed, &cmd_doctor,
+    &cmd_select, &cmd_sweep,  &cmd_report, &cmd_info,  &cmd_data,  &cmd_bench,
+    &cmd_serve,  &cmd_export, &cmd_pull,   &cmd_merge, &cmd_adapt};
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
 /* Names that a later version will know: they get an answer of their own. */
-static const char *const later[] = {"adapt", "rl"};
+static const char *const later[] = {"rl"};
 enum { N_LATER = sizeof later / sizeof *later };
 
 static void print_usage(FILE *out)

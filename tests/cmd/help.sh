@@ -3,7 +3,7 @@
 #   DIAL_UPDATE=1 DIAL=build/dial SOURCE=. sh tests/cmd/help.sh
 set -u
 failed=0
-for verb in '' train eval score rank embed info data bench report serve doctor select sweep export pull merge; do
+for verb in '' train eval score rank embed info data bench report serve doctor select sweep export pull merge adapt; do
     golden="$SOURCE/tests/cmd/help/${verb:-dial}.txt"
     if [ -n "${DIAL_UPDATE:-}" ]; then
         "$DIAL" $verb --help >"$golden" || failed=1

@@ -1,0 +1,21 @@
+/*
+ * What `dial adapt` asks of other jobs beyond their public form (adapt.c ties them together).
+ */
+#ifndef DI_API_ADAPT_H
+#define DI_API_ADAPT_H
+
+#include "dial/dial.h"
+
+/* dial_train of a run that is finished, or goes on first (options->resume): the checkpoint of
+ * `step` becomes the run's in the place of the one that --select chose. */
+dial_status di_train_take(const dial_train_options *options, int64_t step, const dial_env *env,
+                          char **json, dial_error *err);
+
+/*
+ * dial_select where the first run is the incumbent: of its checkpoints its own choice alone is a
+ * candidate, the gates compare with it, and it stays where no other passes them.
+ */
+dial_status di_select_against(const dial_select_options *options, const dial_env *env, char **json,
+                              dial_error *err);
+
+#endif
