@@ -45,15 +45,21 @@ static int block_shapes(const di_config *c, int64_t shape[4][2])
     return 4;
 }
 
-/* Multiplications and additions of a token in one pass through n blocks, without attention. */
-static double block_flops(const di_config *c, int64_t n)
+/*
+ * Multiplications and additions of one pass of some token rows through n blocks, without attention.
+ * Embeddings are read at the texts' ends: behind its keys and values the last block is wanted for
+ * these alone.
+ */
+static double pass_flops(const di_config *c, int64_t n, int64_t rows, int64_t ends)
 {
     int64_t shape[4][2];
     double sum = 0;
     int k = block_shapes(c, shape);
 
-    for (int i = 0; i < k; i++) sum += 2.0 * (double)(shape[i][0] * shape[i][1]);
-    return sum * (double)n;
+    for (int i = 0; i < k; i++)
+        sum += 2.0 * (double)(shape[i][0] * shape[i][1]) *
+               (double)(i == 0 ? n * rows : (n - 1) * rows + ends);
+    return sum;
 }
 
 /*
@@ -209,7 +215,7 @@ static dial_status bench_forward(bench_job *j, dial_error *err)
         snprintf(name, sizeof name, "forward, %lld texts of %lld tokens", (long long)n,
                  (long long)length);
         add_case(j, name, n * length, 0, seconds, repeats(j),
-                 block_flops(c, j->s.layers) * (double)(n * length), n * length, NAN);
+                 pass_flops(c, j->s.layers, n * length, n), n * length, NAN);
         di_free(j->al, e);
         di_free(j->al, ids);
         di_free(j->al, text);
@@ -257,7 +263,7 @@ static dial_status bench_prefix(bench_job *j, dial_error *err)
         add_case(j,
                  shared ? "prompts of 400, two responses of 100, shared" : "the same, not shared",
                  2 * PAIRS * length, PAIRS, seconds, repeats(j),
-                 block_flops(c, j->s.layers) * (double)rows, rows, NAN);
+                 pass_flops(c, j->s.layers, rows, 2 * PAIRS), rows, NAN);
     }
 done:
     di_free(j->al, e);
@@ -454,8 +460,8 @@ static dial_status bench_train(bench_job *j, dial_error *err)
     for (int i = 0; i < DI_PART_COUNT; i++) parts.seconds[i] /= PART_STEPS;
     started = (di_now() - started) / PART_STEPS;
     top = t.params.lora.end_layer - t.params.lora.first_layer;
-    flops =
-        (block_flops(c, j->opt->trunk ? top : j->s.layers) + block_flops(c, top)) * (double)rows;
+    flops = pass_flops(c, j->opt->trunk ? top : j->s.layers, rows, 2 * pairs) +
+            pass_flops(c, top, rows, 2 * pairs);
     snprintf(name, sizeof name, "train, %lld + %lld pairs of %lld tokens, LoRA r %lld%s",
              (long long)j->opt->batch_source, (long long)j->opt->batch_target,
              (long long)(2 * pair_length(j)), (long long)j->opt->lora_r,

@@ -34,11 +34,16 @@ static void K(add_share)(float *y, const float *x, float by, int64_t cols)
     }
 }
 
+static void K(put_row)(void *y, int bf16, const float *x, int64_t cols)
+{
+    for (int64_t i = 0; i < cols; i += DI_VL) v_put(y, bf16, i, cols - i, v_get(x, 0, i, cols - i));
+}
+
 #elif defined(DI_VECTOR)
 
-static const void *row_of(const di_mat *x, int64_t n)
+static void *row_of(const di_mat *x, int64_t n)
 {
-    return (const char *)x->data + (size_t)(n * x->stride) * di_act_bytes(x->dtype);
+    return (char *)x->data + (size_t)(n * x->stride) * di_act_bytes(x->dtype);
 }
 
 /*
@@ -84,15 +89,16 @@ static void backward_columns(const di_device *dev, const di_batch *b, const di_m
                              const di_mat *dx, int64_t lo, int64_t hi)
 {
     void (*add)(float *, const float *, float, int64_t) = DI_PICK(dev, add_share);
+    const size_t each = di_act_bytes(dx->dtype), at = (size_t)lo * each;
 
     for (int64_t n = 0; n < dx->rows; n++)
-        memset((float *)dx->data + n * dx->stride + lo, 0, (size_t)(hi - lo) * sizeof(float));
+        memset((char *)row_of(dx, n) + at, 0, (size_t)(hi - lo) * each);
     for (int64_t t = 0; t < b->n_texts; t++) {
         const float *d = (const float *)de->data + t * de->stride + lo;
 
         if (!mean) {
-            memcpy((float *)dx->data + b->last_row[t] * dx->stride + lo, d,
-                   (size_t)(hi - lo) * sizeof *d);
+            DI_PICK(dev, put_row)
+            ((char *)row_of(dx, b->last_row[t]) + at, dx->dtype == DI_BF16, d, hi - lo);
             continue;
         }
         for (int32_t s = b->leaf[t]; s >= 0; s = b->segment[s].parent)

@@ -32,6 +32,7 @@ dial_status di_decoder_new(di_device *dev, di_source *source, const di_decoder_o
     if (d->opt.n_layers == 0) d->opt.n_layers = c->layers;
     d->exact = *dev;
     d->exact.act = DI_F32;
+    d->ends = opt->pooling == DI_POOL_LAST && !opt->with_logits;
     d->layer = di_new_array(dev->al, (size_t)d->opt.n_layers, sizeof *d->layer);
     if (d->layer == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the decoder");
     for (int64_t l = 0; l < d->opt.n_layers; l++)

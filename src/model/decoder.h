@@ -123,8 +123,9 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
                                 float *grad, dial_error *err);
 
 /*
- * h [N, C] f32: the rows after the final norm of the last forward (tests, --pooling probes), until
- * a backward pass.
+ * h [N, C] f32: the rows after the final norm of the last forward (tests), until a backward pass.
+ * Of a decoder that pools means or has its output head: one that reads last tokens alone does not
+ * compute the other rows of its last block.
  */
 const float *di_workspace_hidden(const di_workspace *w);
 

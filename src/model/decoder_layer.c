@@ -13,6 +13,9 @@
  * Recomputed there, because that reads memory once: the outputs of the norms, h, and q and k after
  * their own norms. u is kept, unlike those: it is R floats a row, and making it again takes a
  * product. docs/performance.md has the bytes of each.
+ *
+ * Who reads the last token of a text alone needs nothing of the last block's other rows but their
+ * keys and values: behind attention that block goes on with the rows of the ends.
  */
 #include "model/decoder_parts.h"
 
@@ -53,6 +56,12 @@ static block block_of(const di_decoder *d, di_workspace *w, const di_batch *b, i
 }
 
 static const di_mat NOT_WANTED = {.data = NULL};
+
+/* f32 room for one row a text. */
+static di_mat ends(const block *k, int64_t cols)
+{
+    return di_mat_of(k->w->ends, DI_F32, k->b->n_texts, cols);
+}
 
 static di_mat f32(const block *k, float *data)
 {
@@ -254,16 +263,34 @@ static void add_branch(const block *k, int branch, di_mat x, int only_saved)
     }
 }
 
+/* From all rows to those of the ends: m keeps them as its first rows. */
+static void gather_ends(const block *k, di_mat m)
+{
+    di_mat some = ends(k, m.cols);
+
+    k->ops->pool_forward(k->dev, k->b, &m, 0, &some);
+    m.rows = some.rows;
+    k->ops->copy(k->dev, &some, &m, 0);
+}
+
 void di_layer_forward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                      const di_saved *s, int again)
+                      const di_saved *s, int ends, int again)
 {
     block blk = block_of(d, w, b, l, s);
     const block *k = &blk;
     int64_t f = k->c->mlp;
-    di_mat x = f32(k, w->x), normed = act(k, w->normed, k->c->width);
-    di_mat gu = act(k, s->gate_up, 2 * f), h = act(k, w->h, f);
+    di_mat x, normed, gu, h;
 
     attention_forward(k);
+    if (ends) {
+        gather_ends(k, f32(k, w->x));
+        gather_ends(k, act(k, s->o, k->hd));
+        blk.n = b->n_texts;
+    }
+    x = f32(k, w->x);
+    normed = act(k, w->normed, k->c->width);
+    gu = act(k, s->gate_up, 2 * f);
+    h = act(k, w->h, f);
     add_branch(k, 0, act(k, s->o, k->hd), 0);
     norm(k, DI_NORM_MLP, x, normed, s->rstd[DI_NORM_MLP], s->mid, 0);
     k->ops->linear_forward(k->dev, k->layer->gate_up, &normed, &gu, 0);
@@ -339,24 +366,45 @@ static void unfinish_qk(const block *k, qkv_mats *grad)
     }
 }
 
-static void attention_backward(const block *k, float *grad, unsigned need, int past)
+/* Gradient of o, from that of the stream behind it; d_o data NULL: not wanted. */
+static void o_backward(const block *k, float *grad, di_mat d_o)
 {
-    di_mat dy = branch_gradient(k, 0), o = act(k, k->s->o, k->hd);
-    di_mat d_o = act(k, k->w->dnarrow, k->hd);
+    di_mat dy = branch_gradient(k, 0);
+
+    if (d_o.data != NULL) k->ops->linear_backward(k->dev, k->layer->o, &dy, &d_o, 0);
+    lora_back(k, grad, DI_O_PROJ, act(k, k->s->o, k->hd), dy, d_o);
+}
+
+/* o_backward on the rows of the ends, then all rows again: the others' gradients are zero. */
+static void o_backward_ends(block *k, float *grad, int wanted, int past)
+{
+    di_mat some = ends(k, k->hd), dx = f32(k, k->w->dx), d_o;
+
+    o_backward(k, grad, wanted ? some : NOT_WANTED);
+    k->n = k->b->n_rows;
+    if (!wanted) return;
+    d_o = act(k, k->w->dnarrow, k->hd);
+    k->ops->pool_backward(k->dev, k->b, &some, 0, &d_o);
+    if (!past) return;
+    some = ends(k, k->c->width);
+    k->ops->copy(k->dev, &dx, &some, 0);
+    dx = f32(k, k->w->dx);
+    k->ops->pool_backward(k->dev, k->b, &some, 0, &dx);
+}
+
+/* From the gradient of o, in w->dnarrow, to that of the block's input. */
+static void qkv_backward(const block *k, float *grad, unsigned need, int past)
+{
     di_mat dall = act(k, k->w->dwide, k->hd + 2 * k->kd);
     di_mat x = act(k, k->s->x, k->c->width), normed = act(k, k->w->normed, k->c->width);
     di_mat dnormed = f32(k, k->w->dnormed), dx = f32(k, k->w->dx);
     di_mat into = past ? dnormed : NOT_WANTED;
-    int below_o = past || (need & QKV) != 0;
     qkv_mats m = split_qkv(k, k->s->qkv), g = split_qkv(k, k->w->dwide);
     di_attention_args a;
 
-    if (below_o) k->ops->linear_backward(k->dev, k->layer->o, &dy, &d_o, 0);
-    lora_back(k, grad, DI_O_PROJ, o, dy, below_o ? d_o : NOT_WANTED);
-    if (!below_o) return;
     if (k->c->qk_norm) m = finish_qk(k, m); /* else they were kept as attention saw them */
     a = attention_args(k, &m);
-    a.d_o = d_o;
+    a.d_o = act(k, k->w->dnarrow, k->hd);
     a.dq = g.q;
     a.dk = g.k;
     a.dv = g.v;
@@ -372,14 +420,26 @@ static void attention_backward(const block *k, float *grad, unsigned need, int p
     if (past) norm_back(k, DI_NORM_ATTN, x, dnormed, dx, 1);
 }
 
+static void attention_backward(block *k, float *grad, unsigned need, int ends, int past)
+{
+    int below_o = past || (need & QKV) != 0;
+
+    if (ends)
+        o_backward_ends(k, grad, below_o, past);
+    else
+        o_backward(k, grad, below_o ? act(k, k->w->dnarrow, k->hd) : NOT_WANTED);
+    if (below_o) qkv_backward(k, grad, need, past);
+}
+
 void di_layer_backward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                       const di_saved *s, float *grad, int lowest)
+                       const di_saved *s, float *grad, int ends, int lowest)
 {
     block blk = block_of(d, w, b, l, s);
     const di_lora_options *o = &d->lora->lora;
     /* layers above end_layer carry no LoRA but pass the gradient down */
     unsigned need = l >= o->first_layer && l < o->end_layer ? o->targets : 0;
 
+    if (ends) blk.n = b->n_texts;
     mlp_backward(&blk, grad, need, !lowest || (need & ATTENTION) != 0);
-    if (!lowest || (need & ATTENTION) != 0) attention_backward(&blk, grad, need, !lowest);
+    if (!lowest || (need & ATTENTION) != 0) attention_backward(&blk, grad, need, ends, !lowest);
 }

@@ -42,6 +42,7 @@ struct di_decoder {
     di_weight table;               /* token embeddings: rows are read where the file has them */
     void *random_table;            /* ... or here, for a source without weights */
     di_packed *head;               /* [V, C]; NULL without with_logits */
+    int ends;                      /* the last block needs its output at the texts' ends alone */
     const di_params *lora;         /* borrowed; NULL: none */
     const di_layer_hook *on_layer; /* borrowed; NULL: none */
 };
@@ -77,6 +78,7 @@ struct di_workspace {
     void *last;      /* [N, C] act: the stream as the final norm saw it; NULL without train */
     float *rstd;     /* [N] of the final norm */
     float *e;        /* [texts, C] */
+    float *ends;     /* [texts, max(C, HD)] scratch: rows of the texts' ends; NULL: d->ends is 0 */
     void *normed;    /* [N, C] act, scratch: output of a norm */
     void *h;         /* [N, F] act, scratch: output of the GLU */
     void *qk;        /* [N, (H + K) D] act, scratch: q and k after norm and RoPE; NULL: none */
@@ -123,20 +125,24 @@ dial_status di_decoder_load_weights(di_decoder *d, di_source *source, dial_error
 /* next_token.c: dh [N, C] += gradient of the loss of w->next, for the rows in w->hidden. */
 void di_next_backward(const di_decoder *d, di_workspace *w, float *dh);
 
-/* decoder_layer.c: one block on rows 0 .. b->n_rows-1. */
+/*
+ * decoder_layer.c: one block on rows 0 .. b->n_rows-1. ends != 0 (the last block, where d->ends):
+ * from the end of attention on the rows are the last tokens of the texts alone, row t that of text
+ * t, in w->x, in *s and, backward, in w->dx on entry.
+ */
 
 /*
  * The block's two branches are added to w->x, and *s keeps what backward reads. again != 0: only *s
  * is filled (recomputation), and w->x is left after the first branch.
  */
 void di_layer_forward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                      const di_saved *s, int again);
+                      const di_saved *s, int ends, int again);
 
 /*
  * w->dx: gradient of the block's output in, of its input out; grad += LoRA gradients. lowest != 0:
  * stops once the gradients of this block's own LoRA are known, w->dx is undefined then.
  */
 void di_layer_backward(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t l,
-                       const di_saved *s, float *grad, int lowest);
+                       const di_saved *s, float *grad, int ends, int lowest);
 
 #endif

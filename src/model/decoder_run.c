@@ -112,8 +112,9 @@ static void stream(const di_decoder *d, const di_workspace *w, int64_t n, di_mat
     *r = di_mat_of(w->normed, d->dev->act, n, d->cfg->width);
 }
 
+/* ends: the last of all blocks ends with the rows of the texts' ends. */
 static void run_blocks(const di_decoder *d, di_workspace *w, const di_batch *b, int64_t from,
-                       int64_t to)
+                       int64_t to, int ends)
 {
     di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
 
@@ -122,7 +123,7 @@ static void run_blocks(const di_decoder *d, di_workspace *w, const di_batch *b, 
         di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, d->cfg->width);
 
         if (s->start != NULL) d->dev->ops->copy(d->dev, &x, &start, 0);
-        di_layer_forward(d, w, b, l, s, 0);
+        di_layer_forward(d, w, b, l, s, ends && l == d->opt.n_layers - 1, 0);
     }
 }
 
@@ -132,22 +133,17 @@ static void run_trunk(const di_decoder *d, di_workspace *w, const di_batch *b)
     di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
 
     embed(d, b, w->opt.train, &x);
-    run_blocks(d, w, b, 0, di_decoder_entry(d));
+    run_blocks(d, w, b, 0, di_decoder_entry(d), 0);
 }
 
-/* Final norm and pooling of the rows in w->x: one embedding a text, checked, in host memory. */
-static dial_status pool_rows(const di_decoder *d, di_workspace *w, const di_batch *b,
-                             di_pooling pooling, float *e, dial_error *err)
+/* Embeddings, one a text, from w->e to host memory, checked. */
+static dial_status take_embeddings(const di_decoder *d, const di_workspace *w, const di_batch *b,
+                                   float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_backend *ops = d->dev->ops;
     int64_t width = d->cfg->width;
-    di_mat hidden = di_mat_of(w->hidden, DI_F32, b->n_rows, width);
-    di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, width);
-    di_norm_args fin = final_norm(d, w, b->n_rows);
 
-    ops->norm_forward(d->dev, &fin);
-    ops->pool_forward(d->dev, b, &hidden, pooling == DI_POOL_MEAN, &pooled);
     ops->download(d->dev, e, w->e, (size_t)(b->n_texts * width) * sizeof *e);
     for (int64_t i = 0; i < b->n_texts * width; i++)
         if (!isfinite(e[i]))
@@ -159,14 +155,37 @@ done:
     return st;
 }
 
+/* Final norm and pooling of the rows in w->x, into w->e. */
+static void pool_rows(const di_decoder *d, di_workspace *w, const di_batch *b, di_pooling pooling)
+{
+    di_mat pooled = di_mat_of(w->e, DI_F32, b->n_texts, d->cfg->width);
+    di_norm_args fin = final_norm(d, w, b->n_rows);
+
+    d->dev->ops->norm_forward(d->dev, &fin);
+    d->dev->ops->pool_forward(d->dev, b, &fin.y, pooling == DI_POOL_MEAN, &pooled);
+}
+
+/* The same where w->x holds the rows of the ends alone. */
+static void norm_ends(const di_decoder *d, di_workspace *w, const di_batch *b)
+{
+    di_norm_args fin = final_norm(d, w, b->n_texts);
+
+    fin.y.data = w->e;
+    d->dev->ops->norm_forward(d->dev, &fin);
+}
+
 /* The other blocks and everything behind them. */
 static dial_status run_top(di_decoder *d, di_workspace *w, const di_batch *b, float *e,
                            dial_error *err)
 {
     dial_status st = DIAL_OK;
 
-    run_blocks(d, w, b, di_decoder_entry(d), d->opt.n_layers);
-    DI_TRY(pool_rows(d, w, b, d->opt.pooling, e, err));
+    run_blocks(d, w, b, di_decoder_entry(d), d->opt.n_layers, d->ends);
+    if (d->ends)
+        norm_ends(d, w, b);
+    else
+        pool_rows(d, w, b, d->opt.pooling);
+    DI_TRY(take_embeddings(d, w, b, e, err));
     w->n_rows = b->n_rows;
     w->has_saved = w->opt.train;
 done:
@@ -220,11 +239,12 @@ dial_status di_decoder_forward_views(di_decoder *d, di_workspace *w, const di_ba
     embed(d, b, 0, &x);
     for (int64_t l = 0; l < d->opt.n_layers; l++) {
         if (l == di_decoder_entry(d)) round_entry(d, w, b);
-        run_blocks(d, w, b, l, l + 1);
+        run_blocks(d, w, b, l, l + 1, 0);
         for (int v = 0; v < n_views; v++)
-            if (view[v].layer == l + 1)
-                DI_TRY(
-                    pool_rows(d, w, b, view[v].pooling, e + v * b->n_texts * d->cfg->width, err));
+            if (view[v].layer == l + 1) {
+                pool_rows(d, w, b, view[v].pooling);
+                DI_TRY(take_embeddings(d, w, b, e + v * b->n_texts * d->cfg->width, err));
+            }
     }
     w->n_rows = b->n_rows;
 done:
@@ -285,35 +305,38 @@ dial_status di_decoder_backward(di_decoder *d, di_workspace *w, const di_batch *
 {
     dial_status st = DIAL_OK;
     const di_backend *ops = d->dev->ops;
-    int64_t width = d->cfg->width;
+    int64_t width = d->cfg->width, n = d->ends ? b->n_texts : b->n_rows;
     di_mat given = di_mat_of(w->e, DI_F32, b->n_texts, width);
-    di_mat dhidden = di_mat_of(w->dnormed, DI_F32, b->n_rows, width);
+    di_mat dhidden = di_mat_of(w->dnormed, DI_F32, n, width);
     di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, width);
-    di_norm_args fin = final_norm(d, w, b->n_rows);
+    di_norm_args fin = final_norm(d, w, n);
 
     if (!w->has_saved || w->n_rows != b->n_rows || w->decoder != d || !same_lora(d, w))
         DI_FAIL(err, DIAL_ERR_USAGE, "backward without a forward pass of the same batch before it");
     if (d->lora == NULL || d->lora->lora.r == 0 || w->first >= d->opt.n_layers)
         goto done; /* nothing here is trained */
     ops->upload(d->dev, w->e, de, (size_t)(b->n_texts * width) * sizeof *de);
-    if (w->next != NULL && w->next->n > 0)
+    if (d->ends)
+        dhidden = given;
+    else if (w->next != NULL && w->next->n > 0)
         add_next_tokens(d, w, b, &given, &dhidden);
     else
         ops->pool_backward(d->dev, b, &given, d->opt.pooling == DI_POOL_MEAN, &dhidden);
     fin.x = fin.keep;
     fin.dy = dhidden;
-    fin.dx = di_mat_of(w->dx, DI_F32, b->n_rows, width);
+    fin.dx = di_mat_of(w->dx, DI_F32, n, width);
     ops->norm_backward(d->dev, &fin);
     for (int64_t l = d->opt.n_layers - 1; l >= w->first; l--) {
         const di_saved *s = saved_of(w, l);
+        int ends = d->ends && l == d->opt.n_layers - 1;
 
         if (s->start != NULL) {
             di_mat start = di_mat_of(s->start, DI_F32, b->n_rows, width);
 
             ops->copy(d->dev, &start, &x, 0);
-            di_layer_forward(d, w, b, l, s, 1);
+            di_layer_forward(d, w, b, l, s, ends, 1);
         }
-        di_layer_backward(d, w, b, l, s, grad, l == w->first);
+        di_layer_backward(d, w, b, l, s, grad, ends, l == w->first);
         if (d->on_layer != NULL) d->on_layer->done(d->on_layer->ctx, l);
     }
 done:

@@ -66,6 +66,7 @@ static int64_t larger(int64_t a, int64_t b)
 typedef struct sizes {
     const di_config *c;
     int64_t rows; /* row capacity of max_rows */
+    int64_t ends; /* the same of the texts, where the last block ends with one row a text */
     int64_t hd, kd, r;
     size_t act; /* bytes of an element, in the widest of the blocks that share the memory */
 } sizes;
@@ -80,26 +81,28 @@ static void *take_act(plan *p, const sizes *z, int64_t cols)
     return take(p, (size_t)(z->rows * cols) * z->act);
 }
 
-/* What backward reads of one block. */
-static void lay_saved(plan *p, const sizes *z, const di_workspace *w, di_saved *s)
+/* What backward reads of one block; `behind` attention it may have fewer rows. */
+static void lay_saved(plan *p, const sizes *z, int64_t behind, const di_workspace *w, di_saved *s)
 {
     const di_config *c = z->c;
     unsigned targets = w->lora.targets;
+    sizes few = *z;
 
+    few.rows = behind;
     s->x = take_act(p, z, c->width);
-    s->mid = take_act(p, z, c->width);
+    s->mid = take_act(p, &few, c->width);
     s->rstd[DI_NORM_ATTN] = take_f32(p, z, 1);
-    s->rstd[DI_NORM_MLP] = take_f32(p, z, 1);
+    s->rstd[DI_NORM_MLP] = take_f32(p, &few, 1);
     s->qkv = take_act(p, z, z->hd + 2 * z->kd);
     s->o = targets >> DI_O_PROJ & 1 ? take_act(p, z, z->hd) : w->dnarrow;
     s->lse = take_f32(p, z, c->heads);
-    s->gate_up = take_act(p, z, 2 * c->mlp);
+    s->gate_up = take_act(p, &few, 2 * c->mlp);
     for (int i = 0; c->post_norms && i < 2; i++) {
-        s->post[i] = take_act(p, z, c->width);
-        s->rstd[i ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN] = take_f32(p, z, 1);
+        s->post[i] = take_act(p, &few, c->width);
+        s->rstd[i ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN] = take_f32(p, &few, 1);
     }
     for (int l = 0; l < DI_LINEAR_COUNT; l++)
-        if (targets >> l & 1) s->u[l] = take_f32(p, z, z->r);
+        if (targets >> l & 1) s->u[l] = take_f32(p, l <= DI_V_PROJ ? z : &few, z->r);
 }
 
 static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
@@ -108,7 +111,7 @@ static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
     sizes own = *z;
     di_saved shared = {0}, unused;
 
-    if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, w, &shared);
+    if (n > 0 && w->opt.grad_checkpoint) lay_saved(p, z, z->rows, w, &shared);
     for (int64_t i = 0; i < n; i++) {
         di_saved *s = w->saved != NULL ? &w->saved[i] : &unused; /* dry: only counted */
 
@@ -117,10 +120,10 @@ static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
             s->start = take_f32(p, z, z->c->width);
         else {
             own.act = di_act_bytes(w->decoder->layer[w->first + i].dev->act);
-            lay_saved(p, &own, w, s);
+            lay_saved(p, &own, i == n - 1 ? z->ends : z->rows, w, s);
         }
     }
-    if (w->opt.train) w->last = take_act(p, z, z->c->width);
+    if (w->opt.train) w->last = take(p, (size_t)(z->ends * z->c->width) * z->act);
 }
 
 /* Work memory of LoRA and attention, which never run at once. */
@@ -248,8 +251,11 @@ static void borrow_scratch(di_workspace *w, const di_workspace *from)
 static void lay_out(plan *p, di_workspace *w)
 {
     const di_config *c = w->decoder->cfg;
+    int64_t rows = w->dev->ops->row_capacity(w->dev, w->opt.max_rows);
+    int64_t texts = w->dev->ops->row_capacity(w->dev, w->opt.max_texts);
     sizes z = {.c = c,
-               .rows = w->dev->ops->row_capacity(w->dev, w->opt.max_rows),
+               .rows = rows,
+               .ends = w->decoder->ends && texts < rows ? texts : rows,
                .hd = c->heads * c->head_dim,
                .kd = c->kv_heads * c->head_dim,
                .r = w->lora.r,
@@ -261,6 +267,8 @@ static void lay_out(plan *p, di_workspace *w)
         borrow_scratch(w, w->opt.lender);
     w->rstd = take_f32(p, &z, 1);
     w->e = take(p, (size_t)(w->opt.max_texts * c->width) * sizeof(float));
+    if (w->decoder->ends)
+        w->ends = take(p, (size_t)(texts * larger(c->width, z.hd)) * sizeof(float));
     if (w->first > 0) lay_plain(p, &z, w);
     lay_all_saved(p, &z, w);
 }

@@ -38,13 +38,12 @@ void di_ref_pool_backward(di_device *dev, const di_batch *b, const di_mat *de, i
 {
     (void)dev;
     for (int64_t n = 0; n < dx->rows; n++)
-        memset((float *)dx->data + n * dx->stride, 0, (size_t)dx->cols * sizeof(float));
+        for (int64_t i = 0; i < dx->cols; i++) put(dx, n, i, 0);
     for (int64_t t = 0; t < b->n_texts; t++) {
         const float *d = (const float *)de->data + t * de->stride;
 
         if (!mean) {
-            memcpy((float *)dx->data + b->last_row[t] * dx->stride, d,
-                   (size_t)dx->cols * sizeof(float));
+            for (int64_t i = 0; i < dx->cols; i++) put(dx, b->last_row[t], i, d[i]);
             continue;
         }
         for (int32_t s = b->leaf[t]; s >= 0; s = b->segment[s].parent) {

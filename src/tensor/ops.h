@@ -256,8 +256,8 @@ typedef struct di_backend {
      */
     void (*pool_forward)(di_device *dev, const di_batch *b, const di_mat *x, int mean, di_mat *e);
     /*
-     * dx [N, C] f32, "=": zero but for what de [B, C] f32 reaches: de[b] at last_row[b], or (mean)
-     * the f32 sum of de[b] / length[b] over the texts b of a row, b from 0 up.
+     * dx [N, C], "=": zero but for what de [B, C] f32 reaches: de[b] at last_row[b] (dx f32 or act),
+     * or (mean; dx f32) the f32 sum of de[b] / length[b] over the texts b of a row, b from 0 up.
      */
     void (*pool_backward)(di_device *dev, const di_batch *b, const di_mat *de, int mean,
                           di_mat *dx);

@@ -241,19 +241,28 @@ static void warm_steps_allocate_nothing(void **state)
     }
 }
 
-/* Checkpointing keeps one layer's activations for all; layers below the lowest trained keep none.
+/*
+ * Checkpointing keeps one layer's activations for all; layers below the lowest trained keep none;
+ * where last tokens are read, the last block keeps their rows alone behind its attention.
  */
 static void the_plan_follows_the_options(void **state)
 {
-    model all, top;
+    model all, top, ends;
     di_workspace_options room = {.max_rows = 1024, .max_texts = 8, .max_length = 500, .train = 1};
-    size_t full, checkpointed, few, forward, layer;
+    size_t full, checkpointed, few, forward, layer, spared;
     (void)state;
 
-    open_model(&all, MODELS "llama", MODELS "llama/adapter", "ref", "f32", (di_decoder_options){0});
+    open_model(&all, MODELS "llama", MODELS "llama/adapter", "ref", "f32",
+               (di_decoder_options){.pooling = DI_POOL_MEAN});
     open_model(&top, MODELS "llama", MODELS "llama/adapter_top", "ref", "f32",
-               (di_decoder_options){0});
+               (di_decoder_options){.pooling = DI_POOL_MEAN});
+    open_model(&ends, MODELS "llama", MODELS "llama/adapter", "ref", "f32",
+               (di_decoder_options){.pooling = DI_POOL_LAST});
     full = di_workspace_bytes(all.decoder, &room);
+    /* per row: mid, its rstd, gate|up, u of o, gate, up, down, the final norm's x; a row a text */
+    spared = (1024 - 8) * 4 * (32 + 1 + 88 + 4 * 4 + 32) - 8 * 4 * 32;
+    assert_in_range(full - di_workspace_bytes(ends.decoder, &room), spared - 10 * 128,
+                    spared + 10 * 128);
     few = di_workspace_bytes(top.decoder, &room);
     room.grad_checkpoint = 1;
     checkpointed = di_workspace_bytes(all.decoder, &room);
@@ -272,6 +281,7 @@ static void the_plan_follows_the_options(void **state)
     assert_in_range(di_decoder_weight_bytes(top.decoder), 1, di_decoder_weight_bytes(all.decoder));
     close_model(&all);
     close_model(&top);
+    close_model(&ends);
 }
 
 static void second_is_smaller(const model *m, di_workspace_options room)

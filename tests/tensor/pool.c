@@ -5,7 +5,7 @@
 typedef struct pool_case {
     const forest *f;
     int64_t cols;
-    int mean, narrow_x;
+    int mean, narrow_x; /* narrow_x: token rows in act */
     const char *why;
 } pool_case;
 
@@ -15,6 +15,7 @@ static const pool_case cases[] = {
     {&singles,     37, 0, 0, "no shared rows"},
     {&singles,     37, 1, 1, "means of act"},
     {&pairs,       64, 0, 1, "shared prefixes: last rows are never shared"},
+    {&three_level, 83, 0, 1, "columns that fill no vector"},
     {&pairs,       19, 1, 0, "shared prefixes count for each text"},
     {&three_level, 48, 1, 0, "paths of three segments"},
     {&no_text,     64, 1, 0, "no rows: nothing written"},
@@ -46,7 +47,8 @@ static void make_backward(problem *p, di_rng *r)
 
     p->n = b.n_rows;
     plant_column(add_arg(p, "de", IN | PAD, DI_F32, b.n_texts, c->cols, r, 1), 3);
-    add_arg(p, "dx", OUT | ROWS, DI_F32, b.n_rows, c->cols, r, 0);
+    add_arg(p, "dx", OUT | ROWS, c->narrow_x && !c->mean ? p->act : DI_F32, b.n_rows, c->cols, r,
+            0);
     free_batch(&b);
 }
 
