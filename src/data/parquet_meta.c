@@ -133,7 +133,7 @@ static dial_status pass_over(footer *f, const element *e, int depth, dial_error 
     for (int i = 0; i < e->children; i++) {
         const element *child = next_element(f);
 
-        if (child == NULL) DI_TRY(damaged(f, "schema ends early", err));
+        if (child == NULL) return damaged(f, "schema ends early", err);
         DI_TRY(pass_over(f, child, depth + 1, err));
     }
 done:
@@ -149,7 +149,7 @@ static dial_status members(footer *f, di_pq_field *field, const element *e, int 
     for (int i = 0; i < e->children; i++) {
         const element *child = next_element(f);
 
-        if (child == NULL) DI_TRY(damaged(f, "schema ends early", err));
+        if (child == NULL) return damaged(f, "schema ends early", err);
         if (child->children > 0 || child->repetition == REPEATED) {
             field->refused = "columns nested deeper than lists of structs";
             DI_TRY(pass_over(f, child, 0, err));
@@ -171,7 +171,7 @@ static dial_status list(footer *f, di_pq_field *field, dial_error *err)
     const element *middle = next_element(f), *item = middle;
     int def = field->def_here + 1;
 
-    if (middle == NULL) DI_TRY(damaged(f, "schema ends early", err));
+    if (middle == NULL) return damaged(f, "schema ends early", err);
     field->def_item = field->def_part = def;
     if (middle->repetition != REPEATED) {
         field->refused = "a list of an unknown form";
@@ -180,7 +180,7 @@ static dial_status list(footer *f, di_pq_field *field, dial_error *err)
     }
     if (middle->children == 1) {
         item = next_element(f);
-        if (item == NULL) DI_TRY(damaged(f, "schema ends early", err));
+        if (item == NULL) return damaged(f, "schema ends early", err);
         def += item->repetition == OPTIONAL;
         field->def_part = def;
         if (item->repetition == REPEATED) field->refused = "lists of lists";
@@ -230,14 +230,14 @@ static dial_status build_fields(footer *f, dial_error *err)
     di_pq_meta *m = f->m;
     const element *root = next_element(f);
 
-    if (root == NULL) DI_TRY(damaged(f, "no schema", err));
+    if (root == NULL) return damaged(f, "no schema", err);
     m->field = di_new_array(m->al, f->n_elements, sizeof *m->field);
     m->leaf = di_new_array(m->al, f->n_elements, sizeof *m->leaf);
     if (m->field == NULL || m->leaf == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a schema");
     for (int i = 0; i < root->children; i++) {
         const element *e = next_element(f);
 
-        if (e == NULL) DI_TRY(damaged(f, "schema ends early", err));
+        if (e == NULL) return damaged(f, "schema ends early", err);
         DI_TRY(add_field(f, e, err));
     }
 done:
