@@ -120,7 +120,7 @@ static int next_part(di_str *rest, const di_str *separator, int last, di_str *ou
 static dial_status split(di_jinja_eval *e, const node *n, value a, value *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    value arg[MOST_ARGUMENTS];
+    value arg[MOST_ARGUMENTS] = {{.kind = DI_V_NONE}};
     const di_str *separator = NULL;
     di_str rest, one;
     int64_t most = -1;
@@ -148,7 +148,7 @@ done:
 static dial_status replace(di_jinja_eval *e, const node *n, value a, value *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    value arg[MOST_ARGUMENTS];
+    value arg[MOST_ARGUMENTS] = {{.kind = DI_V_NONE}};
     di_str rest = a.text;
     const char *hit;
     int count;
@@ -177,7 +177,7 @@ static dial_status affix(di_jinja_eval *e, const node *n, value a, int end, valu
                          dial_error *err)
 {
     dial_status st = DIAL_OK;
-    value arg[MOST_ARGUMENTS];
+    value arg[MOST_ARGUMENTS] = {{.kind = DI_V_NONE}};
     int count;
     size_t k;
 
@@ -240,7 +240,7 @@ done:
 static dial_status get(di_jinja_eval *e, const node *n, value a, value *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    value arg[MOST_ARGUMENTS];
+    value arg[MOST_ARGUMENTS] = {{.kind = DI_V_NONE}};
     const value *v;
     int count;
 

@@ -445,7 +445,7 @@ static int comparison(parser *p, di_str *op)
 static dial_status compare(parser *p, node **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const di_jinja_token *at = p->at;
+    const di_jinja_token *at;
     node *chain = NULL, **tail = &chain;
     di_str op;
 

@@ -150,7 +150,7 @@ static dial_status compare(di_jinja_eval *e, const node *n, value a, value b, in
                            dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int c = 0, first = n->text.data[0];
+    int c = 0, first = (unsigned char)n->text.data[0];
 
     if (di_str_is(n->text, "==") || first == '!') {
         *out = di_jinja_equal(a, b) == (first == '=');
@@ -361,7 +361,7 @@ static dial_status loop(di_jinja_eval *e, const node *n, di_buf *out, dial_error
 {
     dial_status st = DIAL_OK;
     di_jinja_scope scope = {.outer = e->scope};
-    value list, place;
+    value list = {.kind = DI_V_NONE}, place;
 
     e->scope = &scope; /* the condition sees the loop's own name */
     DI_TRY(chosen(e, n, &list, err));
