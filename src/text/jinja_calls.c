@@ -320,7 +320,7 @@ static dial_status select_by(di_jinja_eval *e, const node *n, value a, int wante
                              dial_error *err)
 {
     dial_status st = DIAL_OK;
-    value arg[MOST_ARGUMENTS], v;
+    value arg[MOST_ARGUMENTS] = {{.kind = DI_V_NONE}}, v;
     int count, yes;
     size_t k = 0;
 
