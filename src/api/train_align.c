@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 /* "256,128" -> widths of the hidden layers. */
 static dial_status plan_widths(const char *text, int64_t *hidden, int *n, dial_error *err)
@@ -214,6 +215,26 @@ static int64_t pairs_in(const di_examples *x)
     return n;
 }
 
+/*
+ * Differences of grouped single texts are of any two texts of a prompt, not of a better and a worse
+ * one; so are the source's then, or the two laws would differ in what they mean. Single texts that
+ * are left over align as embeddings, beside the pairs.
+ */
+static void plan_singles(di_train_job *job)
+{
+    di_alignment_options *o = &job->align_options;
+    int64_t grouped = 0;
+    int beside = !is(job->opt->method, "deepjdot") && !is(job->opt->method, "contrastive");
+
+    for (int i = 0; i < job->target_files.n; i++)
+        grouped += job->target_files.set[i]->counts.grouped_pairs;
+    if (!o->on_delta || grouped == 0) return;
+    job->set.match_prompts = 1;
+    if (pairs_in(&job->target) < job->target.n && o->share == 0 && beside) o->share = 0.1;
+    di_log(job->env, DIAL_LOG_INFO, "%lld pairs out of single target texts of equal prompt",
+           (long long)grouped);
+}
+
 dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -239,6 +260,7 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
         o->on_delta = 0;
         o->share = 0;
     }
+    plan_singles(job);
     DI_TRY(job->kind->make(&job->base.dev, &job->method, &main, err));
     second = job->method;
     second.setup.stream = 1;

@@ -37,6 +37,7 @@ static dial_status load_files(di_train_job *job, const dial_list *files, int dro
         DI_TRY(di_dataset_load(job->al, files->item[i], &o, &job->base.policy, job->base.tok,
                                job->env, &d, err));
         out->set[out->n++] = d;
+        if (drop_labels) DI_TRY(di_dataset_group_singles(d, job->set.seed, err));
         if (d->counts.identical + d->counts.identical_after_truncation > 0)
             di_job_warn(job, "identical_pairs", "%s: %lld pairs of equal texts %s", d->path,
                         (long long)(d->counts.identical + d->counts.identical_after_truncation),

@@ -38,7 +38,7 @@ typedef struct di_dataset {
     char sha256[65]; /* of the file as stored */
     char schema[24], format[12];
     di_example *example; /* in the order of the file */
-    int64_t n;           /* = counts.used */
+    int64_t n;           /* = counts.used, less the pairs that single texts were grouped into */
     int32_t *text_of;    /* example texts -> index into seq */
     di_seq *seq;
     int64_t n_seq;
@@ -71,6 +71,14 @@ dial_status di_dataset_load_memory(const di_alloc *al, const char *name, const v
                                    const di_tokenizer *tok, const dial_env *env, di_dataset **out,
                                    dial_error *err);
 void di_dataset_free(di_dataset *d);
+
+/*
+ * grouping.c: of a file of single texts those of equal prompt become pairs, drawn by the seed, the
+ * text of the smaller hash first; what is left over stays single. counts.grouped_pairs and
+ * single_texts say how many. Texts without a prompt stay single; another file stays as it is. Call
+ * it right after loading: examples move.
+ */
+dial_status di_dataset_group_singles(di_dataset *d, uint64_t seed, dial_error *err);
 
 /* Code points of a valid UTF-8 text, and its words: runs of what is no white space. */
 int64_t di_count_chars(const char *text, size_t n);

@@ -119,6 +119,8 @@ void di_row_counts_add(di_row_counts *sum, const di_row_counts *one)
     sum->response_truncated += one->response_truncated;
     sum->used += one->used;
     sum->unlabelled += one->unlabelled;
+    sum->grouped_pairs += one->grouped_pairs;
+    sum->single_texts += one->single_texts;
     for (int i = 0; i < one->n_bad_by; i++)
         add_count(sum->bad_by, &sum->n_bad_by, DI_MAX_REASONS, one->bad_by[i].name,
                   one->bad_by[i].n);
@@ -301,6 +303,9 @@ json_t *di_row_counts_to_json(const di_row_counts *c)
          set(v, "response_truncated", json_integer(c->response_truncated)) &&
          set(v, "ignored", json_incref(ignored)) && set(v, "used", json_integer(c->used)) &&
          (c->unlabelled == 0 || set(v, "unlabelled", json_integer(c->unlabelled)));
+    if (c->grouped_pairs + c->single_texts > 0)
+        ok = ok && set(v, "grouped_pairs", json_integer(c->grouped_pairs)) &&
+             set(v, "single_texts", json_integer(c->single_texts));
     json_decref(bad_by);
     json_decref(ignored);
     if (!ok) {

@@ -62,6 +62,7 @@ typedef struct di_named_count {
 typedef struct di_row_counts {
     int64_t read, bad, identical, identical_after_truncation, overlong_dropped;
     int64_t prompt_truncated, response_truncated, used;
+    int64_t grouped_pairs, single_texts; /* of single texts, after di_dataset_group_singles */
     int64_t unlabelled; /* candidates without a label where labels are read; left out */
     di_named_count bad_by[DI_MAX_REASONS], ignored[DI_MAX_IGNORED];
     int n_bad_by, n_ignored;

@@ -86,6 +86,8 @@ typedef struct di_train_settings {
     double center;
     di_center_form center_form;
     int center_both;       /* 1: the target's rewards too */
+    int match_prompts;     /* the source's differences are of any two texts of one prompt, as the
+                              target's grouped single texts are (method.md 8.1) */
     int64_t critic_warmup; /* critic-only steps before step 1 */
     uint64_t seed;
 } di_train_settings;

@@ -1,12 +1,19 @@
 #include "train/side.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 
 const di_purpose di_side_order[DI_SIDES] = {DI_RNG_SOURCE_ORDER, DI_RNG_TARGET_ORDER,
                                             DI_RNG_LABELLED_ORDER, DI_RNG_CROSSED_ORDER};
 const char *const di_side_name[DI_SIDES] = {"source", "target", "labelled", "crossed"};
+
+/* A text of the step, for matching by prompt. */
+struct di_prompted {
+    uint64_t prompt, draw, hash;
+    int32_t row;
+};
 
 dial_status di_side_init(di_side *s, const di_alloc *al, const di_dist *dist,
                          const di_examples *examples, int64_t cap, uint64_t seed,
@@ -26,6 +33,9 @@ dial_status di_side_init(di_side *s, const di_alloc *al, const di_dist *dist,
     s->row_of = di_new_array(al, texts, sizeof *s->row_of);
     s->pair[0] = di_new_array(al, texts / 2, sizeof *s->pair[0]);
     s->pair[1] = di_new_array(al, texts / 2, sizeof *s->pair[1]);
+    s->drawn[0] = di_new_array(al, texts / 2, sizeof *s->drawn[0]);
+    s->drawn[1] = di_new_array(al, texts / 2, sizeof *s->drawn[1]);
+    s->prompted = di_new_array(al, texts, sizeof *s->prompted);
     s->margin = di_new_array(al, n, sizeof *s->margin);
     s->weight = di_new_array(al, n, sizeof *s->weight);
     s->score = di_new_array(al, n, sizeof *s->score);
@@ -36,7 +46,7 @@ dial_status di_side_init(di_side *s, const di_alloc *al, const di_dist *dist,
     s->scratch = di_new_array(al, n + 2 * (size_t)dist->size, sizeof *s->scratch);
     if (!s->picked || !s->text || !s->group || !s->row || !s->row_of || !s->pair[0] ||
         !s->pair[1] || !s->margin || !s->weight || !s->score || !s->log_words || !s->first ||
-        !s->tokens_of || !s->owner || !s->scratch)
+        !s->tokens_of || !s->owner || !s->scratch || !s->drawn[0] || !s->drawn[1] || !s->prompted)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a batch of %lld examples", (long long)cap);
 done:
     if (st != DIAL_OK) di_side_deinit(s, al);
@@ -45,9 +55,9 @@ done:
 
 void di_side_deinit(di_side *s, const di_alloc *al)
 {
-    void *own[] = {s->picked,    s->text,    s->group,   s->row,    s->row_of,
-                   s->pair[0],   s->pair[1], s->margin,  s->weight, s->first,
-                   s->tokens_of, s->owner,   s->scratch, s->score,  s->log_words};
+    void *own[] = {s->picked,  s->text,   s->group,     s->row,      s->row_of,    s->pair[0],
+                   s->pair[1], s->margin, s->weight,    s->first,    s->tokens_of, s->owner,
+                   s->scratch, s->score,  s->log_words, s->drawn[0], s->drawn[1],  s->prompted};
 
     di_sampler_deinit(&s->order);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
@@ -100,6 +110,42 @@ static void match_texts(di_side *s, const di_sampler *order, int64_t i, int64_t 
     }
 }
 
+static int by_prompt(const void *a, const void *b)
+{
+    const struct di_prompted *x = a, *y = b;
+
+    if (x->prompt != y->prompt) return x->prompt < y->prompt ? -1 : 1;
+    if (x->draw != y->draw) return x->draw < y->draw ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* Twos of the step's texts of equal prompt, drawn by (seed, pass, first example); equal texts are
+ * none. */
+static void match_prompts(di_side *s, const di_sampler *order)
+{
+    di_rng r = di_rng_make(order->seed, DI_RNG_GROUPING, 1 + (uint32_t)order->purpose);
+    int64_t n = 0;
+
+    r.at = (uint64_t)(order->pass * order->n + s->picked[0]) << 20;
+    for (int64_t i = 0; i < s->n; i++)
+        for (int64_t t = 0; t < s->per && di_side_row(s, i, t) >= 0; t++) {
+            const di_seq *q = di_example_seq(s->examples, s->picked[i], (int)t);
+
+            s->prompted[n++] =
+                (struct di_prompted){q->prompt_hash, di_rng_u64(&r), q->hash, di_side_row(s, i, t)};
+        }
+    qsort(s->prompted, (size_t)n, sizeof *s->prompted, by_prompt);
+    s->n_drawn = 0;
+    for (int64_t i = 0; i + 1 < n; i++) {
+        const struct di_prompted *x = &s->prompted[i];
+
+        if (x[0].prompt != x[1].prompt || x[0].hash == x[1].hash) continue;
+        s->drawn[0][s->n_drawn] = x[0].row;
+        s->drawn[1][s->n_drawn++] = x[1].row;
+        i++;
+    }
+}
+
 void di_side_pick(di_side *s, di_sampler *order)
 {
     s->n = s->cap;
@@ -120,6 +166,7 @@ void di_side_pick(di_side *s, di_sampler *order)
         s->tokens += s->tokens_of[i];
         match_texts(s, order, i, x->n_texts);
     }
+    if (s->by_prompt) match_prompts(s, order);
     di_dist_share(s->dist, s->tokens_of, s->n, s->owner, s->scratch);
     for (int r = 0; r < s->dist->size; r++) {
         s->first[r] = s->n_texts;

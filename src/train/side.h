@@ -13,6 +13,8 @@
  *
  * Pairs are what has a difference: the two texts of an example; of one with more texts, twos drawn
  * anew in every pass (an odd one is in none), so that both domains' differences mean the same.
+ * by_prompt: what is aligned are twos of any texts of the step that have one prompt, as the other
+ * side's, which were grouped by prompt alone.
  */
 typedef struct di_side {
     const di_dist *dist;
@@ -30,7 +32,11 @@ typedef struct di_side {
     int32_t *group, *row; /* [cap per] */
     int32_t *row_of;      /* [cap, per] row of text t of example i; -1: it has no such text */
     int64_t n_pairs;
-    int32_t *pair[2];               /* [cap per / 2] rows of the two texts of a pair */
+    int32_t *pair[2]; /* [cap per / 2] rows of the two texts of a pair */
+    int by_prompt;
+    int64_t n_drawn; /* of by_prompt; the pairs themselves where it is 0 */
+    int32_t *drawn[2];
+    struct di_prompted *prompted;   /* [cap per] scratch */
     float *margin, *weight, *score; /* [cap] */
     float *log_words;               /* [cap per] by row: ln(words of the response), at least 1 */
     const float *reweight;          /* [examples] factor of an example's weight; NULL: 1 */

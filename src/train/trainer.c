@@ -45,6 +45,7 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
         s->present[k] = 1;
         DI_TRY(di_side_init(&s->side[k], dev->al, t->dist, side[k], t->set.batch[k], t->set.seed,
                             di_side_order[k], err));
+        s->side[k].by_prompt = k == SOURCE && t->set.match_prompts;
         rows += (size_t)(s->side[k].cap * s->side[k].per);
         if (k == TARGET || k == SOURCE) seen = (int64_t)rows;
         if (k > TARGET || t->align == NULL) continue; /* the critic does not see it */
@@ -201,7 +202,8 @@ static di_align_step align_step(const di_trainer *t)
     for (int k = 0; k < 2; k++) {
         const di_side *x = &t->s.side[k];
 
-        side[k] = (di_align_side){x->n_texts, x->n_pairs, x->pair[0], x->pair[1]};
+        side[k] = x->by_prompt ? (di_align_side){x->n_texts, x->n_drawn, x->drawn[0], x->drawn[1]}
+                               : (di_align_side){x->n_texts, x->n_pairs, x->pair[0], x->pair[1]};
     }
     return (di_align_step){t->s.e, t->s.r, side[SOURCE], side[TARGET]};
 }

@@ -323,6 +323,64 @@ static void target_files(void **state)
 
 /* Published rows. Lengths are what Python's len() and split() give; the files' length_matched is
  * |ln(words chosen / words rejected)| < 0.3 of the English text. */
+/* Of a file of single texts, those of one prompt in twos; what has no prompt or partner is left. */
+static void single_texts_in_twos(void **state)
+{
+    static const char rows[] = "{\"prompt\":\"a\",\"response\":\"x\"}\n"
+                               "{\"prompt\":\"b\",\"response\":\"x\"}\n"
+                               "{\"prompt\":\"a\",\"response\":\"y\"}\n"
+                               "{\"prompt\":\"c\",\"response\":\"x\"}\n"
+                               "{\"prompt\":\"\",\"response\":\"x\"}\n"
+                               "{\"prompt\":\"\",\"response\":\"y\"}\n"
+                               "{\"prompt\":\"b\",\"response\":\"z\"}\n"
+                               "{\"prompt\":\"a\",\"response\":\"z\"}\n"
+                               "{\"prompt\":\"d\",\"response\":\"x\"}\n"
+                               "{\"prompt\":\"d\",\"response\":\"x\"}\n";
+    int seen[10] = {0}, apart = 0;
+    uint64_t first = 0;
+    dial_error err;
+    setup s;
+
+    (void)state;
+    start(&s, 100);
+    s.opt.rows.drop_labels = 1;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        di_dataset *d = load(&s, rows);
+        int64_t before = -1;
+
+        assert_int_equal(d->n, 10);
+        assert_ok(di_dataset_group_singles(d, seed, &err), err);
+        assert_int_equal(d->counts.grouped_pairs, 2); /* of a, of b */
+        assert_int_equal(d->counts.single_texts, 6);  /* an a, c, the two of no prompt, d twice */
+        assert_int_equal(d->counts.used, 10);
+        assert_int_equal(d->n, 8);
+        for (int64_t i = 0; i < d->n; i++) {
+            const di_example *x = &d->example[i];
+            const di_seq *a = &d->seq[d->text_of[x->first]], *b;
+
+            assert_true(x->row > before);
+            before = x->row;
+            if (x->n_texts == 1) {
+                seen[x->row]++;
+                continue;
+            }
+            b = &d->seq[d->text_of[x->first + 1]];
+            assert_int_equal(x->kind, DI_ROW_PAIR);
+            assert_int_equal(a->prompt_hash, b->prompt_hash);
+            assert_true(a->hash < b->hash);
+            if (x->row == 0 || x->row == 2) { /* which two of the three of a: a draw */
+                if (seed == 0) first = a->hash ^ b->hash;
+                apart |= (a->hash ^ b->hash) != first;
+            }
+        }
+        di_dataset_free(d);
+    }
+    for (int i = 0; i < 10; i++) /* rows without a partner, whatever the seed */
+        assert_int_equal(i == 3 || i == 4 || i == 5 || i == 8 || i == 9, seen[i] == 8);
+    assert_true(apart);
+    stop(&s);
+}
+
 static void published_rows(void **state)
 {
     static const struct {
@@ -415,11 +473,17 @@ static void allocations_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_and_examples), cmocka_unit_test(extras),
-        cmocka_unit_test(counts_of_training), cmocka_unit_test(counts_of_evaluation),
-        cmocka_unit_test(bad_rows),           cmocka_unit_test(nothing_usable),
-        cmocka_unit_test(dialogues),          cmocka_unit_test(target_files),
-        cmocka_unit_test(published_rows),     cmocka_unit_test(many_texts),
+        cmocka_unit_test(texts_and_examples),
+        cmocka_unit_test(extras),
+        cmocka_unit_test(counts_of_training),
+        cmocka_unit_test(counts_of_evaluation),
+        cmocka_unit_test(bad_rows),
+        cmocka_unit_test(nothing_usable),
+        cmocka_unit_test(dialogues),
+        cmocka_unit_test(target_files),
+        cmocka_unit_test(published_rows),
+        cmocka_unit_test(many_texts),
+        cmocka_unit_test(single_texts_in_twos),
         cmocka_unit_test(allocations_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
