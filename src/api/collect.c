@@ -201,11 +201,16 @@ done:
     return st;
 }
 
-/* Groups too large for a row are dealt out to several of equal size. */
+/*
+ * Larger groups are dealt out to rows of equal size: where all traffic has one prompt, a training
+ * step would else take hundreds of texts a row, and the closed losses grow with their square.
+ */
+enum { ROW_RESPONSES = 8 };
+
 static dial_status write_candidates(collecting *c, int64_t first, int64_t n, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int64_t rows = (n + DI_ROW_TEXTS - 1) / DI_ROW_TEXTS;
+    int64_t rows = (n + ROW_RESPONSES - 1) / ROW_RESPONSES;
 
     for (int64_t k = 0; k < rows; k++) {
         int64_t from = first + n * k / rows, to = first + n * (k + 1) / rows;
