@@ -1,10 +1,17 @@
-"""One line: dial's training speed and memory beside TRL's. usage: compare.py DTYPE DIAL.json TRL.json"""
+"""One line: dial's speed and memory beside a peer's. usage: compare.py WHAT DTYPE DIAL.json PEER PEER.json
+
+PEER.json is what the peer's script prints last, or llama-bench's list of one test.
+"""
 import json
 import sys
 
-dtype, ours, theirs = sys.argv[1], json.load(open(sys.argv[2])), json.loads(open(sys.argv[3]).read().splitlines()[-1])
+what, dtype, ours, peer, theirs = sys.argv[1], sys.argv[2], json.load(open(sys.argv[3])), sys.argv[4], open(sys.argv[5]).read()
 case = ours["cases"][0]
-print(f"{dtype}: dial {case['tokens_per_second']:.0f} tokens/s ({100 * (case['peak_fraction'] or 0):.0f}% of the limit, "
-      f"{case['peak_memory_bytes'] / 1e6:.0f} MB, {ours['device']}), TRL {theirs['tokens_per_second']:.0f} tokens/s "
-      f"({theirs['peak_memory_bytes'] / 1e6:.0f} MB, torch {theirs['torch']}): "
-      f"{case['tokens_per_second'] / theirs['tokens_per_second']:.1f} times")
+if theirs.lstrip().startswith("["):
+    speed, more = json.loads(theirs)[0]["avg_ts"], f"build {json.loads(theirs)[0]['build_number']}"
+else:
+    found = json.loads(theirs.splitlines()[-1])
+    speed, more = found["tokens_per_second"], f"{found['peak_memory_bytes'] / 1e6:.0f} MB, torch {found['torch']}"
+print(f"  {what} {dtype}: dial {case['tokens_per_second']:.0f} tokens/s ({100 * (case['peak_fraction'] or 0):.0f}% of the limit, "
+      f"{case['peak_memory_bytes'] / 1e6:.0f} MB, {ours['device']}), {peer} {speed:.0f} tokens/s ({more}): "
+      f"{case['tokens_per_second'] / speed:.2f} times")
