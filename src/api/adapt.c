@@ -193,10 +193,9 @@ done:
 static dial_status train(adapt_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const char *target = j->target;
     char *text = NULL;
 
-    j->train.target = (dial_list){&target, 1};
+    j->train.target = (dial_list){(const char **)&j->target, 1};
     DI_TRY(dial_train(&j->train, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->trained, err));
 done:
@@ -224,7 +223,7 @@ static void share(const dial_common_options *from, dial_common_options *to)
 static dial_status choose(adapt_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const char *runs[2] = {j->run, j->opt->out}, *target = j->target;
+    const char *runs[2] = {j->run, j->opt->out};
     dial_select_options o;
     const json_t *chosen;
     char *text = NULL;
@@ -242,7 +241,6 @@ static dial_status choose(adapt_job *j, dial_error *err)
                   : -1;
     if (j->step < 0 || j->step == json_integer_value(json_object_get(j->trained, "selected_step")))
         goto done;
-    j->train.target = (dial_list){&target, 1};
     DI_TRY(di_train_take(&j->train, j->step, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->trained, err));
 done:

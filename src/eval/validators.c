@@ -191,18 +191,26 @@ done:
     return st;
 }
 
-static void mean_and_square(const float *head, const di_pair_rows *p, int64_t c, double *mean,
+static void mean_and_square(const float *head, const float *e, int64_t n, int64_t c, double *mean,
                             double *square)
 {
-    double n = 2 * (double)p->n;
-
     *mean = *square = 0;
-    for (int64_t i = 0; i < 2 * p->n; i++) *mean += (double)di_reward(head, p->e + i * c, c) / n;
-    for (int64_t i = 0; i < 2 * p->n; i++) {
-        double d = (double)di_reward(head, p->e + i * c, c) - *mean;
+    for (int64_t i = 0; i < n; i++) *mean += (double)di_reward(head, e + i * c, c) / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)di_reward(head, e + i * c, c) - *mean;
 
         *square += d * d;
     }
+}
+
+double di_reward_drift(const float *head, const di_two_sets *x)
+{
+    double mean[2], square[2], sd;
+
+    mean_and_square(head, x->s, x->n_s, x->c, &mean[0], &square[0]);
+    mean_and_square(head, x->t, x->n_t, x->c, &mean[1], &square[1]);
+    sd = sqrt((square[0] + square[1]) / (double)(x->n_s + x->n_t));
+    return sd > 0 ? fabs(mean[1] - mean[0]) / sd : NAN;
 }
 
 /* Margin ratio, drift of the reward, and the density of oriented target differences. */
@@ -212,7 +220,7 @@ static dial_status reward_numbers(const di_alloc *al, const di_validator_input *
     dial_status st = DIAL_OK;
     int64_t n_s = in->source.n, n_t = in->target.n, c = in->c;
     float *delta = di_new_array(al, (size_t)(n_t * c), sizeof *delta);
-    double mean[2], square[2], median_s, sd;
+    double median_s;
 
     if (delta == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for target differences");
     di_margins(in->head, in->target.e, n_t, c, m);
@@ -226,10 +234,8 @@ static dial_status reward_numbers(const di_alloc *al, const di_validator_input *
     for (int64_t i = 0; i < n_s; i++) m[i] = fabs(m[i]);
     median_s = di_middle(m, n_s);
     out->margin_ratio = median_s > 0 ? out->margin_ratio / median_s : NAN;
-    mean_and_square(in->head, &in->source, c, &mean[0], &square[0]);
-    mean_and_square(in->head, &in->target, c, &mean[1], &square[1]);
-    sd = sqrt((square[0] + square[1]) / (2 * (double)(n_s + n_t)));
-    out->reward_drift = sd > 0 ? fabs(mean[1] - mean[0]) / sd : NAN;
+    out->reward_drift =
+        di_reward_drift(in->head, &(di_two_sets){in->source.e, in->target.e, 2 * n_s, 2 * n_t, c});
 done:
     di_free(al, delta);
     return st;

@@ -57,6 +57,9 @@ di_validators di_validators_from_json(const json_t *v);
 /* Margins w.(e1 - e2) of n pairs; rewards of 2n rows. */
 void di_margins(const float *head, const float *e, int64_t n, int64_t c, double *m);
 
+/* |mean_T r - mean_S r| / pooled standard deviation of r = w.e; NAN where that is 0. */
+double di_reward_drift(const float *head, const di_two_sets *x);
+
 /* Middle value of n >= 1, which it reorders; the mean of the middle two where they are even. */
 double di_middle(double *v, int64_t n);
 

@@ -58,7 +58,7 @@ static block block_of(const di_decoder *d, di_workspace *w, const di_batch *b, i
 static const di_mat NOT_WANTED = {.data = NULL};
 
 /* f32 room for one row a text. */
-static di_mat ends(const block *k, int64_t cols)
+static di_mat end_rows(const block *k, int64_t cols)
 {
     return di_mat_of(k->w->ends, DI_F32, k->b->n_texts, cols);
 }
@@ -266,7 +266,7 @@ static void add_branch(const block *k, int branch, di_mat x, int only_saved)
 /* From all rows to those of the ends: m keeps them as its first rows. */
 static void gather_ends(const block *k, di_mat m)
 {
-    di_mat some = ends(k, m.cols);
+    di_mat some = end_rows(k, m.cols);
 
     k->ops->pool_forward(k->dev, k->b, &m, 0, &some);
     m.rows = some.rows;
@@ -378,7 +378,7 @@ static void o_backward(const block *k, float *grad, di_mat d_o)
 /* o_backward on the rows of the ends, then all rows again: the others' gradients are zero. */
 static void o_backward_ends(block *k, float *grad, int wanted, int past)
 {
-    di_mat some = ends(k, k->hd), dx = f32(k, k->w->dx), d_o;
+    di_mat some = end_rows(k, k->hd), dx = f32(k, k->w->dx), d_o;
 
     o_backward(k, grad, wanted ? some : NOT_WANTED);
     k->n = k->b->n_rows;
@@ -386,7 +386,7 @@ static void o_backward_ends(block *k, float *grad, int wanted, int past)
     d_o = act(k, k->w->dnarrow, k->hd);
     k->ops->pool_backward(k->dev, k->b, &some, 0, &d_o);
     if (!past) return;
-    some = ends(k, k->c->width);
+    some = end_rows(k, k->c->width);
     k->ops->copy(k->dev, &dx, &some, 0);
     dx = f32(k, k->w->dx);
     k->ops->pool_backward(k->dev, k->b, &some, 0, &dx);

@@ -8,7 +8,7 @@
 #include "eval/criticw1.h"
 #include "eval/mmd.h"
 #include "eval/rows.h"
-#include "model/head.h"
+#include "eval/validators.h"
 #include "model/safetensors.h"
 
 enum { LEAST_ROWS = 32, MOST_ROWS = 512, PERMUTATIONS = 999, FOLDS = 5, CALM_LOOKS = 3 };
@@ -196,28 +196,6 @@ done:
     return st;
 }
 
-static void reward_moments(const float *head, const float *e, int64_t n, int64_t c, double *mean,
-                           double *square)
-{
-    *mean = *square = 0;
-    for (int64_t i = 0; i < n; i++) *mean += (double)di_reward(head, e + i * c, c) / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)di_reward(head, e + i * c, c) - *mean;
-
-        *square += d * d;
-    }
-}
-
-static double drift_of(const float *head, const di_two_sets *x)
-{
-    double mean[2], square[2], pooled;
-
-    reward_moments(head, x->s, x->n_s, x->c, &mean[0], &square[0]);
-    reward_moments(head, x->t, x->n_t, x->c, &mean[1], &square[1]);
-    pooled = sqrt((square[0] + square[1]) / (double)(x->n_s + x->n_t));
-    return pooled > 0 ? fabs(mean[1] - mean[0]) / pooled : 0;
-}
-
 dial_status di_shift_compare(di_device *dev, const di_shift_reference *r, const float *e, int64_t n,
                              const float *head, uint64_t seed, di_shift_look *out, dial_error *err)
 {
@@ -239,7 +217,7 @@ dial_status di_shift_compare(di_device *dev, const di_shift_reference *r, const 
     look.a_distance = probe.a_distance;
     look.a_ci = probe.a_ci;
     DI_TRY(w1_of(dev, &x, seed, &look.w1, err));
-    look.reward_drift = drift_of(head, &x);
+    look.reward_drift = di_reward_drift(head, &x);
     *out = look;
 done:
     di_free(al, ref);

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "eval/stats.h"
+#include "eval/validators.h"
 
 static void near(double a, double b, double tolerance)
 {
@@ -28,6 +29,21 @@ static void wilson(void **state)
     v = di_wilson(0, 0, DI_Z95);
     near(v.lo, 0, 0);
     near(v.hi, 1, 0);
+}
+
+/*
+ * Source rewards 1, 3 (mean 2), target -3, -1, 1, -5 (mean -2); squares about their own means
+ * 2 + 20 over 6 rows: drift 4 / sqrt(22 / 6). Means of opposite sign and unequal sets, so that
+ * neither a sum nor equal weights give the same.
+ */
+static void reward_drift(void **state)
+{
+    static const float head[2] = {2, -1}, s[4] = {1, 1, 2, 1}, t[8] = {-1, 1, 0, 1, 1, 1, -2, 1},
+                       flat[4] = {1, 0, 1, 0};
+    (void)state;
+    near(di_reward_drift(head, &(di_two_sets){s, t, 2, 4, 2}), 4 / sqrt(22.0 / 6), 1e-12);
+    near(di_reward_drift(head, &(di_two_sets){t, s, 4, 2, 2}), 4 / sqrt(22.0 / 6), 1e-12);
+    assert_true(isnan(di_reward_drift(head, &(di_two_sets){flat, flat, 2, 2, 2})));
 }
 
 /* SE 0.032 on 1611 rows at 0.734 (method.md 5.2) is worth 191 independent rows. */
@@ -345,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wilson),
         cmocka_unit_test(effective_size),
+        cmocka_unit_test(reward_drift),
         cmocka_unit_test(clopper_pearson),
         cmocka_unit_test(mcnemar),
         cmocka_unit_test(units_of_texts),
