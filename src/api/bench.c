@@ -490,6 +490,7 @@ static dial_status bench_tokenize(bench_job *j, dial_error *err)
     di_buf text;
 
     di_buf_init(&text, j->al);
+    if (j->s.tok == NULL) DI_TRY(di_source_tokenizer(j->s.source, &j->s.tok, err));
     while (text.size < 1 << 20 && !text.failed)
         di_buf_printf(&text, "The %lld words of line %u are read again, ",
                       (long long)di_rng_below(&r, 100000), di_rng_u32(&r) % 1000);
@@ -544,7 +545,7 @@ static dial_status check_against_ref(bench_job *j, json_t **out, int *ok, dial_e
     plain.dtype = "f32";
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the check");
     if (j->s.decoder == NULL) DI_TRY(di_session_ready(&j->s, err));
-    DI_TRY(di_session_open(&ref, j->opt->model, &plain, 0, NULL, NULL, j->s.env, err));
+    DI_TRY(di_session_open(&ref, j->opt->model, &plain, DI_NEED_SHAPE, NULL, NULL, j->s.env, err));
     DI_TRY(di_session_ready(&ref, err));
     DI_TRY(random_texts(j, 4, 24, 8, &ids, &text, err));
     DI_TRY(di_embed_texts(j->s.embedder, text, NULL, 4, "check", e, err));
@@ -573,7 +574,7 @@ dial_status dial_bench(const dial_bench_options *o, const dial_env *env, char **
 
     if (o->model == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--model", "see dial bench --help", "the flag is required");
-    DI_TRY(di_session_open(&j.s, o->model, &o->common, 0, NULL, NULL, env, err));
+    DI_TRY(di_session_open(&j.s, o->model, &o->common, DI_NEED_SHAPE, NULL, NULL, env, err));
     DI_TRY(strcmp(o->what, "forward") == 0    ? bench_forward(&j, err)
            : strcmp(o->what, "prefix") == 0   ? bench_prefix(&j, err)
            : strcmp(o->what, "tokenize") == 0 ? bench_tokenize(&j, err)

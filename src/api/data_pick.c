@@ -149,7 +149,7 @@ static dial_status ask_model(picking *p, const char *path, dial_error *err)
     di_evidence x = {0};
     float *e = NULL;
 
-    DI_TRY(di_session_open(&s, path, &p->opt->common, 1, NULL, NULL, p->env, err));
+    DI_TRY(di_session_open(&s, path, &p->opt->common, DI_NEED_HEAD, NULL, NULL, p->env, err));
     DI_TRY(di_session_ready(&s, err));
     DI_TRY(embed_file(p, &s, p->opt->file, 1, 0, &x, &e, err));
     if (p->models == 0) DI_TRY(keep_target(p, &s, &x, e, err));
@@ -187,7 +187,7 @@ static dial_status ask_halves(picking *p, const char *path, dial_error *err)
     float *e = NULL;
     const char *file;
 
-    DI_TRY(di_session_open(&s, path, &p->opt->common, 1, NULL, NULL, p->env, err));
+    DI_TRY(di_session_open(&s, path, &p->opt->common, DI_NEED_HEAD, NULL, NULL, p->env, err));
     DI_TRY(di_session_ready(&s, err));
     file = source_of(&s);
     if (file == NULL || !di_exists(file))

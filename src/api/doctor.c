@@ -32,7 +32,7 @@ dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *
     const char *method;
 
     *out = (di_other_model){0};
-    DI_TRY(di_session_open(&s, path, &o->common, 1, NULL, NULL, r->s.env, err));
+    DI_TRY(di_session_open(&s, path, &o->common, DI_NEED_HEAD, NULL, NULL, r->s.env, err));
     DI_TRY(di_session_ready(&s, err));
     out->m_s = di_new_array(r->al, (size_t)r->source.n, sizeof *out->m_s);
     out->m_t = di_new_array(r->al, (size_t)r->target.n, sizeof *out->m_t);
@@ -327,7 +327,7 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--suggest", "write: --suggest 30 --out FILE",
                    "a number of pairs above 0 and a file go together");
     if (o->layers && rows > LAYER_ROWS) rows = LAYER_ROWS;
-    DI_TRY(di_session_open(&r->s, o->model, &o->common, 0, NULL, NULL, env, err));
+    DI_TRY(di_session_open(&r->s, o->model, &o->common, DI_NEED_MODEL, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&r->s, err));
     r->own_head = r->s.has_params;
     r->c = di_source_config(r->s.source)->width;

@@ -117,7 +117,8 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
     if (!ends_in(o->out, ".npy") && !ends_in(o->out, ".safetensors") && !ends_in(o->out, ".jsonl"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--out", "end the name in one of them",
                    "expected .npy, .safetensors or .jsonl, found '%s'", o->out);
-    DI_TRY(di_session_open(&s, o->model, &o->common, 0, o->layer, o->pooling, env, err));
+    DI_TRY(
+        di_session_open(&s, o->model, &o->common, DI_NEED_MODEL, o->layer, o->pooling, env, err));
     DI_TRY(di_session_ready(&s, err));
     DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
     DI_TRY(di_dataset_load(al, o->data, &d_opt, &s.policy, s.tok, env, &d, err));

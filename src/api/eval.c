@@ -137,10 +137,10 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     if (o->model == NULL || o->data.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
                    "see dial eval --help", "the flag is required");
-    DI_TRY(di_session_open(&s, o->model, &o->common, 1, NULL, NULL, env, err));
+    DI_TRY(di_session_open(&s, o->model, &o->common, DI_NEED_HEAD, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&s, err));
     if (o->compare != NULL) {
-        DI_TRY(di_session_open(&other, o->compare, &o->common, 1, NULL, NULL, env, err));
+        DI_TRY(di_session_open(&other, o->compare, &o->common, DI_NEED_HEAD, NULL, NULL, env, err));
         DI_TRY(di_session_ready(&other, err));
     }
     for (int64_t i = 0; i < o->data.n; i++)

@@ -177,7 +177,7 @@ static dial_status open_job(di_export_job *job, const dial_env *env, dial_error 
     job->tmp = di_new(job->al, strlen(o->out) + 32);
     if (job->files == NULL || job->tmp == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to export");
     snprintf(job->tmp, strlen(o->out) + 32, "%s.tmp-%ld", o->out, (long)getpid());
-    DI_TRY(di_session_open(&job->run, o->model, &job->common, 1, NULL, NULL, env, err));
+    DI_TRY(di_session_open(&job->run, o->model, &job->common, DI_NEED_HEAD, NULL, NULL, env, err));
     DI_TRY(check_place(job, err));
     DI_TRY(check_run(job, err));
     DI_TRY(make_head(job, err));

@@ -153,7 +153,8 @@ static dial_status score_model(const di_export_job *job, const di_export_scores 
     dial_status st = DIAL_OK;
     di_session s = {0};
 
-    DI_TRY(di_session_open(&s, job->tmp, &job->common, 1, NULL, NULL, job->run.env, err));
+    DI_TRY(
+        di_session_open(&s, job->tmp, &job->common, DI_NEED_HEAD, NULL, NULL, job->run.env, err));
     DI_TRY(di_session_ready(&s, err));
     DI_TRY(score(&s, t, di_head_at(&s.params, s.params.theta), 1, got, err));
 done:

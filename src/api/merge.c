@@ -96,7 +96,8 @@ static dial_status open_runs(merge_job *j, dial_error *err)
     for (; j->n < j->opt->runs.n; j->n++) {
         const char *path = j->opt->runs.item[j->n];
 
-        DI_TRY(di_session_open(&j->s[j->n], path, &j->opt->common, 1, NULL, NULL, j->env, err));
+        DI_TRY(di_session_open(&j->s[j->n], path, &j->opt->common, DI_NEED_HEAD, NULL, NULL, j->env,
+                               err));
         if (j->s[j->n].run == NULL) {
             j->n++;
             DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "give runs of dial train", "it is no run");

@@ -41,8 +41,8 @@ dial_status dial_model_open(const char *path, const dial_common_options *options
     m->scratch.al = al;
     di_buf_init(&m->joined, al);
     dial_options_default(dial_eval_table, &defaults, sizeof defaults);
-    DI_TRY(di_session_open(&m->s, path, options != NULL ? options : &defaults.common, 1, NULL, NULL,
-                           env, err));
+    DI_TRY(di_session_open(&m->s, path, options != NULL ? options : &defaults.common, DI_NEED_HEAD,
+                           NULL, NULL, env, err));
     DI_TRY(di_session_ready(&m->s, err));
     *out = m;
     m = NULL;

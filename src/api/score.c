@@ -445,7 +445,7 @@ static dial_status run(const dial_score_options *o, const char *verb, int64_t to
                    j->dist->size);
     j->row = di_new_array(al, (size_t)j->block, sizeof *j->row);
     if (j->row == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %d rows", j->block);
-    DI_TRY(di_session_open(&j->s, o->model, &o->common, 1, NULL, NULL, env, err));
+    DI_TRY(di_session_open(&j->s, o->model, &o->common, DI_NEED_HEAD, NULL, NULL, env, err));
     DI_TRY(di_session_ready(&j->s, err));
     DI_TRY(open_out(j, err));
     j->total = env != NULL && env->progress != NULL ? count_rows(o) : -1;

@@ -211,7 +211,7 @@ static dial_status look_at_run(selection *s, const char *dir, dial_error *err)
     di_evidence src = {0}, tgt = {0};
     int64_t first = s->n;
 
-    DI_TRY(di_session_open(&m, dir, &o->common, 1, NULL, NULL, s->env, err));
+    DI_TRY(di_session_open(&m, dir, &o->common, DI_NEED_HEAD, NULL, NULL, s->env, err));
     if (m.run == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, dir, "name folders that `dial train --out` has written",
                    "expected a run, or a folder of runs");

@@ -104,7 +104,8 @@ static dial_status open_run(void *ctx, const char *path, const di_served *beside
     if (shared)
         o->lender = lender;
     else
-        DI_TRY(di_session_open(&o->s, path, &v->opt->common, 1, NULL, NULL, &v->env, err));
+        DI_TRY(
+            di_session_open(&o->s, path, &v->opt->common, DI_NEED_HEAD, NULL, NULL, &v->env, err));
     DI_TRY(hash_of(&o->s, out->sha256, err));
     describe(o, out);
     out->handle = o;

@@ -321,8 +321,8 @@ done:
 }
 
 /* A base model, one with a head of its own, or a PEFT adapter that dial did not write. */
-static dial_status open_base(di_session *s, const dial_common_options *common, const char *layer,
-                             const char *pooling, dial_error *err)
+static dial_status open_base(di_session *s, const dial_common_options *common, di_session_need need,
+                             const char *layer, const char *pooling, dial_error *err)
 {
     dial_status st = DIAL_OK;
     char *config = di_path_join(s->al, s->path, "adapter_config.json");
@@ -339,7 +339,11 @@ static dial_status open_base(di_session *s, const dial_common_options *common, c
         DI_TRY(apply_run(s, common, err));
         goto done;
     }
-    DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
+    if (need != DI_NEED_SHAPE && strcmp(di_source_kind(s->source), "config") == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, s->path, "name the model's folder",
+                   "a config.json has no weights; only bench and train --dry-run do without");
+    if (need != DI_NEED_SHAPE || di_source_has_tokenizer(s->source))
+        DI_TRY(di_source_tokenizer(s->source, &s->tok, err));
     DI_TRY(di_session_policy(s, common, err));
     DI_TRY(di_parse_layer(layer, di_source_config(s->source)->layers, &s->layers, err));
     s->pooling = pooling != NULL && strcmp(pooling, "mean") == 0 ? DI_POOL_MEAN : DI_POOL_LAST;
@@ -384,7 +388,7 @@ done:
 }
 
 dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
-                            int need_run, const char *layer, const char *pooling,
+                            di_session_need need, const char *layer, const char *pooling,
                             const dial_env *env, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -405,12 +409,12 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
         DI_TRY(di_json_read(s->al, config, &s->run, err));
         DI_TRY(open_run(s, common, err));
     } else {
-        DI_TRY(open_base(s, common, layer, pooling, err));
+        DI_TRY(open_base(s, common, need, layer, pooling, err));
     }
-    if (s->run != NULL && (layer != NULL || (pooling != NULL && need_run)))
+    if (s->run != NULL && (layer != NULL || (pooling != NULL && need == DI_NEED_HEAD)))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--layer", "leave the flag out",
                    "the run fixes layer and pooling");
-    if (need_run && !s->has_params)
+    if (need == DI_NEED_HEAD && !s->has_params)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, path,
                    "give a finished run, a PEFT adapter or a model for sequence classification",
                    "the model has no reward head, and a random one would give random scores");

@@ -39,20 +39,27 @@ typedef struct di_session {
     int own_embedder;
 } di_session;
 
+/* What a job cannot do without. */
+typedef enum di_session_need {
+    DI_NEED_SHAPE, /* a config.json will do: weights from chance */
+    DI_NEED_MODEL, /* a model that reads text */
+    DI_NEED_HEAD,  /* a reward head too; without one: ERR_INPUT */
+} di_session_need;
+
 /*
  * Opens a run, an export of one, a PEFT adapter, a model with a head (...ForSequenceClassification)
- * or a base model;
- * flags in `common` that a run fixes must not contradict it. need_run: a model without a head is
- * ERR_INPUT. layer, pooling: for what is no run (NULL: last). On failure nothing stays open.
+ * or a base model; flags in `common` that a run fixes must not contradict it. layer, pooling: for
+ * what is no run (NULL: last). On failure nothing stays open.
  */
 dial_status di_session_open(di_session *s, const char *path, const dial_common_options *common,
-                            int need_run, const char *layer, const char *pooling,
+                            di_session_need need, const char *layer, const char *pooling,
                             const dial_env *env, dial_error *err);
 void di_session_close(di_session *s);
 
 /*
  * The text policy (session_text.c): of a base model from the flags; of a run from its dial.json,
- * where a flag that differs needs --override-text. Tokenizer and source are open.
+ * where a flag that differs needs --override-text. Tokenizer and source are open; without a
+ * tokenizer (DI_NEED_SHAPE) of a policy only the lengths hold.
  */
 dial_status di_session_policy(di_session *s, const dial_common_options *c, dial_error *err);
 dial_status di_session_run_policy(di_session *s, const dial_common_options *c, dial_error *err);

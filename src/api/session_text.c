@@ -166,7 +166,7 @@ dial_status di_session_policy(di_session *s, const dial_common_options *c, dial_
                        (long long)config->context, (long long)p.max_length);
         p.max_length = config->context;
     }
-    DI_TRY(di_text_policy_resolve(&p, s->tok, err));
+    if (s->tok != NULL) DI_TRY(di_text_policy_resolve(&p, s->tok, err));
     s->policy = p;
 done:
     return st;

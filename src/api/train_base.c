@@ -127,14 +127,16 @@ dial_status di_job_open_base(di_train_job *job, dial_error *err)
         if (o->resume_from != NULL)
             DI_FAIL_AT(err, DIAL_ERR_USAGE, from, "name a folder that dial train --out has written",
                        "expected a finished run: there is no dial.json in it");
-        DI_TRY(di_session_open(&job->base, from, &o->common, 0,
-                               is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env,
-                               err));
+        DI_TRY(di_session_open(
+            &job->base, from, &o->common, o->dry_run ? DI_NEED_SHAPE : DI_NEED_MODEL,
+            is(o->layer, "auto") ? "last" : o->layer, o->pooling, job->env, err));
+        if (job->base.tok == NULL)
+            DI_TRY(di_source_tokenizer(job->base.source, &job->base.tok, err));
         goto done;
     }
     if (o->common.max_length == strtoll(option_of("max-length")->initial, NULL, 10))
         common.max_length = 0; /* that of the run */
-    DI_TRY(di_session_open(&job->base, from, &common, 1, NULL, NULL, job->env, err));
+    DI_TRY(di_session_open(&job->base, from, &common, DI_NEED_HEAD, NULL, NULL, job->env, err));
     DI_TRY(take_run(job, err));
 done:
     di_free(job->al, file);

@@ -346,7 +346,8 @@ dial_status di_job_open_teacher(di_train_job *job, dial_error *err)
                    "give target rows of two texts, or leave it out",
                    "pseudo-labels need pairs in the target, found single texts only");
     if (is(name, "ema") || is(name, "none")) return DIAL_OK;
-    DI_TRY(di_session_open(&job->teacher, name, &job->opt->common, 1, NULL, NULL, job->env, err));
+    DI_TRY(di_session_open(&job->teacher, name, &job->opt->common, DI_NEED_HEAD, NULL, NULL,
+                           job->env, err));
     if (strcmp(job->teacher.base_path, job->base.base_path) != 0 ||
         job->teacher.layers != job->base.layers || job->teacher.pooling != job->base.pooling)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--pseudo-teacher",

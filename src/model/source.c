@@ -64,16 +64,26 @@ static int ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-/* A config.json alone. */
+/* A config.json without weights. A tokenizer.json beside it makes its folder the model's. */
 static dial_status open_config(di_source *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    char *json = NULL;
+    const char *slash = strrchr(s->path, '/');
+    char *json = NULL, *tokenizer = NULL;
     size_t n = 0;
 
     DI_TRY(di_read_file(s->al, s->path, &json, &n, err));
     DI_TRY(di_config_from_json(json, n, s->path, &s->config, err));
+    s->dir = slash != NULL ? di_strndup(s->al, s->path, (size_t)(slash - s->path + 1))
+                           : di_strdup(s->al, ".");
+    tokenizer = s->dir != NULL ? di_path_join(s->al, s->dir, "tokenizer.json") : NULL;
+    if (tokenizer == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (!di_exists(tokenizer)) {
+        di_free(s->al, s->dir);
+        s->dir = NULL;
+    }
 done:
+    di_free(s->al, tokenizer);
     di_free(s->al, json);
     return st;
 }
@@ -232,6 +242,11 @@ di_source_tensor di_source_at(const di_source *s, size_t i)
     return t;
 }
 
+int di_source_has_tokenizer(const di_source *s)
+{
+    return s->gguf != NULL || s->dir != NULL;
+}
+
 dial_status di_source_tokenizer(const di_source *s, di_tokenizer **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -243,7 +258,8 @@ dial_status di_source_tokenizer(const di_source *s, di_tokenizer **out, dial_err
     else if (s->dir != NULL)
         DI_TRY(di_tokenizer_open_hf(s->al, s->dir, &t, err));
     else
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, s->path, "name the model's folder",
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, s->path,
+                   "put the model's tokenizer.json beside it, or name the model's folder",
                    "a config.json alone has no tokenizer");
     ids = di_tokenizer_get_info(t)->vocab;
     if (ids > s->config.vocab && strcmp(s->config.arch, "gemma3") == 0)

@@ -17,8 +17,9 @@
 typedef struct di_source di_source;
 
 /*
- * path: folder, .gguf file or config.json alone (no weights: di_source_find finds nothing; for
- * `bench` and --dry-run). ERR_USAGE: missing; ERR_INPUT: not a model, corrupt, unsupported.
+ * path: folder, .gguf file or config.json (no weights: di_source_find finds nothing; for `bench`
+ * and
+ * --dry-run). ERR_USAGE: missing; ERR_INPUT: not a model, corrupt, unsupported.
  * env (may be NULL, else outlives the source) hears of unused tensors.
  */
 dial_status di_source_open(const di_alloc *al, const dial_env *env, const char *path,
@@ -60,8 +61,9 @@ di_source_tensor di_source_at(const di_source *s, size_t i);
 /*
  * The model's tokenizer: tokenizer.json of the folder, or the vocabulary of the GGUF file. It has
  * no id without a row in the embedding table (ERR_INPUT), except Gemma 3's image token, which no
- * text produces. ERR_USAGE: a config.json alone.
+ * text produces. ERR_USAGE: there is none, which happens to a config.json alone.
  */
+int di_source_has_tokenizer(const di_source *s);
 dial_status di_source_tokenizer(const di_source *s, di_tokenizer **out, dial_error *err);
 
 /*

@@ -35,9 +35,9 @@ struct di_template {
 /* In these strings \x01 is BOS and \x02 is EOS. */
 typedef struct named {
     const char *name;
-    int bos;
     const char *around[ROLES][2];
     const char *into_user;
+    int bos;
     unsigned trim;
 } named;
 
@@ -50,33 +50,33 @@ enum { TRIM_ALL = 7, TRIM_ASSISTANT = 1 << ASSISTANT, TRIM_DIALOGUE = 1 << USER 
     }
 
 static const named table_of[] = {
-    {"chatml", 0, {CHATML}, NULL, 0},
-    {"qwen", 0, {CHATML}, NULL, 0},
+    {"chatml", {CHATML}, NULL, 0, 0},
+    {"qwen", {CHATML}, NULL, 0, 0},
     {"llama2",
-     0,
      {{"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"\x01[INST] ", " [/INST]"}, {" ", " \x02"}},
      "",
+     0,
      0},
     {"llama3",
-     1,
      {{"<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>"},
       {"<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"},
       {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"}},
      NULL,
+     1,
      TRIM_ALL},
     {"gemma",
-     1,
      {{"", ""},
       {"<start_of_turn>user\n", "<end_of_turn>\n"},
       {"<start_of_turn>model\n", "<end_of_turn>\n"}},
      "\n\n",
+     1,
      TRIM_DIALOGUE},
-    {"mistral-v1", 1, {{"", ""}, {" [INST] ", " [/INST]"}, {" ", "\x02"}}, "\n\n", 0},
-    {"mistral-v3", 1, {{"", ""}, {"[INST] ", "[/INST]"}, {" ", "\x02"}}, "\n\n", TRIM_ASSISTANT},
+    {"mistral-v1", {{"", ""}, {" [INST] ", " [/INST]"}, {" ", "\x02"}}, "\n\n", 1, 0},
+    {"mistral-v3", {{"", ""}, {"[INST] ", "[/INST]"}, {" ", "\x02"}}, "\n\n", 1, TRIM_ASSISTANT},
     {"zephyr",
-     0,
      {{"<|system|>\n", "\x02\n"}, {"<|user|>\n", "\x02\n"}, {"<|assistant|>\n", "\x02\n"}},
      NULL,
+     0,
      0},
 };
 
@@ -403,13 +403,13 @@ static int role_of(const char *name)
     return r;
 }
 
-/* The user turn at `turn`, with the system text that is to open it, or none. */
+/* A user turn, with the system text that is to open it (where into_user says how), or none. */
 static void put_user(const table *t, const di_str *system, di_str content, di_buf *out)
 {
     di_str s = content_of(t, USER, content);
 
     put(out, t->before[USER]);
-    if (system != NULL) {
+    if (system != NULL && t->into_user != NULL) {
         put(out, t->before[SYSTEM]);
         di_buf_append(out, system->data, system->size);
         put(out, t->behind[SYSTEM]);

@@ -28,3 +28,23 @@ echo "planned $planned bytes, of them $activations of activations; the run's pea
 [ $((100 * planned)) -gt $((90 * peak)) ] && [ $((100 * planned)) -lt $((110 * peak)) ] ||
     { echo "off by more than 10 %"; exit 1; }
 grep -q '"basis":"measured"' plan.json
+
+# config.json and tokenizer.json are enough for the plan, and for nothing that would read weights.
+fail() { echo "$1"; exit 1; }
+mkdir shape
+cp "$toy/config.json" "$toy/tokenizer.json" "$toy/tokenizer_config.json" shape
+shape_flags=$(printf '%s' "$flags" | sed "s|--base $toy |--base shape/config.json |")
+# shellcheck disable=SC2086
+"$DIAL" train $shape_flags --dry-run --out plan >shape.json
+of() { sed 's/.*"memory"://' "$1" >memory.json; number total memory.json; }
+[ $((100 * $(of shape.json))) -gt $((80 * planned)) ] && [ $((100 * $(of shape.json))) -lt $((120 * planned)) ] ||
+    fail "the plan of a shape: $(of shape.json) bytes, of the model: $planned"
+# shellcheck disable=SC2086
+"$DIAL" train $shape_flags --out run2 >err.txt 2>&1 && fail "trained weights from chance"
+grep -q "has no weights" err.txt || fail "$(cat err.txt)"
+rm shape/tokenizer.json
+# shellcheck disable=SC2086
+"$DIAL" train $shape_flags --dry-run --out plan >err.txt 2>&1 && fail "counted tokens without a tokenizer"
+grep -q "put the model's tokenizer.json beside it" err.txt || fail "$(cat err.txt)"
+"$DIAL" bench --model shape/config.json --what forward --length 16 --repeat 1 --quiet --json |
+    grep -q '"tokens_per_second":[0-9]' || fail "no figure for a shape"
