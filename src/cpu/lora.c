@@ -22,7 +22,7 @@ enum { BLOCK = 48, PIECE_ROWS = 64, PIECE_COLS = 128 };
 typedef struct thread_memory {
     uint32_t *x;     /* [BLOCK][units of max(in, out)] where x or dy is no operand as it is */
     uint32_t *u;     /* [BLOCK][units of R]: s u, s du */
-    float *du;       /* [BLOCK][R] */
+    float *u_f32;    /* [BLOCK][R]: u, du */
     uint32_t *piece; /* PIECE_ROWS x PIECE_COLS of x or dy as an operand b */
     float *sums;     /* [R][PIECE_COLS] */
 } thread_memory;
@@ -76,7 +76,7 @@ static size_t carve_thread(const call *c, char *base, thread_memory *m)
 
     m->x = take(base, &n, BLOCK * (c->u_in > c->u_out ? c->u_in : c->u_out));
     m->u = take(base, &n, BLOCK * c->u_r);
-    m->du = take(base, &n, BLOCK * c->r);
+    m->u_f32 = take(base, &n, BLOCK * c->r);
     m->piece = take(base, &n, di_units(c->pairs, PIECE_ROWS) * PIECE_COLS);
     m->sums = take(base, &n, c->r * PIECE_COLS);
     return n;
@@ -158,21 +158,37 @@ static void times(const call *c, operand x, int64_t rows, const uint32_t *b, int
     di_mm_run(c->isa, c->pairs, &mm);
 }
 
+static void keep_u(const di_mat *u, int64_t at, int64_t n, const float *from)
+{
+    uint16_t *half = (uint16_t *)u->data + at;
+
+    if (u->dtype == DI_F32)
+        memcpy((float *)u->data + at, from, (size_t)n * sizeof *from);
+    else
+        for (int64_t i = 0; i < n; i++) half[i] = di_f32_to_bf16(from[i]);
+}
+
+static float kept_u(const di_mat *u, int64_t at)
+{
+    return u->dtype == DI_F32 ? ((const float *)u->data)[at]
+                              : di_bf16_to_f32(((const uint16_t *)u->data)[at]);
+}
+
 static void forward_block(const call *c, const thread_memory *m, int64_t row, int64_t rows)
 {
     const di_lora_args *a = c->a;
-    di_mat u = {a->u, DI_F32, c->n, c->r, c->r};
-    di_pack scaled = {.x = a->u,
+    di_mat u = {m->u_f32, DI_F32, rows, c->r, c->r};
+    di_pack scaled = {.x = m->u_f32,
                       .dtype = DI_F32,
                       .stride = c->r,
-                      .row0 = row,
                       .rows = rows,
                       .cols = c->r,
                       .scale = a->scale,
                       .to = m->u};
 
-    times(c, rows_operand(c, &a->x, row, rows, m->x), rows, c->first, c->u_in, &u, row, 0);
-    for (int64_t i = row * c->r; a->tanh && i < (row + rows) * c->r; i++) a->u[i] = tanhf(a->u[i]);
+    times(c, rows_operand(c, &a->x, row, rows, m->x), rows, c->first, c->u_in, &u, 0, 0);
+    for (int64_t i = 0; a->tanh && i < rows * c->r; i++) m->u_f32[i] = tanhf(m->u_f32[i]);
+    keep_u(&a->u, row * c->r, rows * c->r, m->u_f32);
     di_pack_rows(c->isa, c->pairs, &scaled);
     times(c, (operand){m->u, c->u_r}, rows, c->second, c->u_r, &a->y, row, 1);
 }
@@ -181,16 +197,16 @@ static void forward_block(const call *c, const thread_memory *m, int64_t row, in
 static void backward_block(const call *c, const thread_memory *m, int64_t row, int64_t rows)
 {
     const di_lora_args *a = c->a;
-    di_mat du = {m->du, DI_F32, rows, c->r, c->r};
-    di_pack scaled = {.x = m->du,
+    di_mat du = {m->u_f32, DI_F32, rows, c->r, c->r};
+    di_pack scaled = {.x = m->u_f32,
                       .dtype = DI_F32,
                       .stride = c->r,
                       .rows = rows,
                       .cols = c->r,
                       .scale = a->scale,
                       .to = c->du_n};
-    di_pack u = {.x = a->u,
-                 .dtype = DI_F32,
+    di_pack u = {.x = a->u.data,
+                 .dtype = a->u.dtype,
                  .stride = c->r,
                  .row0 = row,
                  .rows = rows,
@@ -200,8 +216,11 @@ static void backward_block(const call *c, const thread_memory *m, int64_t row, i
     int64_t k0 = di_units(c->pairs, row), k1 = di_units(c->pairs, row + rows);
 
     times(c, rows_operand(c, &a->dy, row, rows, m->x), rows, c->first, c->u_out, &du, 0, 0);
-    for (int64_t i = 0; a->tanh && i < rows * c->r; i++)
-        m->du[i] *= 1 - a->u[row * c->r + i] * a->u[row * c->r + i];
+    for (int64_t i = 0; a->tanh && i < rows * c->r; i++) {
+        float t = kept_u(&a->u, row * c->r + i);
+
+        m->u_f32[i] *= 1 - t * t;
+    }
     di_pack_down(c->isa, c->pairs, &scaled, k0, k1, c->u_n);
     di_pack_down(c->isa, c->pairs, &u, k0, k1, c->u_n);
     if (a->dx.data == NULL) return;
@@ -281,7 +300,7 @@ static void panel(int64_t n, int64_t i, int64_t *lo, int64_t *hi)
 
 void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
 {
-    call c = plan_call(dev, a->x.rows, a->x.cols, a->y.cols, a->r);
+    call c = plan_call(dev, a->x.rows, a->x.cols, a->y.cols, a->u.cols);
     size_t shared = carve_shared(&c, a->work, 0), own;
     int64_t n_a = panels(c.r), n_b = panels(c.out), blocks = (c.n + BLOCK - 1) / BLOCK;
     thread_memory none;
@@ -312,7 +331,7 @@ void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
 
 void di_cpu_lora_backward(di_device *dev, const di_lora_args *a)
 {
-    call c = plan_call(dev, a->x.rows, a->x.cols, a->dy.cols, a->r);
+    call c = plan_call(dev, a->x.rows, a->x.cols, a->dy.cols, a->u.cols);
     size_t shared = carve_shared(&c, a->work, 1), own;
     int64_t n_b = panels(c.r), n_a = panels(c.in), blocks = (c.n + BLOCK - 1) / BLOCK;
     int64_t of_a = (c.in + PIECE_COLS - 1) / PIECE_COLS,

@@ -52,8 +52,7 @@ static di_lora_args pair_of(di_adaptor *a, const float *e, int64_t n)
     return (di_lora_args){.x = rows_of(e, n, p->width),
                           .a = part(p, p->theta, 0),
                           .b = part(p, p->theta, 1),
-                          .u = a->u,
-                          .r = p->lora.adaptor_r,
+                          .u = {a->u, DI_F32, n, p->lora.adaptor_r, p->lora.adaptor_r},
                           .scale = 1,
                           .tanh = p->lora.adaptor_tanh,
                           .work = a->work};

@@ -113,11 +113,10 @@ static int lora_pair(const block *k, di_linear lin, di_mat x, di_lora_args *a)
 
     if (p == NULL || p->lora.r == 0) return 0;
     *a = (di_lora_args){.x = x,
-                        .r = p->lora.r,
                         .scale = di_lora_scale(&p->lora),
                         .a = di_param_at(p, p->theta, k->l, lin, 0),
                         .b = di_param_at(p, p->theta, k->l, lin, 1),
-                        .u = k->s->u[lin],
+                        .u = {k->s->u[lin], k->dev->act, x.rows, p->lora.r, p->lora.r},
                         .work = k->w->work};
     return a->a != NULL;
 }

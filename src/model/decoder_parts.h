@@ -58,7 +58,7 @@ typedef struct di_saved {
     float *lse;    /* [N, H] */
     void *gate_up; /* [N, 2F] act */
     void *post[2]; /* [N, C] act: inputs of the post norms (attention, MLP); NULL: none */
-    float *u[DI_LINEAR_COUNT]; /* [N, R] x A^T; NULL: no LoRA there */
+    void *u[DI_LINEAR_COUNT]; /* [N, R] act, x A^T; NULL: no LoRA there */
 } di_saved;
 
 struct di_workspace {

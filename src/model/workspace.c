@@ -102,7 +102,7 @@ static void lay_saved(plan *p, const sizes *z, int64_t behind, const di_workspac
         s->rstd[i ? DI_NORM_POST_MLP : DI_NORM_POST_ATTN] = take_f32(p, &few, 1);
     }
     for (int l = 0; l < DI_LINEAR_COUNT; l++)
-        if (targets >> l & 1) s->u[l] = take_f32(p, l <= DI_V_PROJ ? z : &few, z->r);
+        if (targets >> l & 1) s->u[l] = take_act(p, l <= DI_V_PROJ ? z : &few, z->r);
 }
 
 static void lay_all_saved(plan *p, const sizes *z, di_workspace *w)
@@ -170,7 +170,7 @@ static void lay_gradients(plan *p, const sizes *z, di_workspace *w)
 static void lay_plain(plan *p, const sizes *z, di_workspace *w)
 {
     di_saved *s = &w->plain;
-    float *u = w->lora.r > 0 ? take_f32(p, z, z->r) : NULL;
+    void *u = w->lora.r > 0 ? take_act(p, z, z->r) : NULL;
 
     s->qkv = s->gate_up = w->dwide;
     s->o = w->dnarrow;

@@ -64,6 +64,7 @@ enum { DI_FORWARD = 1, DI_BACKWARD = 2 };
  * One LoRA pair beside a linear layer; scale s = alpha / R (Hu et al. 2021, eq. 3).
  *     forward     u = x a^T        y += s u b^T
  *     backward    du = s dy b      db += s dy^T u      da += du^T x      dx += du a
+ * y takes u as it is, backward as it was stored.
  * tanh: u = tanh(x a^T), du = (s dy b) .* (1 - u .* u), the rest alike (method.md 2.12, adaptor).
  */
 typedef struct di_lora_args {
@@ -74,8 +75,7 @@ typedef struct di_lora_args {
     const float *b; /* [out, R] */
     float *da, *db; /* backward, += */
     di_mat dx;      /* [N, in] backward, +=; data NULL: not wanted */
-    float *u;       /* [N, R] forward out: x a^T; backward in */
-    int64_t r;
+    di_mat u;       /* [N, R] act, dense; forward out, what backward needs of x a^T; R = u.cols */
     float scale;
     int tanh;
     void *work; /* lora_bytes() */
@@ -256,8 +256,9 @@ typedef struct di_backend {
      */
     void (*pool_forward)(di_device *dev, const di_batch *b, const di_mat *x, int mean, di_mat *e);
     /*
-     * dx [N, C], "=": zero but for what de [B, C] f32 reaches: de[b] at last_row[b] (dx f32 or act),
-     * or (mean; dx f32) the f32 sum of de[b] / length[b] over the texts b of a row, b from 0 up.
+     * dx [N, C], "=": zero but for what de [B, C] f32 reaches: de[b] at last_row[b] (dx f32 or
+     * act), or (mean; dx f32) the f32 sum of de[b] / length[b] over the texts b of a row, b from 0
+     * up.
      */
     void (*pool_backward)(di_device *dev, const di_batch *b, const di_mat *de, int mean,
                           di_mat *dx);

@@ -33,8 +33,7 @@ static di_lora_args lora_args(const problem *p)
     return (di_lora_args){.x = p->arg[X].m,
                           .a = p->arg[A].m.data,
                           .b = p->arg[B].m.data,
-                          .u = p->arg[U].m.data,
-                          .r = ((const lora_case *)p->c)->r,
+                          .u = p->arg[U].m,
                           .scale = scale,
                           .tanh = ((const lora_case *)p->c)->tanh,
                           .work = p->extra};
@@ -56,7 +55,7 @@ static void make_forward(problem *p, di_rng *r)
     plant_column(add_arg(p, "x", IN | ROWS, p->act, c->n, c->in, r, 1), sqrt((double)c->in));
     add_arg(p, "a", IN, DI_F32, c->r, c->in, r, 1);
     add_arg(p, "b", IN, DI_F32, c->out, c->r, r, 1);
-    add_arg(p, "u", OUT | ROWS | DENSE, DI_F32, c->n, c->r, r, 0);
+    add_arg(p, "u", OUT | ROWS | DENSE, p->act, c->n, c->r, r, 0);
     add_arg(p, "y", IN | OUT | ROWS, c->narrow_y ? p->act : DI_F32, c->n, c->out, r, 1);
 }
 
@@ -91,7 +90,7 @@ static void limit_forward(problem *p, const problem *answer)
                 size[r] += fabs(el(&p->arg[X].m, n, i) * el(&p->arg[A].m, r, i));
             p->arg[U].limit[n * c->r + r] =
                 (sum_error(c->in) + operand(p)) * size[r] +
-                (unit(DI_F32) + (c->tanh ? 4 * E : 0)) * fabs(el(u, n, r));
+                (unit(u->dtype) + unit(DI_F32) + (c->tanh ? 4 * E : 0)) * fabs(el(u, n, r));
         }
         for (int64_t o = 0; o < c->out; o++) {
             double sum = 0;
@@ -115,7 +114,7 @@ static void make_backward(problem *p, di_rng *r)
     plant_column(add_arg(p, "x", IN | ROWS, p->act, c->n, c->in, r, 1), sqrt((double)c->in));
     add_arg(p, "a", IN, DI_F32, c->r, c->in, r, 1);
     add_arg(p, "b", IN, DI_F32, c->out, c->r, r, 1);
-    add_arg(p, "u", IN | ROWS | DENSE, DI_F32, c->n, c->r, r, 1);
+    add_arg(p, "u", IN | ROWS | DENSE, p->act, c->n, c->r, r, 1);
     for (int64_t i = 0; c->tanh && i < c->n; i++)
         for (int64_t k = 0; k < c->r; k++) set_el(&p->arg[U].m, i, k, tanh(el(&p->arg[U].m, i, k)));
     plant_column(add_arg(p, "dy", IN | ROWS, p->act, c->n, c->out, r, 1), sqrt((double)c->out));
@@ -265,8 +264,7 @@ static void check_slopes(int with_tanh)
                          .b = b.data,
                          .da = da.data,
                          .db = db.data,
-                         .u = u.data,
-                         .r = R,
+                         .u = u,
                          .scale = scale,
                          .tanh = with_tanh};
     c.l.work = dev.ops->buffer_new(&dev, dev.ops->lora_bytes(&dev, N, C, O, R));
@@ -300,12 +298,11 @@ static void accumulates(void **state)
                           .y = {&y, DI_F32, 1, 1, 1},
                           .a = &a,
                           .b = &b,
-                          .u = &u,
+                          .u = {&u, DI_F32, 1, 1, 1},
                           .dy = {&dy, DI_F32, 1, 1, 1},
                           .dx = {&dx, DI_F32, 1, 1, 1},
                           .da = &da,
                           .db = &db,
-                          .r = 1,
                           .scale = 0.5f};
         di_device dev;
 
