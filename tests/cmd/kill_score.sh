@@ -43,10 +43,10 @@ first=
 last=0
 while kill -0 $pid 2>/dev/null; do
     kb=$(peak $pid)
-    done_lines=$({ wc -l <whole; } 2>/dev/null || echo 0)
-    if [ -n "$kb" ]; then
-        last=$kb
-        [ -n "$first" ] || [ "$done_lines" -lt $((rows / 10)) ] || first=$kb
+    [ -z "$kb" ] || last=$kb
+    if [ -z "$first" ]; then
+        done_lines=$({ wc -l <whole; } 2>/dev/null || echo 0)
+        [ "$done_lines" -lt $((rows / 10)) ] || first=$kb
     fi
     sleep 0.05
 done
