@@ -221,6 +221,7 @@ typedef struct dial_eval_options {
     dial_common_options common;
     const char *model, *compare;
     dial_list data; /* [NAME=]FILE */
+    const char *base_score; /* "head"; "logp", "ab": by the language model, which needs no head */
     const char *length_unit, *cluster, *scores;
     int64_t bootstrap;
     double min_accuracy; /* < 0: none */

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/session.h"
+#include "api/base_score.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "dist/dist.h"
@@ -60,12 +60,30 @@ done:
     return st;
 }
 
-/* Rewards [d->n_seq] as the model gives them everywhere: an applied scale in them. */
-static dial_status score(di_session *s, const di_dataset *d, const char *name, float *reward,
-                         double *seconds, int64_t *tokens, dial_error *err)
+/* The rows of a file as a session encodes them. */
+static dial_status load(di_session *s, const dial_eval_options *o, const char *file,
+                        const di_dataset_options *opt, di_dataset **d, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
+    DI_TRY(di_dataset_load(s->al, file, opt, &s->policy, s->tok, s->env, d, err));
+    if (di_base_score_of(o->base_score) == DI_SCORE_AB) DI_TRY(di_base_score_own_texts(*d, err));
+done:
+    return st;
+}
+
+/* Rewards [d->n_seq] as the model gives them everywhere: an applied scale in them. */
+static dial_status score(di_session *s, const dial_eval_options *o, const di_dataset *d,
+                         const di_rows_options *rows, const char *file, const char *name,
+                         float *reward, double *seconds, int64_t *tokens, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    switch (di_base_score_of(o->base_score)) {
+    case DI_SCORE_LOGP: return di_score_logp(s, d, name, reward, seconds, tokens, err);
+    case DI_SCORE_AB: return di_score_ab(s, d, rows, file, name, reward, seconds, tokens, err);
+    case DI_SCORE_HEAD: break;
+    }
     DI_TRY(di_score_dataset(s->embedder, di_head_at(&s->params, s->params.theta), d, name, reward,
                             NULL, seconds, tokens, err));
     for (int64_t i = 0; s->applied && i < d->n_seq; i++)
@@ -90,22 +108,22 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
 
     DI_TRY(di_parse_named_file(s->al, text, &name, &file, err));
     DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
-    DI_TRY(di_dataset_load(s->al, file, &d_opt, &s->policy, s->tok, s->env, &d, err));
+    DI_TRY(load(s, o, file, &d_opt, &d, err));
     di_show_tokens(s, d, o->common.show_tokens);
     reward = di_new_array(s->al, (size_t)d->n_seq, sizeof *reward);
     if (reward == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
-    DI_TRY(score(s, d, name, reward, &seconds, &tokens, err));
+    DI_TRY(score(s, o, d, &d_opt.rows, file, name, reward, &seconds, &tokens, err));
     DI_TRY(di_eval_result(s->al, d, name, reward, &e, seconds, tokens, &result, err));
     if (other !=
         NULL) { /* its own tokenizer and policy: the rows are the same, the ids need not be */
-        DI_TRY(di_dataset_load(s->al, file, &d_opt, &other->policy, other->tok, s->env, &d2, err));
+        DI_TRY(load(other, o, file, &d_opt, &d2, err));
         reward2 = di_new_array(s->al, (size_t)d2->n_seq, sizeof *reward2);
         if (reward2 == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
         if (d2->n != d->n || d2->n_seq != d->n_seq)
             DI_FAIL_AT(err, DIAL_ERR_USAGE, "--compare", "compare runs of one text policy",
                        "the two runs keep %lld and %lld rows of '%s'", (long long)d->n,
                        (long long)d2->n, file);
-        DI_TRY(score(other, d2, name, reward2, NULL, NULL, err));
+        DI_TRY(score(other, o, d2, &d_opt.rows, file, name, reward2, NULL, NULL, err));
         DI_TRY(di_eval_compare(s->al, d, reward, o->compare, reward2, &e, &compare, err));
         if (json_object_set(result, "compare", compare) != 0)
             DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the comparison");
@@ -124,6 +142,25 @@ done:
     return st;
 }
 
+/* A model that scores as asked, ready. */
+static dial_status open_model(di_session *s, const char *path, const dial_eval_options *o,
+                              const dial_env *env, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_base_score by = di_base_score_of(o->base_score);
+
+    if (by != DI_SCORE_HEAD && di_dist_of(env)->size > 1)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--base-score", "start one process",
+                   "scores by the language model are computed by one process, found %d ranks",
+                   di_dist_of(env)->size);
+    DI_TRY(di_session_open(s, path, &o->common, by == DI_SCORE_HEAD ? DI_NEED_HEAD : DI_NEED_MODEL,
+                           NULL, NULL, env, err));
+    di_base_score_prepare(s, by);
+    DI_TRY(di_session_ready(s, err));
+done:
+    return st;
+}
+
 dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **json, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -137,12 +174,8 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     if (o->model == NULL || o->data.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->model == NULL ? "--model" : "--data",
                    "see dial eval --help", "the flag is required");
-    DI_TRY(di_session_open(&s, o->model, &o->common, DI_NEED_HEAD, NULL, NULL, env, err));
-    DI_TRY(di_session_ready(&s, err));
-    if (o->compare != NULL) {
-        DI_TRY(di_session_open(&other, o->compare, &o->common, DI_NEED_HEAD, NULL, NULL, env, err));
-        DI_TRY(di_session_ready(&other, err));
-    }
+    DI_TRY(open_model(&s, o->model, o, env, err));
+    if (o->compare != NULL) DI_TRY(open_model(&other, o->compare, o, env, err));
     for (int64_t i = 0; i < o->data.n; i++)
         DI_TRY(eval_file(&s, o->compare != NULL ? &other : NULL, o, o->data.item[i], &scores,
                          results, err));
@@ -154,6 +187,11 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     doc = json_pack("{s:s, s:s, s:I, s:b, s:O, s:O}", "schema", "dial.eval/1", "model", o->model,
                     "step", json_integer_value(v), "text_override", s.text_override, "results",
                     results, "macro", macro);
+    if (doc != NULL && di_base_score_of(o->base_score) != DI_SCORE_HEAD &&
+        json_object_set_new(doc, "base_score", json_string(o->base_score)) != 0) {
+        json_decref(doc); /* di_document says that there is none */
+        doc = NULL;
+    }
     if (di_dist_of(env)->rank > 0)
         json_decref(doc);
     else

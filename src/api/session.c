@@ -498,7 +498,8 @@ static int may_borrow_embedder(const di_session *s)
 dial_status di_session_ready(di_session *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_decoder_options o = {.n_layers = s->layers, .pooling = s->pooling};
+    di_decoder_options o = {
+        .n_layers = s->layers, .pooling = s->pooling, .with_logits = s->with_logits};
     di_device *dev = s->lender != NULL ? &s->lender->dev : &s->dev;
 
     if (s->lender == NULL)
@@ -510,8 +511,8 @@ dial_status di_session_ready(di_session *s, dial_error *err)
         s->embedder = s->lender->embedder;
         goto done;
     }
-    DI_TRY(
-        di_embedder_new(dev, s->decoder, s->batch_tokens, s->policy.max_length, &s->embedder, err));
+    DI_TRY(di_embedder_new(dev, s->decoder, s->batch_tokens,
+                           s->longest > 0 ? s->longest : s->policy.max_length, &s->embedder, err));
     s->own_embedder = 1;
 done:
     return st;

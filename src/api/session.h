@@ -27,6 +27,10 @@ typedef struct di_session {
     int64_t layers;    /* blocks that the embedding reads */
     di_pooling pooling;
     int64_t batch_tokens;
+    /* before di_session_ready: its decoder keeps the output head; its longest text (0: as the
+       policy has it) */
+    int with_logits;
+    int64_t longest;
     di_params params; /* a run's adapter and head */
     int has_params;
     di_decoder *decoder; /* after di_session_ready */

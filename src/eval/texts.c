@@ -9,6 +9,7 @@
 #include "dist/dist.h"
 #include "model/adaptor.h"
 #include "model/head.h"
+#include "model/next_token.h"
 
 enum { MIN_SHARED = 8 }; /* a shorter common prefix is cheaper to compute twice than to split */
 
@@ -466,6 +467,73 @@ dial_status di_embed_views(di_embedder *m, const di_seq_view *text, const uint64
     DI_TRY(each_batch(m, &w, err));
 done:
     di_free(al, p.pooled);
+    di_free(al, w.order);
+    return st;
+}
+
+typedef struct logp_put {
+    const int64_t *from; /* [of all texts] */
+    di_next_tokens next;
+    double *loss; /* [next.cap] */
+    double *logp; /* [of all texts] */
+} logp_put;
+
+static dial_status logp_batch(di_embedder *m, void *ctx, const di_seq_view *view, const item *order,
+                              int64_t count, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    logp_put *p = ctx;
+    int64_t at = 0;
+
+    DI_TRY(di_decoder_forward(m->decoder, m->work, &m->batch, m->e, err));
+    p->next.n = 0;
+    for (int64_t i = 0; i < count; i++)
+        di_next_add(&p->next, &m->batch, &view[i], i, p->from[order[i].index], 1);
+    DI_TRY(di_next_losses(m->decoder, m->work, &p->next, p->loss, err));
+    for (int64_t i = 0; i < count; i++) {
+        int64_t text = order[i].index, from = p->from[text] > 1 ? p->from[text] : 1;
+        double sum = 0;
+
+        for (int64_t k = from; k < view[i].n; k++) sum -= p->loss[at++];
+        p->logp[text] = sum / (double)(view[i].n - from);
+        if (!isfinite(p->logp[text]))
+            DI_FAIL_AT(err, DIAL_ERR_NUMERIC, DI_FMT("text %lld", (long long)text),
+                       "check the adapter and the base weights; with bf16 try --dtype f32",
+                       "the probability of the text is not finite");
+    }
+done:
+    return st;
+}
+
+dial_status di_text_logp(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                         const int64_t *from, int64_t n, const char *what, double *logp,
+                         dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = m->dev->al;
+    logp_put p = {.from = from, .next.cap = m->max_rows, .logp = logp};
+    work w = {.text = text,
+              .prompt = prompt,
+              .n = n,
+              .what = what,
+              .run = logp_batch,
+              .ctx = &p,
+              .stoppable = 1};
+
+    for (int64_t i = 0; i < n; i++)
+        if (text[i].n <= from[i] || text[i].n < 2)
+            DI_FAIL(err, DIAL_ERR_USAGE, "text %lld: no token to predict", (long long)i);
+    p.next.item = di_new_array(al, (size_t)p.next.cap, sizeof *p.next.item);
+    p.loss = di_new_array(al, (size_t)p.next.cap, sizeof *p.loss);
+    w.order = di_new_array(al, (size_t)n, sizeof *w.order);
+    if (p.next.item == NULL || p.loss == NULL || w.order == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        w.order[i] = (item){prompt != NULL ? prompt[i] : 0, text[i].n, i};
+    DI_TRY(each_batch(m, &w, err));
+done:
+    di_free(al, p.next.item);
+    di_free(al, p.loss);
     di_free(al, w.order);
     return st;
 }

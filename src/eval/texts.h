@@ -47,6 +47,16 @@ dial_status di_embed_views(di_embedder *m, const di_seq_view *text, const uint64
                            dial_error *err);
 
 /*
+ * logp [n]: mean over the tokens from[i] .. text[i].n - 1 of a text of the log of their probability
+ * after those before them (a first token has none and is left out). Of a decoder opened
+ * with_logits, in one process. The result of a text does not depend on the others, to the last bit.
+ * ERR_USAGE: a text without such a token; ERR_NUMERIC: a value that is not finite ("text 3").
+ */
+dial_status di_text_logp(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                         const int64_t *from, int64_t n, const char *what, double *logp,
+                         dial_error *err);
+
+/*
  * The frozen part of the model alone, for a trunk of this shape: put is called once a text, in any
  * order. INTERRUPTED when asked to stop.
  */

@@ -94,12 +94,13 @@ struct di_workspace {
     int64_t logit_rows; /* rows taken at a time */
     void *logit_x;      /* [logit_rows, C] act */
     float *logits;      /* [logit_rows, V] */
-    /* next-token loss; NULL without train */
+    /* next-token loss */
+    float *logit_weight; /* [logit_rows] */
+    int32_t *logit_id;   /* [logit_rows] */
+    double *logit_loss;  /* [logit_rows] */
+    /* its gradient; NULL without train */
     void *logit_dy;       /* [logit_rows, V] act; NULL where act is f32 */
     float *logit_dx;      /* [logit_rows, C] */
-    float *logit_weight;  /* [logit_rows] */
-    int32_t *logit_id;    /* [logit_rows] */
-    double *logit_loss;   /* [logit_rows] */
     di_next_tokens *next; /* borrowed; NULL: no such loss */
 
     int64_t n_rows; /* of the last forward; 0: none yet */

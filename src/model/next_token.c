@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/error.h"
 #include "model/decoder_parts.h"
 
 /* Row of the token at position `at` of a text, whose last segment is `leaf`. */
@@ -41,6 +42,43 @@ static void gather(di_workspace *w, const di_next *item, int64_t n, di_mat *x)
     }
 }
 
+/* n items, at most logit_rows: their losses in w->logit_loss, the gradient in w->logits. */
+static void lose(const di_decoder *d, di_workspace *w, const di_next *item, int64_t n)
+{
+    const di_backend *ops = d->dev->ops;
+    di_mat x = di_mat_of(w->logit_x, d->dev->act, n, d->cfg->width);
+    di_mat y = di_mat_of(w->logits, DI_F32, n, d->cfg->vocab);
+
+    gather(w, item, n, &x);
+    ops->linear_forward(d->dev, d->head, &x, &y, 0);
+    for (int64_t i = 0; i < n; i++) {
+        w->logit_id[i] = item[i].id;
+        w->logit_weight[i] = item[i].weight;
+    }
+    ops->next_token(d->dev, &y, w->logit_id, w->logit_weight, d->cfg->logit_cap, w->logit_loss);
+}
+
+dial_status di_next_losses(const di_decoder *d, di_workspace *w, const di_next_tokens *x,
+                           double *loss, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (d->head == NULL)
+        DI_FAIL(err, DIAL_ERR_USAGE, "the decoder was opened without its output head");
+    for (int64_t i = 0; i < x->n; i++)
+        if (x->item[i].row < 0 || x->item[i].row >= w->n_rows)
+            DI_FAIL(err, DIAL_ERR_USAGE, "row %d: the last forward pass had %lld rows",
+                    (int)x->item[i].row, (long long)w->n_rows);
+    for (int64_t at = 0; at < x->n; at += w->logit_rows) {
+        int64_t n = x->n - at < w->logit_rows ? x->n - at : w->logit_rows;
+
+        lose(d, w, x->item + at, n);
+        memcpy(loss + at, w->logit_loss, (size_t)n * sizeof *loss);
+    }
+done:
+    return st;
+}
+
 void di_next_backward(const di_decoder *d, di_workspace *w, float *dh)
 {
     const di_backend *ops = d->dev->ops;
@@ -49,17 +87,10 @@ void di_next_backward(const di_decoder *d, di_workspace *w, float *dh)
 
     for (int64_t at = 0; at < t->n; at += w->logit_rows) {
         int64_t n = t->n - at < w->logit_rows ? t->n - at : w->logit_rows;
-        di_mat x = di_mat_of(w->logit_x, d->dev->act, n, width);
         di_mat y = di_mat_of(w->logits, DI_F32, n, vocab), dy = y;
         di_mat dx = di_mat_of(w->logit_dx, DI_F32, n, width);
 
-        gather(w, t->item + at, n, &x);
-        ops->linear_forward(d->dev, d->head, &x, &y, 0);
-        for (int64_t i = 0; i < n; i++) {
-            w->logit_id[i] = t->item[at + i].id;
-            w->logit_weight[i] = t->item[at + i].weight;
-        }
-        ops->next_token(d->dev, &y, w->logit_id, w->logit_weight, d->cfg->logit_cap, w->logit_loss);
+        lose(d, w, t->item + at, n);
         for (int64_t i = 0; i < n; i++) t->loss += w->logit_loss[i];
         if (d->dev->act != DI_F32) {
             dy = di_mat_of(w->logit_dy, d->dev->act, n, vocab);

@@ -1,6 +1,6 @@
 /*
  * Next-token loss of a batch through the frozen output head, and its gradient with respect to the
- * rows after the final norm (method.md 4.1: src-sft, tgt-ntp).
+ * rows after the final norm (method.md 4.1: src-sft, tgt-ntp; the loss alone: `eval --base-score`).
  *
  *     L = sum_k weight_k (-log p(id_k | row_k)),    dlogits = weight (softmax - onehot)
  *     dh_row += dlogits W_lm
@@ -31,6 +31,14 @@ typedef struct di_next_tokens {
  */
 int64_t di_next_add(di_next_tokens *x, const di_batch *b, const di_seq_view *text, int64_t t,
                     int64_t from, float weight);
+
+/*
+ * loss [x->n]: that of each item, from the rows of the last forward pass. An item has the same bits
+ * whatever the others are. ERR_USAGE: the decoder was opened without its output head, or a row that
+ * the pass did not have.
+ */
+dial_status di_next_losses(const di_decoder *d, di_workspace *w, const di_next_tokens *x,
+                           double *loss, dial_error *err);
 
 /*
  * For the backward passes of this workspace from here on, borrowed; NULL: none. The decoder was

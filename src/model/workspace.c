@@ -188,12 +188,12 @@ static void lay_logits(plan *p, const sizes *z, di_workspace *w)
     rows = w->dev->ops->row_capacity(w->dev, w->logit_rows);
     w->logit_x = take(p, (size_t)(rows * z->c->width) * z->act);
     w->logits = take(p, (size_t)(rows * z->c->vocab) * sizeof(float));
-    if (!w->opt.train) return;
-    if (w->dev->act != DI_F32) w->logit_dy = take(p, (size_t)(rows * z->c->vocab) * z->act);
-    w->logit_dx = take(p, (size_t)(rows * z->c->width) * sizeof(float));
     w->logit_weight = take(p, (size_t)rows * sizeof(float));
     w->logit_id = take(p, (size_t)rows * sizeof(int32_t));
     w->logit_loss = take(p, (size_t)rows * sizeof(double));
+    if (!w->opt.train) return;
+    if (w->dev->act != DI_F32) w->logit_dy = take(p, (size_t)(rows * z->c->vocab) * z->act);
+    w->logit_dx = take(p, (size_t)(rows * z->c->width) * sizeof(float));
 }
 
 /* What nothing reads after the call that wrote it. */

@@ -11,6 +11,18 @@
 static const double LIMIT = 2e-5;
 static const int64_t ALL[6] = {1, 1, 1, 1, 1, 1}, CHOSEN[6] = {9, 99, 4, 99, 1, 99};
 
+/* The loss of the last forward pass, summed over its items. */
+static double losses(const model *m, di_workspace *w, const di_next_tokens *next)
+{
+    double *loss = calloc((size_t)next->n, sizeof *loss), sum = 0;
+    dial_error err = {0};
+
+    assert_ok(di_next_losses(m->decoder, w, next, loss, &err), err);
+    for (int64_t i = 0; i < next->n; i++) sum += loss[i];
+    free(loss);
+    return sum;
+}
+
 /* Gradient of the loss (laid out like params), from the positions on; de: of the embeddings. */
 static float *gradient(const model *m, const texts *t, const int32_t *group, int checkpoint,
                        const int64_t *from, float de_value, double *loss)
@@ -19,6 +31,7 @@ static float *gradient(const model *m, const texts *t, const int32_t *group, int
     di_workspace *w = workspace_for(m, &p.b, checkpoint);
     di_next_tokens next = {.cap = t->rows};
     int64_t width = di_decoder_config(m->decoder)->width, count = 0;
+    double each = 0;
     float *e = calloc((size_t)(t->n * width), sizeof *e);
     float *grad = calloc((size_t)m->params.size, sizeof *grad);
     dial_error err = {0};
@@ -30,10 +43,13 @@ static float *gradient(const model *m, const texts *t, const int32_t *group, int
         assert_true(di_next_add(&next, &p.b, &t->view[i], i, from[i], 1 / (float)count) >= 0);
     assert_int_equal(next.n, count);
     assert_ok(di_decoder_forward(m->decoder, w, &p.b, e, &err), err);
+    if (from[0] > 0) each = losses(m, w, &next);
     for (int64_t i = 0; i < t->n * width; i++) e[i] = de_value * (float)(i % 7);
     if (from[0] > 0) di_workspace_set_next(w, &next);
     assert_ok(di_decoder_backward(m->decoder, w, &p.b, e, grad, &err), err);
     *loss = next.loss;
+    assert_true(fabs(each - next.loss) <=
+                1e-6 * fabs(next.loss)); /* the same, without a gradient */
     free(next.item);
     free(e);
     free(p.memory);
