@@ -536,6 +536,7 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     if (!stores_trunk(job)) return st;
     job->stored[DI_SOURCE] = whole;
     job->stored[DI_TARGET] = whole_target;
+    job->stored_held = 1;
     if (set->ranks >
         1) { /* the store is one process's: whether a text is there differs by machine */
         di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");

@@ -10,7 +10,7 @@
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
- *   reference embeddings of a sample               (reference.c)
+ *   reference embeddings of a sample               (train_reference.c, reference.h)
  *   run       dial.json, model card, copied files  (run_folder.c)
  */
 #ifndef DI_API_TRAIN_JOB_H
@@ -101,6 +101,7 @@ typedef struct di_train_job {
     di_embedder *embedder;
     di_trunk_job trunk;
     int stored[2];    /* of source and target: what the frozen part makes of every text is stored */
+    int stored_held;  /* the same of the rows held out */
     di_trunk *frozen; /* base embeddings that anchors hold on to; NULL: none */
     di_session teacher; /* --pseudo-teacher RUN */
     di_alignment *align;
@@ -221,7 +222,8 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
 /* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
 dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);
 
-/* reference.c: RUN/reference.safetensors, of the model as it is; with --match-scale job->match. */
+/* train_reference.c: RUN/reference.safetensors, of the model as it is; with --match-scale
+ * job->match. */
 dial_status di_job_write_reference(di_train_job *job, dial_error *err);
 
 /*

@@ -23,8 +23,9 @@
  * it takes at least 10,000 looks on average to get there, 2.56 million texts at 256 a window, for
  * windows that are independent samples of the mix; with p at its least, 1/1000, it takes 3 looks.
  *
- * A difference that matters. A reference of training rows is not quite a sample of new traffic: the
- * model has seen these, and p of held-out rows is small at every look. So p counts as 1 unless the
+ * A difference that matters. A reference of rows that were trained on, which is what a run has that
+ * held out too few, is not quite a sample of new traffic: p of unseen rows is small at every look.
+ * And what is significant need not be large. So p counts as 1 unless the
  * lower end of the A-distance's interval exceeds 0.2, below which method.md 7 calls two domains
  * alike; such a look takes three quarters of the evidence away.
  *

@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "dial/dial.h"
+#include "model/device.h"
 #include "model/safetensors.h"
+#include "serve/shift.h"
 
 #define TOY TEST_DIR "/fixtures/toy"
 enum { ROWS = 120 }; /* of the toy's source and target */
@@ -66,14 +68,14 @@ static void open_reference(const char *run, di_st *s)
     assert_ok(di_st_open(di_env_alloc(NULL), path, s, &err), err);
 }
 
-/* Embeddings [2 ROWS, C] of a file's pairs under a run. */
-static float *embed(const char *run, const char *file, int64_t width)
+/* Embeddings [2 rows, C] of a file's pairs under a run. */
+static float *embed_rows(const char *run, const char *file, int64_t rows, int64_t width)
 {
     dial_embed_options o;
     dial_error err;
     char *json = NULL;
     di_st s = {0};
-    float *e = malloc((size_t)(2 * ROWS * width) * sizeof *e);
+    float *e = malloc((size_t)(2 * rows * width) * sizeof *e);
 
     assert_non_null(e);
     dial_options_default(dial_embed_table, &o, sizeof o);
@@ -84,9 +86,14 @@ static float *embed(const char *run, const char *file, int64_t width)
     assert_ok(dial_embed(&o, NULL, &json, &err), err);
     dial_free(NULL, json);
     assert_ok(di_st_open(di_env_alloc(NULL), o.out, &s, &err), err);
-    assert_ok(di_st_read_f32(&s, o.out, "embeddings", e, 2 * ROWS * width, &err), err);
+    assert_ok(di_st_read_f32(&s, o.out, "embeddings", e, 2 * rows * width, &err), err);
     di_st_close(&s);
     return e;
+}
+
+static float *embed(const char *run, const char *file, int64_t width)
+{
+    return embed_rows(run, file, ROWS, width);
 }
 
 /* Every row of `side` is one of the two texts of its row, and none stands twice; which: at [n] of
@@ -194,6 +201,135 @@ static void labels_have_no_say(void **state)
     assert_memory_equal(text[0], text[1], n[0]);
     di_free(di_env_alloc(NULL), text[0]);
     di_free(di_env_alloc(NULL), text[1]);
+}
+
+/* ---- rows that were held out ---- */
+
+enum { TRAINED = 64, HELD_OUT = 128, FRESH = 128 };
+
+/*
+ * Rows from `from` on of one domain: each part is that of another row of the toy's file, by a
+ * number of its own.
+ */
+static void write_rows(const char *path, const char *toy, int64_t from, int64_t n)
+{
+    static char line[8192];
+    static const char *const part[] = {"prompt", "chosen", "rejected"};
+    static const uint64_t prime[] = {2654435761u, 2246822519u, 3266489917u};
+    FILE *in = fopen(toy, "r"), *out = fopen(path, "w");
+    json_t *row[ROWS];
+
+    assert_non_null(in);
+    assert_non_null(out);
+    for (int i = 0; i < ROWS; i++) {
+        assert_non_null(fgets(line, sizeof line, in));
+        row[i] = json_loads(line, 0, NULL);
+    }
+    for (int64_t i = from; i < from + n; i++) {
+        json_t *v = json_object();
+
+        for (int k = 0; k < 3; k++) {
+            uint64_t at = ((uint64_t)i * prime[k] >> 7) % ROWS;
+
+            json_object_set(v, part[k], json_object_get(row[at], part[k]));
+        }
+        json_dumpf(v, out, JSON_COMPACT);
+        fputc('\n', out);
+        json_decref(v);
+    }
+    for (int i = 0; i < ROWS; i++) json_decref(row[i]);
+    fclose(in);
+    fclose(out);
+}
+
+static void train_without_target(const char *run, const char *source, const char *held)
+{
+    dial_train_options o = options_of(&source, &source, run);
+
+    o.target.n = 0;
+    o.heldout_source = held;
+    train(&o);
+}
+
+/* The monitor's p-value and A-distance of rows that no training saw. */
+static di_shift_look look_at_fresh_rows(const char *run, const char *file)
+{
+    const di_alloc *al = di_env_alloc(NULL);
+    di_shift_reference ref = {0};
+    di_shift_look look = {0};
+    di_device dev;
+    dial_error err;
+    di_st s = {0};
+    int64_t width;
+    float *e, *head;
+
+    open_reference(run, &s);
+    width = di_st_find(&s, "source")->dim[1];
+    di_st_close(&s);
+    e = embed_rows(run, file, FRESH, width);
+    head = calloc((size_t)width, sizeof *head);
+    head[0] = 1;
+    for (int64_t i = 1; i < FRESH; i++) /* one text of a prompt, as a window has them */
+        memcpy(e + i * width, e + (2 * i + i % 2) * width, (size_t)width * sizeof *e);
+    assert_ok(di_device_open(al, NULL, "auto", "f32", 1, &dev, &err), err);
+    assert_ok(di_shift_reference_open(al, run, width, &ref, &err), err);
+    assert_ok(di_shift_compare(&dev, &ref, e, FRESH, head, 1, &look, &err), err);
+    di_shift_reference_close(&ref);
+    di_device_close(&dev);
+    free(e);
+    free(head);
+    return look;
+}
+
+static const char *metadata(const char *run, const char *key)
+{
+    static char text[80];
+    const char *v;
+    di_st s = {0};
+
+    open_reference(run, &s);
+    v = json_string_value(json_object_get(s.metadata, key));
+    snprintf(text, sizeof text, "%s", v != NULL ? v : "");
+    di_st_close(&s);
+    return text;
+}
+
+/*
+ * The rows trained on are no sample of what comes later, here because they are of another domain;
+ * those held out are. Compared with the former, what comes later has left the source (so the test
+ * can fail); with the latter it has not.
+ */
+static void unshifted_rows_look_unshifted(void **state)
+{
+    static char source[128], held[128], fresh[128], run[3][128];
+    di_shift_look l;
+    int64_t n;
+    di_st s = {0};
+
+    (void)state;
+    snprintf(source, sizeof source, "%s/other.jsonl", folder);
+    snprintf(held, sizeof held, "%s/held.jsonl", folder);
+    snprintf(fresh, sizeof fresh, "%s/fresh.jsonl", folder);
+    for (int k = 0; k < 3; k++) snprintf(run[k], sizeof run[k], "%s/run%d", folder, k);
+    write_rows(source, TOY "/target.jsonl", 0, TRAINED);
+    write_rows(held, TOY "/source.jsonl", TRAINED, HELD_OUT);
+    write_rows(fresh, TOY "/source.jsonl", TRAINED + HELD_OUT, FRESH);
+    train_without_target(run[0], source, held);
+    assert_string_equal(metadata(run[0], "source_rows"), "held-out file");
+    l = look_at_fresh_rows(run[0], fresh);
+    assert_true(l.mmd_p > 0.05);
+    assert_true(l.a_ci.lo <= 0.2); /* where the monitor begins to call domains apart */
+    train_without_target(run[1], source, "0%");
+    assert_string_equal(metadata(run[1], "source_rows"), "trained on");
+    l = look_at_fresh_rows(run[1], fresh);
+    assert_true(l.mmd_p < 0.05);
+    assert_true(l.a_ci.lo > 0.2);
+    train_without_target(run[2], fresh, "60%"); /* of its own rows: 76 of 128 */
+    assert_string_equal(metadata(run[2], "source_rows"), "held out");
+    open_reference(run[2], &s);
+    n = di_st_find(&s, "source")->dim[0];
+    di_st_close(&s);
+    assert_in_range(n, 76, 2 * 77);
 }
 
 /* ---- the scale of the reward ---- */
@@ -329,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_embedded_by_the_run),
         cmocka_unit_test(labels_have_no_say),
+        cmocka_unit_test(unshifted_rows_look_unshifted),
         cmocka_unit_test(the_scale_stays),
     };
 
