@@ -148,8 +148,8 @@ static json_t *rank_line(const score_job *j, const scored_row *r)
 {
     json_t *line = json_pack("{s:I}", "i", (json_int_t)r->index);
     json_t *order = json_array(), *scores = json_array();
-    float score[DI_ROW_TEXTS];
-    int place[DI_ROW_TEXTS], truncated = 0, failed = 0;
+    float score[DI_ROW_TEXTS] = {0};
+    int place[DI_ROW_TEXTS] = {0}, truncated = 0, failed = 0;
     const int64_t top = j->top > 0 && j->top < r->n_texts ? j->top : r->n_texts;
 
     for (int k = 0; k < r->n_texts; k++) {

@@ -1,5 +1,6 @@
 /* dial_select: every checkpoint of every run looked at without target labels (interfaces.md 1.10).
  */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -430,6 +431,7 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
     int64_t chosen = -1, best = 0;
     int failed = 0;
 
+    assert(s->c != NULL); /* a run without checkpoints is a candidate itself */
     prepare_ranks(s);
     for (int64_t i = 1; i < s->n; i++)
         if (s->c[i].oracle > s->c[best].oracle) best = i;

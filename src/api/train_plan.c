@@ -221,6 +221,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     const dial_train_options *o = job->opt;
     di_train_settings *s = &job->set;
     int summed = is(o->preset, "code"); /* two parts of half the batch, gradients summed */
+    const int64_t target_each = o->batch_target / (summed ? 2 : 1);
 
     job->mode = is(o->method, "base")            ? DI_MODE_BASE
                 : is(o->method, "oracle")        ? DI_MODE_ORACLE
@@ -263,14 +264,14 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE || s->pseudo_weight > 0 ||
         s->guard > 0 || (s->lm_weight > 0 && s->lm_side == DI_TARGET) ||
         (o->target.n > 0 && job->mode == DI_MODE_SOURCE && s->center_both && s->center > 0))
-        s->batch[DI_TARGET] = o->batch_target / (summed ? 2 : 1);
+        s->batch[DI_TARGET] = target_each;
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
                   : is(o->schedule, "cosine") ? DI_COSINE
                                               : DI_CONSTANT;
     DI_TRY(di_plan_select(job, err));
     s->head_only = job->mode == DI_MODE_BASE || o->lora_r == 0;
     DI_TRY(di_check_positive("batch-source", (double)s->batch[DI_SOURCE], 0, err));
-    DI_TRY(di_check_positive("batch-target", (double)(o->batch_target / s->parts), 0, err));
+    DI_TRY(di_check_positive("batch-target", (double)target_each, 0, err));
     DI_TRY(di_check_positive("lambda", o->lambda, 1, err));
     DI_TRY(di_check_positive("lr", o->lr, 0, err));
     DI_TRY(plan_head_lr(o, &s->head_lr, err));

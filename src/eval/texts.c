@@ -1,5 +1,6 @@
 #include "eval/texts.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -387,6 +388,7 @@ static dial_status embed_shared(di_embedder *m, const di_seq_view *text, const u
 
     st = new_shares(m, &s, text, prompt, err);
     DI_TRY(di_dist_agree(s.dist, st, err));
+    assert(s.mine != NULL && s.view != NULL); /* else this rank had not agreed */
     DI_TRY(di_dist_same(s.dist, fingerprint(&s),
                         DI_FMT("the texts (%s)", what != NULL ? what : "score"),
                         "give every machine the same files", err));
