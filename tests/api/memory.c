@@ -95,7 +95,8 @@ static void put_shape(const json_t *v)
     json_t *child;
     size_t i;
 
-    fprintf(to_shape, "%d", (int)json_typeof(v));
+    /* a time of 12 s is written as 12, one of 12.5 as 12.5 */
+    fprintf(to_shape, "%d", json_is_number(v) ? (int)JSON_REAL : (int)json_typeof(v));
     if (json_is_object(v)) {
         json_object_foreach ((json_t *)(uintptr_t)v, key, child) {
             fprintf(to_shape, " %s:", key);
