@@ -164,6 +164,7 @@ struct dial_train_options {
     const char *lm_on;
     double pseudo_weight, confidence, iw_kappa, anchor, cross_prompt, length_guard,
         length_guard_min;
+    const char *curriculum, *curriculum_by; /* "none" or "gradual:K"; "probe" or "length" */
     const char *pseudo_labels, *pseudo_teacher, *iw_clip, *anchor_kind;
     int64_t pseudo_rounds;
     int pseudo_length_quota, cross_prompt_refusals;

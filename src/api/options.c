@@ -92,6 +92,8 @@ const dial_option dial_train_table[] = {
     {"pseudo-teacher",  DIAL_OPT_TEXT, offsetof(T, pseudo_teacher),  "ema",     NULL, "who must agree: ema (running mean of the weights), another RUN, none"},
     {"pseudo-length-quota", DIAL_OPT_BOOL, offsetof(T, pseudo_length_quota), "yes", NULL, "labels in which the longer text wins are as frequent as in the source"},
     {"confidence",      DIAL_OPT_REAL, offsetof(T, confidence),      "0.8",     NULL, "least probability of a pseudo-label"},
+    {"curriculum",      DIAL_OPT_TEXT, offsetof(T, curriculum),      "none",    NULL, "target rows from near the source to far: none, or gradual:K (K bins, opened one after the other; pseudo-labels in K rounds)"},
+    {"curriculum-by",   DIAL_OPT_TEXT, offsetof(T, curriculum_by),   "probe",   "probe|length", "what is far: by a held-out domain probe on the model as it starts, or long"},
     {"iw-kappa",        DIAL_OPT_REAL, offsetof(T, iw_kappa),        "1",       NULL, "iw: power of the density ratio; halved where few rows carry all weight"},
     {"iw-clip",         DIAL_OPT_TEXT, offsetof(T, iw_clip),         "99%",     NULL, "iw: quantile at which weights are cut off"},
     {"cross-prompt",    DIAL_OPT_REAL, offsetof(T, cross_prompt),    "0",       NULL, "weight of target responses against responses to other prompts; 0: none"},

@@ -172,6 +172,8 @@ static json_t *method_json(const di_train_job *job)
     di_json_put(method, "center_rows", json_string(o->center_rows), &failed);
     di_json_put(method, "label_smoothing", json_real(o->label_smoothing), &failed);
     di_json_put(method, "margin", json_string(o->margin), &failed);
+    if (job->set.curriculum.bins > 0)
+        di_json_put(method, "curriculum", di_job_curriculum_json(job), &failed);
     if (job->kind != NULL && !job->kind->critic) clear_critic(method, &failed);
     if (job->kind != NULL && strcmp(o->method, "dial") != 0) {
         di_json_put(method, "gp", json_null(), &failed);

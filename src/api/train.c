@@ -372,6 +372,7 @@ static void job_close(di_train_job *job)
     di_embedder_free(job->embedder);
     di_trunk_job_close(&job->trunk);
     di_trunk_free(job->frozen);
+    di_free(job->al, job->near);
     if (job->teacher.al != NULL) di_session_close(&job->teacher);
     di_decoder_free(job->decoder);
     if (job->has_params) di_params_deinit(&job->params);
@@ -557,7 +558,8 @@ done:
     return st;
 }
 
-static dial_status new_trainer(di_train_job *job, dial_error *err)
+/* resumed: a checkpoint holds what is looked at but once. */
+static dial_status new_trainer(di_train_job *job, int resumed, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
@@ -568,6 +570,7 @@ static dial_status new_trainer(di_train_job *job, dial_error *err)
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_job_freeze(job, err));
     DI_TRY(di_job_open_teacher(job, err));
+    DI_TRY(di_job_order_target(job, resumed || job->opt->dry_run, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,
                           job->side, &job->trainer, err));
 done:
@@ -598,13 +601,13 @@ static dial_status run(const dial_train_options *options, int64_t take, const di
         over = !di_plan_fits(&job);
         DI_TRY(di_dist_any(di_dist_of(env), &over, err));
         fits = !over;
-        if (fits && job.set.steps > 0) DI_TRY(new_trainer(&job, err));
+        if (fits && job.set.steps > 0) DI_TRY(new_trainer(&job, 0, err));
         DI_TRY(di_plan_document(&job, fits, &doc, err));
         DI_TRY(hand_out(&job, doc, json, err));
         if (!fits) DI_FAIL(err, DIAL_ERR_CHECK, "the run does not fit the memory that is free");
         goto done;
     }
-    DI_TRY(new_trainer(&job, err));
+    DI_TRY(new_trainer(&job, checkpoint != NULL, err));
     di_show_tokens(&job.base, job.source.set[0], options->common.show_tokens);
     DI_TRY(begin(&job, checkpoint, step, err));
     DI_TRY(di_loop_run(&job.loop, err));

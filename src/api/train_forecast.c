@@ -166,6 +166,9 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
         "basis", f.basis, "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
         job->set.grad_checkpoint, "fits", fits, "advice", advice);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
+    if (job->set.curriculum.bins > 0)
+        di_json_put(*out, "curriculum", di_job_curriculum_json(job), &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
 done:
     json_decref(advice);
     return st;

@@ -7,6 +7,7 @@
  *   objective what their labels are                (train_objective.c)
  *   train.c   model, trainer, loop, selection
  *   renew     pseudo-labels, weights, negatives    (train_renew.c)
+ *   curriculum  target rows from near to far       (train_curriculum.c)
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
@@ -102,6 +103,7 @@ typedef struct di_train_job {
     di_trunk_job trunk;
     int stored[2];    /* of source and target: what the frozen part makes of every text is stored */
     int stored_held;  /* the same of the rows held out */
+    int64_t *near;    /* of a curriculum: the target's rows from near to far; NULL: none */
     di_trunk *frozen; /* base embeddings that anchors hold on to; NULL: none */
     di_session teacher; /* --pseudo-teacher RUN */
     di_alignment *align;
@@ -194,6 +196,26 @@ dial_status di_job_cross_prompts(di_train_job *job, dial_error *err);
 dial_status di_job_freeze(di_train_job *job, dial_error *err);
 dial_status di_job_open_teacher(di_train_job *job, dial_error *err);
 dial_status di_job_renew(void *ctx, int64_t step, dial_error *err);
+
+/*
+ * train_renew.c: log p(target | row)/p(source | row), less a constant, of the source's rows
+ * [source.n] and the target's [target.n; NULL: not wanted], each by a probe fitted on the other
+ * half of the rows; *apart: proxy A-distance. Pairs are seen without their order; where either side
+ * has single texts, a row is the mean of its texts.
+ */
+dial_status di_job_domain_logits(di_train_job *job, const char *what, double *source,
+                                 double *target, double *apart, dial_error *err);
+
+/*
+ * train_curriculum.c: --curriculum, once the sides are planned; the order of the target's rows, on
+ * the model as it starts, into job->set.near (known != 0: a checkpoint has it, or none is wanted:
+ * any order); {"kind", "bins", "by", "rows", "steps"} or null, rows and first step of each bin with
+ * those before it; a line in the journal for bins that open with this step. Nothing under `none`.
+ */
+dial_status di_plan_curriculum(di_train_job *job, dial_error *err);
+dial_status di_job_order_target(di_train_job *job, int known, dial_error *err);
+json_t *di_job_curriculum_json(const di_train_job *job);
+dial_status di_job_tell_bins(di_train_job *job, int64_t step, dial_error *err);
 
 /* train.c: the head as --head-init wants it, on what nothing has trained yet. */
 dial_status di_job_probe_head(di_train_job *job, dial_error *err);

@@ -291,6 +291,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                    "expected at most 0.5, found %g", o->label_smoothing);
     DI_TRY(check_auxiliary(job, err));
     DI_TRY(check_next_token(job, err));
+    DI_TRY(di_plan_curriculum(job, err));
     DI_TRY(di_plan_lora(job, err));
     DI_TRY(di_plan_alignment(job, err));
 done:

@@ -5,6 +5,7 @@
  * (8.6), the embeddings that anchors hold on to (8.8).
  */
 #include <math.h>
+#include <string.h>
 
 #include "api/train_job.h"
 #include "base/error.h"
@@ -165,12 +166,26 @@ static double longer_share(const di_examples *x)
     return unequal > 0 ? longer / unequal : -1;
 }
 
-/* Labels of the target's pairs by the model as it is, into the trainer. */
-static dial_status relabel(di_train_job *job, int64_t step, dial_error *err)
+/* The target's rows that are open in this step: near ones, or all. ref [target.n]. */
+static di_examples open_target(const di_train_job *job, int64_t step, di_example_ref *ref)
+{
+    const di_curriculum *c = &job->set.curriculum;
+    const di_examples *t = &job->target;
+    int64_t n = t->n;
+
+    if (c->bins > 0) n = di_curriculum_rows(c, di_curriculum_open(c, step, job->set.steps), n);
+    for (int64_t i = 0; i < n; i++)
+        ref[i] = t->ref[c->bins > 0 ? di_trainer_near(job->trainer)[i] : i];
+    return (di_examples){t->set, ref, n};
+}
+
+/* Labels of those pairs of the target by the model as it is, into the trainer. */
+static dial_status relabel_rows(di_train_job *job, int64_t step, const di_examples *t,
+                                dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
-    const di_examples *t = &job->target, *val = job->held.n > 0 ? &job->held : &job->source;
+    const di_examples *val = job->held.n > 0 ? &job->held : &job->source;
     int second = !is(o->pseudo_teacher, "none");
     di_pseudo_options opt = {.confidence = o->confidence,
                              .longer_share =
@@ -179,7 +194,8 @@ static dial_status relabel(di_train_job *job, int64_t step, dial_error *err)
     di_pseudo_counts counts;
     double *m = di_new_array(job->al, (size_t)(3 * t->n + val->n), sizeof *m);
     double *teacher, *length, *own;
-    float *p = di_new_array(job->al, (size_t)t->n, sizeof *p);
+    int64_t all = job->target.n;
+    float *p = di_new_array(job->al, (size_t)(t->n + all), sizeof *p), *of_row;
 
     if (m == NULL || p == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for pseudo-labels");
     teacher = m + t->n;
@@ -199,7 +215,11 @@ static dial_status relabel(di_train_job *job, int64_t step, dial_error *err)
     }
     DI_TRY(
         di_pseudo_label(job->al, &opt, m, second ? teacher : NULL, length, t->n, p, &counts, err));
-    di_trainer_relabel(job->trainer, p);
+    of_row = p + t->n;
+    for (int64_t i = 0; i < all; i++) of_row[i] = -1;
+    for (int64_t i = 0; i < t->n; i++)
+        of_row[job->set.curriculum.bins > 0 ? di_trainer_near(job->trainer)[i] : i] = p[i];
+    di_trainer_relabel(job->trainer, of_row);
     DI_TRY(di_journal_write(
         &job->journal,
         json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "event", "pseudo", "step",
@@ -213,10 +233,26 @@ done:
     return st;
 }
 
-/* Is a round over? After each of the first rounds of rounds + 1 equal parts of the run. */
+static dial_status relabel(di_train_job *job, int64_t step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_example_ref *ref = di_new_array(job->al, (size_t)job->target.n, sizeof *ref);
+    di_examples open;
+
+    if (ref == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for pseudo-labels");
+    open = open_target(job, step, ref);
+    DI_TRY(relabel_rows(job, step, &open, err));
+done:
+    di_free(job->al, ref);
+    return st;
+}
+
+/* Is a round over? After each of the first rounds of rounds + 1 equal parts of the run; of a
+ * curriculum as many rounds as it has bins. */
 static int ends_round(const di_train_job *job, int64_t step)
 {
-    int64_t parts = job->opt->pseudo_rounds + 1;
+    int64_t bins = job->set.curriculum.bins;
+    int64_t parts = (bins > 0 ? bins : job->opt->pseudo_rounds) + 1;
 
     for (int64_t k = 1; k < parts; k++)
         if (step == (k * job->set.steps + parts - 1) / parts) return 1;
@@ -225,28 +261,23 @@ static int ends_round(const di_train_job *job, int64_t step)
 
 /* ---- importance weights ---- */
 
-/* u (n) of the source's rows: density ratio by a probe fitted on the other half of the rows. */
-static dial_status weigh(di_train_job *job, int64_t step, dial_error *err)
+dial_status di_job_domain_logits(di_train_job *job, const char *what, double *source,
+                                 double *target, double *apart, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_examples *s = &job->source, *t = &job->target;
     int64_t c = job->params.width, n = s->n, k = t->n;
     float *e = di_new_array(job->al, (size_t)(2 * (n + k) * c), sizeof *e);
     float *x = di_new_array(job->al, (size_t)(2 * (n + k) * c), sizeof *x);
-    double *logit = di_new_array(job->al, (size_t)(4 * n + 2 * k), sizeof *logit), *u;
+    double *logit = di_new_array(job->al, (size_t)(2 * (n + k)), sizeof *logit);
     int32_t *fold = di_new_array(job->al, (size_t)(3 * (n + k)), sizeof *fold);
     uint64_t *group = di_new_array(job->al, (size_t)(n + k), sizeof *group);
-    float *weight = di_new_array(job->al, (size_t)n, sizeof *weight);
     di_two_sets sets = {x, NULL, n, k, 2 * c};
     di_domain_probe_result r;
-    double kappa = job->opt->iw_kappa, share, mean = 0, ess = 0, least = fmax(30, (double)n / 20);
-    int64_t count;
     int single = 0;
 
-    if (!e || !x || !logit || !fold || !group || !weight)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for importance weights");
-    u = logit + 2 * n;
-    DI_TRY(di_parse_share("iw-clip", job->opt->iw_clip, &share, &count, err));
+    if (!e || !x || !logit || !fold || !group)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a probe of the domains");
     for (int64_t i = 0; i < n + k; i++) {
         const di_examples *side = i < n ? s : t;
         int64_t at = i < n ? i : i - n;
@@ -254,8 +285,8 @@ static dial_status weigh(di_train_job *job, int64_t step, dial_error *err)
         group[i] = di_example_seq(side, at, 0)->prompt_hash;
         single = single || di_example_at(side, at)->n_texts < 2;
     }
-    DI_TRY(di_job_embed_pairs(job, s, n, "weights: source", e, err));
-    DI_TRY(di_job_embed_pairs(job, t, k, "weights: target", e + 2 * n * c, err));
+    DI_TRY(di_job_embed_pairs(job, s, n, DI_FMT("%s: source", what), e, err));
+    DI_TRY(di_job_embed_pairs(job, t, k, DI_FMT("%s: target", what), e + 2 * n * c, err));
     DI_TRY(di_folds(job->al, n, group, 2, job->set.seed, fold, err));
     DI_TRY(di_folds(job->al, k, group + n, 2, job->set.seed, fold + n, err));
     if (single) { /* a probe on texts: a pair has the mean of its two */
@@ -263,14 +294,40 @@ static dial_status weigh(di_train_job *job, int64_t step, dial_error *err)
 
         for (int64_t i = 0; i < 2 * (n + k); i++) two[i] = fold[i / 2];
         sets = (di_two_sets){e, e + 2 * n * c, 2 * n, 2 * k, c};
-        DI_TRY(di_domain_probe(job->al, &sets, two, two + 2 * n, 2, logit, NULL, &r, err));
-        for (int64_t i = 0; i < n; i++) logit[i] = (logit[2 * i] + logit[2 * i + 1]) / 2;
+        DI_TRY(di_domain_probe(job->al, &sets, two, two + 2 * n, 2, logit, logit + 2 * n, &r, err));
+        for (int64_t i = 0; i < n + k; i++) logit[i] = (logit[2 * i] + logit[2 * i + 1]) / 2;
     } else {
         di_pair_features(e, n, c, x);
         di_pair_features(e + 2 * n * c, k, c, x + 2 * n * c);
         sets.t = x + 2 * n * c;
-        DI_TRY(di_domain_probe(job->al, &sets, fold, fold + n, 2, logit, NULL, &r, err));
+        DI_TRY(di_domain_probe(job->al, &sets, fold, fold + n, 2, logit, logit + n, &r, err));
     }
+    memcpy(source, logit, (size_t)n * sizeof *logit);
+    if (target != NULL) memcpy(target, logit + n, (size_t)k * sizeof *logit);
+    *apart = r.a_distance;
+done:
+    di_free(job->al, e);
+    di_free(job->al, x);
+    di_free(job->al, logit);
+    di_free(job->al, fold);
+    di_free(job->al, group);
+    return st;
+}
+
+/* u (n) of the source's rows: density ratio by a probe fitted on the other half of the rows. */
+static dial_status weigh(di_train_job *job, int64_t step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = job->source.n, k = job->target.n, count;
+    double *logit = di_new_array(job->al, (size_t)(2 * n), sizeof *logit), *u;
+    float *weight = di_new_array(job->al, (size_t)n, sizeof *weight);
+    double kappa = job->opt->iw_kappa, share, mean = 0, ess = 0, least = fmax(30, (double)n / 20);
+    double apart;
+
+    if (!logit || !weight) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for importance weights");
+    u = logit + n;
+    DI_TRY(di_parse_share("iw-clip", job->opt->iw_clip, &share, &count, err));
+    DI_TRY(di_job_domain_logits(job, "weights", logit, NULL, &apart, err));
     for (;; kappa /= 2) {
         double squares = 0;
 
@@ -292,18 +349,13 @@ static dial_status weigh(di_train_job *job, int64_t step, dial_error *err)
     }
     for (int64_t i = 0; i < n; i++) weight[i] = (float)(u[i] / mean);
     DI_TRY(di_trainer_reweight(job->trainer, weight, err));
-    DI_TRY(
-        di_journal_write(&job->journal,
-                         json_pack("{s:s, s:I, s:o, s:o, s:o}", "event", "weights", "step",
-                                   (json_int_t)step, "ess", di_json_stat(ess), "kappa",
-                                   di_json_stat(kappa), "a_distance", di_json_stat(r.a_distance)),
-                         err));
+    DI_TRY(di_journal_write(&job->journal,
+                            json_pack("{s:s, s:I, s:o, s:o, s:o}", "event", "weights", "step",
+                                      (json_int_t)step, "ess", di_json_stat(ess), "kappa",
+                                      di_json_stat(kappa), "a_distance", di_json_stat(apart)),
+                            err));
 done:
-    di_free(job->al, e);
-    di_free(job->al, x);
     di_free(job->al, logit);
-    di_free(job->al, fold);
-    di_free(job->al, group);
     di_free(job->al, weight);
     return st;
 }
@@ -319,9 +371,12 @@ dial_status di_job_renew(void *ctx, int64_t step, dial_error *err)
     /* the first step, and each that begins a new pass over the source */
     if (is(job->opt->method, "iw") && (step == 0 || step * batch / n != (step - 1) * batch / n))
         DI_TRY(weigh(job, step, err));
+    DI_TRY(di_job_tell_bins(job, step, err));
     if (job->set.pseudo_weight > 0 && ends_round(job, step)) {
         DI_TRY(relabel(job, step, err));
-        if (is(job->opt->method, "ssrm")) { /* each round from the same initial adapter */
+        /* gradually, a model learns from the labels of the one before it, which it goes on from */
+        if (is(job->opt->method, "ssrm") &&
+            job->set.curriculum.bins == 0) { /* each round from the same initial adapter */
             di_job_start_params(job);
             DI_TRY(di_job_probe_head(job, err));
             di_trainer_restart(job->trainer);

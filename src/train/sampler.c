@@ -17,7 +17,7 @@ dial_status di_sampler_init(di_sampler *s, const di_alloc *al, int64_t n, uint64
     int64_t *perm = di_new_array(al, (size_t)n, sizeof *perm);
 
     if (perm == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld rows", (long long)n);
-    *s = (di_sampler){al, perm, n, seed, purpose, 0, 0};
+    *s = (di_sampler){.al = al, .perm = perm, .n = n, .seed = seed, .purpose = purpose};
     draw_pass(s);
 done:
     return st;
@@ -32,7 +32,14 @@ void di_sampler_deinit(di_sampler *s)
 int64_t di_sampler_next(di_sampler *s)
 {
     if (s->at == s->n) di_sampler_seek(s, s->pass + 1, 0);
-    return s->perm[s->at++];
+    return s->rank != NULL ? s->rank[s->perm[s->at++]] : s->perm[s->at++];
+}
+
+void di_sampler_open(di_sampler *s, int64_t n)
+{
+    if (n == s->n) return;
+    s->n = n;
+    di_sampler_seek(s, s->pass + 1, 0);
 }
 
 void di_sampler_seek(di_sampler *s, int64_t pass, int64_t at)

@@ -1,6 +1,9 @@
 /*
  * Order of examples: pass p over n examples is the permutation of (seed, purpose, p). Only (pass,
  * at) is state, so a resumed run sees the same order.
+ *
+ * Where the examples have a rank, a pass goes over the first n of them by rank; n is state then
+ * too.
  */
 #ifndef DI_TRAIN_SAMPLER_H
 #define DI_TRAIN_SAMPLER_H
@@ -10,8 +13,9 @@
 
 typedef struct di_sampler {
     const di_alloc *al;
-    int64_t *perm; /* [n] of the current pass */
-    int64_t n;     /* >= 1 */
+    int64_t *perm;       /* [n] of the current pass */
+    int64_t n;           /* >= 1; at most what it was initialised with */
+    const int64_t *rank; /* borrowed: the example of rank k; NULL: k */
     uint64_t seed;
     di_purpose purpose;
     int64_t pass, at;
@@ -23,6 +27,9 @@ void di_sampler_deinit(di_sampler *s);
 
 /* Index of the next example; a new pass begins by itself. */
 int64_t di_sampler_next(di_sampler *s);
+
+/* From the next example on a pass over the first n by rank: a new one, unless n is the same. */
+void di_sampler_open(di_sampler *s, int64_t n);
 
 /* Continues at a saved position. */
 void di_sampler_seek(di_sampler *s, int64_t pass, int64_t at);

@@ -6,6 +6,7 @@
 #include "data/trunk.h"
 #include "model/decoder.h"
 #include "train/anchor.h"
+#include "train/curriculum.h"
 #include "train/objective.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
@@ -76,10 +77,12 @@ typedef struct di_train_settings {
     double labelled_weight; /* of the loss of the labelled target pairs */
     double crossed_weight;  /* of cross-prompt negatives */
     double pseudo_weight;   /* of pseudo-labels on target pairs; 0: none */
-    int teacher;            /* 1: a running mean of the weights is kept beside them */
-    double lm_weight;       /* of the next-token loss; 0: none */
-    int lm_side;   /* DI_SOURCE: responses of the first texts; DI_TARGET: all tokens of all */
-    double anchor; /* weight of the distance to the frozen base's embeddings; 0: none */
+    di_curriculum curriculum;
+    const int64_t *near; /* of it (borrowed): [target examples] from near to far */
+    int teacher;         /* 1: a running mean of the weights is kept beside them */
+    double lm_weight;    /* of the next-token loss; 0: none */
+    int lm_side;         /* DI_SOURCE: responses of the first texts; DI_TARGET: all tokens of all */
+    double anchor;       /* weight of the distance to the frozen base's embeddings; 0: none */
     di_anchor_kind anchor_kind;
     const di_trunk *frozen;    /* these embeddings (borrowed) */
     double guard, guard_least; /* weight of the length guard, correlation that it lets pass */

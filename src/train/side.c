@@ -102,7 +102,7 @@ static void match_texts(di_side *s, const di_sampler *order, int64_t i, int64_t 
     int64_t t[DI_ROW_TEXTS];
 
     for (int64_t k = 0; k < n; k++) t[k] = k;
-    r.at = (uint64_t)(order->pass * order->n + s->picked[i]) << 10;
+    r.at = (uint64_t)(order->pass * s->examples->n + s->picked[i]) << 10;
     if (n > 2) di_rng_shuffle(&r, t, n);
     for (int64_t k = 0; k + 1 < n; k += 2) {
         s->pair[0][s->n_pairs] = di_side_row(s, i, t[k]);
@@ -126,7 +126,7 @@ static void match_prompts(di_side *s, const di_sampler *order)
     di_rng r = di_rng_make(order->seed, DI_RNG_GROUPING, 1 + (uint32_t)order->purpose);
     int64_t n = 0;
 
-    r.at = (uint64_t)(order->pass * order->n + s->picked[0]) << 20;
+    r.at = (uint64_t)(order->pass * s->examples->n + s->picked[0]) << 20;
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t t = 0; t < s->per && di_side_row(s, i, t) >= 0; t++) {
             const di_seq *q = di_example_seq(s->examples, s->picked[i], (int)t);

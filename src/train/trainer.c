@@ -21,6 +21,7 @@ struct di_trainer {
     di_auxiliary aux;
     float *reweight;        /* [source examples]; NULL: none */
     float *teacher;         /* running mean of params->theta; NULL: none */
+    int64_t *near;          /* of a curriculum: [target examples] from near to far; NULL: none */
     di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
     di_pass *pass;
@@ -29,6 +30,36 @@ struct di_trainer {
     int64_t step, tokens;
     int bad_steps;
 };
+
+/* Target rows that the curriculum opens to the step to come. */
+static int64_t open_rows(const di_trainer *t)
+{
+    const di_curriculum *c = &t->set.curriculum;
+
+    return di_curriculum_rows(c, di_curriculum_open(c, t->step, t->set.steps),
+                              t->s.side[TARGET].examples->n);
+}
+
+/* The target by its curriculum: its first bin. */
+static dial_status begin_curriculum(di_trainer *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = t->set.curriculum.bins > 0 ? t->s.side[TARGET].examples->n : 0;
+    di_sampler *order[] = {&t->s.side[TARGET].order, &t->warm[TARGET]};
+
+    if (n == 0) return DIAL_OK;
+    t->near = di_new_array(t->dev->al, (size_t)n, sizeof *t->near);
+    if (t->near == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a curriculum");
+    memcpy(t->near, t->set.near, (size_t)n * sizeof *t->near);
+    for (int k = 0; k < 2; k++) {
+        if (order[k]->perm == NULL) continue;
+        order[k]->rank = t->near;
+        order[k]->n = open_rows(t);
+        di_sampler_seek(order[k], 0, 0);
+    }
+done:
+    return st;
+}
 
 /* The sides of a step and room for their rows. */
 static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDES], dial_error *err)
@@ -52,6 +83,7 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
         DI_TRY(di_sampler_init(&t->warm[k], dev->al, side[k]->n, t->set.seed + (uint64_t)k,
                                DI_RNG_WARMUP_ORDER, err));
     }
+    DI_TRY(begin_curriculum(t, err));
     s->e = dev->ops->buffer_new(dev, rows * (size_t)s->width * f);
     s->de = dev->ops->buffer_new(dev, rows * (size_t)s->width * f);
     s->r = di_new_array(dev->al, rows, f);
@@ -105,6 +137,7 @@ void di_trainer_free(di_trainer *t)
     di_auxiliary_deinit(&t->aux);
     di_free(dev->al, t->reweight);
     di_free(dev->al, t->teacher);
+    di_free(dev->al, t->near);
     di_pass_free(t->pass);
     di_optimizer_deinit(&t->optimizer);
     dev->ops->buffer_free(dev, t->s.e);
@@ -309,6 +342,7 @@ dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *e
     size_t g_bytes = (size_t)t->params->size * sizeof *t->optimizer.g;
 
     memset(t->optimizer.g, 0, g_bytes);
+    if (t->near != NULL) di_sampler_open(&t->s.side[TARGET].order, open_rows(t));
     for (int p = 0; p < set->parts && st == DIAL_OK; p++)
         st = accumulate(t, p + 1 == set->parts, lambda, factor, &rep, err);
     if (st != DIAL_OK && st != DIAL_ERR_NUMERIC) goto done;
@@ -394,6 +428,11 @@ float *di_trainer_teacher(di_trainer *t)
     return t->teacher;
 }
 
+const int64_t *di_trainer_near(const di_trainer *t)
+{
+    return t->near;
+}
+
 int64_t di_trainer_pass(const di_trainer *t)
 {
     const di_sampler *s = &t->s.side[SOURCE].order;
@@ -455,6 +494,49 @@ done:
     return st;
 }
 
+/* Order of the target's rows, and how many of them were open in the last step. */
+static json_t *curriculum_state(const di_trainer *t)
+{
+    const di_side *s = &t->s.side[TARGET];
+    json_t *near = json_array();
+    int failed = 0;
+
+    for (int64_t i = 0; i < s->examples->n; i++)
+        di_json_add(near, json_integer(t->near[i]), &failed);
+    return di_json_whole(json_pack("{s:I, s:o}", "open", (json_int_t)s->order.n, "near", near),
+                         failed);
+}
+
+/* What curriculum_state wrote. The sampler's own numbers serve to see that every row stands there
+ * once: its position is restored after this. */
+static dial_status read_curriculum(di_trainer *t, const json_t *v, const char *where,
+                                   dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_sampler *order = &t->s.side[TARGET].order;
+    const json_t *near = json_object_get(v, "near");
+    int64_t n = t->s.side[TARGET].examples->n,
+            open = json_integer_value(json_object_get(v, "open"));
+
+    if (json_array_size(near) != (size_t)n || open < 1 || open > n)
+        DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume with the same data files",
+                   "expected the curriculum of %lld target rows, found %zu", (long long)n,
+                   json_array_size(near));
+    memset(order->perm, 0, (size_t)n * sizeof *order->perm);
+    for (int64_t i = 0; i < n; i++) {
+        const json_t *x = json_array_get(near, (size_t)i);
+        int64_t at = json_is_integer(x) ? json_integer_value(x) : -1;
+
+        if (at < 0 || at >= n || order->perm[at]++ != 0)
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume from an earlier checkpoint",
+                       "the curriculum does not name every target row once");
+        t->near[i] = at;
+    }
+    order->n = open;
+done:
+    return st;
+}
+
 json_t *di_trainer_state(const di_trainer *t)
 {
     int failed = 0;
@@ -472,6 +554,7 @@ json_t *di_trainer_state(const di_trainer *t)
     if (t->align != NULL) di_json_put(state, "align", di_alignment_save(t->align), &failed);
     if (t->reweight != NULL)
         di_json_put(state, "weights", numbers(t->reweight, t->s.side[SOURCE].examples->n), &failed);
+    if (t->near != NULL) di_json_put(state, "curriculum", curriculum_state(t), &failed);
     if (t->aux.pseudo != NULL)
         di_json_put(state, "pseudo", numbers(t->aux.pseudo, t->aux.n_pseudo), &failed);
     return di_json_whole(state, failed);
@@ -489,6 +572,7 @@ dial_status di_trainer_restore(di_trainer *t, const json_t *state, const char *w
                     &bad, "t_lora", &t_lora, "t_head", &t_head) != 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, where, "resume from an earlier checkpoint",
                    "expected step, tokens, bad_steps, t_lora and t_head");
+    if (t->near != NULL) DI_TRY(read_curriculum(t, json_object_get(v, "curriculum"), where, err));
     for (int k = 0; k < SIDES; k++) {
         di_sampler *order = &t->s.side[k].order;
 

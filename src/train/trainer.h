@@ -46,6 +46,10 @@ int64_t di_trainer_pass(const di_trainer *t);
 dial_status di_trainer_reweight(di_trainer *t, const float *u, dial_error *err);
 void di_trainer_relabel(di_trainer *t, const float *p);
 
+/* Of a curriculum: the target's examples from near to far, as the checkpoint that was restored has
+ * them; NULL without one. */
+const int64_t *di_trainer_near(const di_trainer *t);
+
 /* The optimizer as it was before step 1, after the caller has set the parameters anew. */
 void di_trainer_restart(di_trainer *t);
 

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "train/curriculum.h"
 #include "train/objective.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
@@ -70,6 +71,47 @@ static void every_pass_sees_every_row_once(void **state)
     for (int i = 0; i < 20; i++) assert_int_equal(di_sampler_next(&s), di_sampler_next(&again));
     di_sampler_deinit(&s);
     di_sampler_deinit(&again);
+}
+
+/* What a curriculum opens, and when: K = 3, with and without labels, of a run that thirds divide.
+ */
+static void bins_open_from_near_to_far(void **state)
+{
+    const di_curriculum plain = {.bins = 3}, labelled = {.bins = 3, .labelled = 1};
+    (void)state;
+    for (int64_t s = 0; s < 12; s++) {
+        assert_int_equal(di_curriculum_open(&plain, s, 12), 1 + s / 4);
+        assert_int_equal(di_curriculum_open(&labelled, s, 12), s < 6 ? 1 : s < 9 ? 2 : 3);
+    }
+    assert_int_equal(di_curriculum_begin(&plain, 1, 10), 4); /* rounded up */
+    assert_int_equal(di_curriculum_rows(&plain, 1, 10), 3);
+    assert_int_equal(di_curriculum_rows(&plain, 2, 10), 6);
+    assert_int_equal(di_curriculum_rows(&plain, 3, 10), 10);
+}
+
+static void a_pass_goes_over_open_rows_alone(void **state)
+{
+    static const int64_t rank[6] = {4, 0, 5, 2, 1, 3};
+    di_sampler s;
+    dial_error err;
+    (void)state;
+    assert_ok(di_sampler_init(&s, di_alloc_default(), 6, 3, DI_RNG_TARGET_ORDER, &err), err);
+    s.rank = rank;
+    di_sampler_open(&s, 2);
+    for (int i = 0; i < 5; i++) { /* ends within a pass */
+        int64_t x = di_sampler_next(&s);
+
+        assert_true(x == 4 || x == 0);
+    }
+    di_sampler_open(&s, 4);
+    for (int pass = 0; pass < 2; pass++) {
+        int seen[6] = {0};
+
+        for (int i = 0; i < 4; i++) seen[di_sampler_next(&s)]++;
+        for (int i = 0; i < 6; i++) assert_int_equal(seen[i], i != 1 && i != 3);
+        di_sampler_open(&s, 4); /* nothing new: the pass goes on */
+    }
+    di_sampler_deinit(&s);
 }
 
 /* n pairs; pair i has prompt i % prompts, texts t(i) and u(i), and topic i % 2. */
@@ -164,6 +206,8 @@ int main(void)
         cmocka_unit_test(extreme_margins_stay_finite),
         cmocka_unit_test(schedules),
         cmocka_unit_test(every_pass_sees_every_row_once),
+        cmocka_unit_test(bins_open_from_near_to_far),
+        cmocka_unit_test(a_pass_goes_over_open_rows_alone),
         cmocka_unit_test(held_out_rows_keep_their_prompts),
         cmocka_unit_test(equal_prompts_split_by_shared_texts),
         cmocka_unit_test(a_draw_keeps_the_order_of_the_file),
