@@ -28,7 +28,7 @@ for dtype in bf16 f32; do
 done
 bench SmolLM2-135M "$smollm2" --what train --lora-layers top:8 --trunk
 bench SmolLM2-135M "$smollm2" --what prefix
-bench SmolLM2-135M "$smollm2" --what train --length 2048 --batch-source 1 --batch-target 1 \
+bench SmolLM2-135M "$smollm2" --what train --length 4096 --batch-source 1 --batch-target 1 \
     --grad-checkpoint on --repeat 1
 bench SmolLM2-135M "$smollm2" --what kernels
 bench SmolLM2-135M "$smollm2" --what tokenize
