@@ -211,6 +211,7 @@ struct dial_train_options {
     const char *grad_checkpoint;
     int64_t log_every, overfit;
     int match_scale; /* the reward keeps the scale that it had in the run started from */
+    int renew_view;  /* layer and pooling are what the flags say, not that run's */
     int resume, overwrite, dry_run;
 };
 
@@ -396,6 +397,8 @@ typedef struct dial_doctor_options {
     int64_t suggest; /* target pairs to name in `out`; 0: none */
     const char *out;
     double min_accuracy; /* < 0: 0.5 */
+    const char *trunk_cache;
+    int64_t trunk_cache_max;
 } dial_doctor_options;
 
 /* DIAL_ERR_CHECK with `check` where the verdict is uncertain or unsafe; *json is set then too. */
@@ -407,6 +410,8 @@ typedef struct dial_select_options {
     dial_list runs;
     const char *source, *target, *by, *labelled, *oracle;
     int64_t max_rows;
+    const char *trunk_cache;
+    int64_t trunk_cache_max;
 } dial_select_options;
 
 DIAL_API dial_status dial_select(const dial_select_options *options, const dial_env *env,
@@ -416,6 +421,7 @@ typedef struct dial_adapt_options {
     dial_common_options common;     /* not used: RUN's settings and `flag` say it */
     const char *run, *out;          /* run: a folder, or the link that shows it */
     const char *store, *target;     /* one of them: a server's traffic, or a target file */
+    const char *served;             /* RUN's name in the server; NULL: by its checkpoint */
     const char *publish, *labelled; /* a symbolic link; labelled target pairs. NULL: none */
     dial_list flag;                 /* NAME=VALUE: flags of dial_train, stronger than RUN's */
     int match_scale;

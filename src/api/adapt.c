@@ -32,14 +32,21 @@ typedef struct adapt_job {
     char run[PATH_MAX]; /* the folder behind RUN, which may be a link that moves */
     char *target, *record;
     dial_train_options train;
-    char *kept;        /* strings of RUN's settings */
-    const char **item; /* of lists among --flag */
+    char *kept;          /* strings of RUN's settings */
+    const char **item;   /* of lists among --flag */
+    json_t *description; /* RUN/dial.json */
+    char layer[24];      /* that it reads */
+    int view_given;      /* --layer or --pooling among this call's flags */
+    const char *judges;  /* source rows that select and doctor read */
+    json_t *warnings;    /* [sentence] */
     json_t *trained, *selected, *judged;
     int64_t step; /* the checkpoint of OUT that select took; -1: RUN stays */
 } adapt_job;
 
 static void adapt_close(adapt_job *j)
 {
+    json_decref(j->description);
+    json_decref(j->warnings);
     json_decref(j->trained);
     json_decref(j->selected);
     json_decref(j->judged);
@@ -84,6 +91,9 @@ static dial_status check_flags(adapt_job *j, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->publish,
                    "serve a symbolic link to the run: ln -s RUN LINK; dial serve LINK",
                    "expected a symbolic link, or nothing");
+    if (o->served != NULL && o->store == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--served", "add --store FILE, or leave it out",
+                   "a target file has no runs");
     if (is_link(o->out))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->out, "name a folder of its own",
                    "--out is a symbolic link, which is for --publish");
@@ -95,8 +105,9 @@ done:
 static dial_status set_flag(adapt_job *j, const char *text, int64_t *used, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    static const char *const own[] = {"base",    "resume-from", "target",      "out",    "resume",
-                                      "dry-run", "overwrite",   "match-scale", "overfit"};
+    static const char *const own[] = {"base",    "resume-from", "target",    "out",
+                                      "resume",  "dry-run",     "overwrite", "match-scale",
+                                      "overfit", "renew-view"};
     const char *equals = strchr(text, '=');
     const dial_option *row = NULL;
     char name[64] = "";
@@ -121,7 +132,60 @@ static dial_status set_flag(adapt_job *j, const char *text, int64_t *used, dial_
                        "give its values one after another", "another list stands between them");
         ++*used;
     }
+    j->view_given |= strcmp(name, "layer") == 0 || strcmp(name, "pooling") == 0;
     DI_TRY(dial_option_set(row, &j->train, equals + 1, err));
+done:
+    return st;
+}
+
+static dial_status warn(adapt_job *j, const char *text, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    di_log(j->env, DIAL_LOG_WARN, "%s", text);
+    if (json_array_append_new(j->warnings, json_string(text)) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a warning");
+done:
+    return st;
+}
+
+/*
+ * Layer and pooling before this call's flags: chosen again with the traffic where RUN's were chosen
+ * (or would have been, had it had a target), else RUN's. Which view transfers depends on the target
+ * as much as anything (method.md 5.7b): adapting a view that was chosen for another target, or for
+ * none, can be worse than not adapting.
+ */
+static void start_view(adapt_job *j)
+{
+    const json_t *flags = json_object_get(j->description, "flags");
+    const char *pooling = text_of(j->description, "pooling");
+
+    snprintf(j->layer, sizeof j->layer, "%lld",
+             (long long)json_integer_value(json_object_get(j->description, "layer")));
+    j->train.layer = strcmp(text_of(flags, "layer"), "auto") == 0 ? "auto" : j->layer;
+    j->train.pooling = strcmp(text_of(flags, "pooling"), "auto") == 0 ? "auto" : pooling;
+}
+
+/* The same with them. */
+static dial_status settle_view(adapt_job *j, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    dial_train_options *t = &j->train;
+    const json_t *lora = json_object_get(j->description, "lora");
+    int chosen = strcmp(t->layer, "auto") == 0 || strcmp(t->pooling, "auto") == 0;
+
+    t->renew_view = j->view_given || chosen;
+    if (json_integer_value(json_object_get(lora, "r")) == 0 || j->view_given) goto done;
+    t->renew_view = 0;
+    t->layer = j->layer;
+    t->pooling = text_of(j->description, "pooling");
+    if (chosen)
+        DI_TRY(
+            warn(j,
+                 "the run's layer was chosen before this traffic was seen, and it stays, because "
+                 "its LoRA was trained for it; if the result is not accepted, train on the base "
+                 "model with this traffic as --target and --layer auto",
+                 err));
 done:
     return st;
 }
@@ -133,25 +197,36 @@ static dial_status plan_training(adapt_job *j, dial_error *err)
     const dial_list *flag = &j->opt->flag;
     dial_train_options *t = &j->train;
     const char *aligned = NULL;
-    int64_t used = 0;
+    char *path = di_path_join(j->al, j->run, "dial.json");
+    int64_t used = 0, count;
+    double share;
 
+    j->warnings = json_array();
+    if (path == NULL || j->warnings == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     dial_options_default(dial_train_table, t, sizeof *t);
     DI_TRY(dial_run_options_apply(j->run, t, j->env, &j->kept, err));
     if (di_align_find(t->method) == NULL && strcmp(t->method, "ssrm") != 0 &&
         strcmp(t->method, "iw") != 0) {
         t->method = aligned = strcmp(t->preset, "native") == 0 ? "mmd" : "dial";
     }
+    DI_TRY(di_json_read(j->al, path, &j->description, err));
+    start_view(j);
     j->item = di_new_array(j->al, (size_t)flag->n + 1, sizeof *j->item);
     if (j->item == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the flags");
     for (int64_t i = 0; i < flag->n; i++) DI_TRY(set_flag(j, flag->item[i], &used, err));
     if (t->method == aligned)
         di_log(j->env, DIAL_LOG_INFO, "the run looks at no target: it is aligned by method %s",
                aligned);
+    DI_TRY(settle_view(j, err));
+    j->judges = di_parse_share("heldout-source", t->heldout_source, &share, &count, NULL) == DIAL_OK
+                    ? t->source.n > 0 ? t->source.item[0] : NULL
+                    : t->heldout_source; /* a file that is not trained on */
     t->resume_from = j->run;
     t->out = j->opt->out;
     t->resume = 1;
     t->match_scale = j->opt->match_scale && strcmp(t->objective, "mse") != 0;
 done:
+    di_free(j->al, path);
     return st;
 }
 
@@ -162,6 +237,8 @@ static dial_status collect(adapt_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_adapt_options *o = j->opt;
+    di_traffic_of of = {.run = o->served};
+    char *adapter = NULL, checkpoint[65];
     di_collected c;
 
     j->target = o->target != NULL ? di_strdup(j->al, o->target)
@@ -169,10 +246,15 @@ static dial_status collect(adapt_job *j, dial_error *err)
     if (j->target == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     if (o->store == NULL || di_exists(j->target)) goto done;
     DI_TRY(di_make_dirs(o->out, err));
-    DI_TRY(di_collect(j->al, o->store, NULL, j->target, &c, err));
+    adapter = di_path_join(j->al, j->run, "adapter_model.safetensors");
+    if (adapter == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    DI_TRY(di_sha256_file(adapter, checkpoint, err));
+    if (o->served == NULL) of.checkpoint = checkpoint;
+    DI_TRY(di_collect(j->al, o->store, &of, j->target, &c, err));
     di_log(j->env, DIAL_LOG_INFO, "%lld rows of schema %s out of %s", (long long)c.rows, c.schema,
            o->store);
 done:
+    di_free(j->al, adapter);
     return st;
 }
 
@@ -196,7 +278,7 @@ static dial_status train(adapt_job *j, dial_error *err)
     char *text = NULL;
 
     j->train.target = (dial_list){(const char **)&j->target, 1};
-    DI_TRY(dial_train(&j->train, j->env, &text, err));
+    DI_TRY(di_train_judged(&j->train, -1, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->trained, err));
 done:
     return st;
@@ -231,8 +313,11 @@ static dial_status choose(adapt_job *j, dial_error *err)
     dial_options_default(dial_select_table, &o, sizeof o);
     share(&j->train.common, &o.common);
     o.runs = (dial_list){runs, 2};
-    o.source = j->train.source.item[0];
+    o.source = j->judges;
     o.target = j->target;
+    o.labelled = j->opt->labelled;
+    o.trunk_cache = j->train.trunk_cache;
+    o.trunk_cache_max = j->train.trunk_cache_max;
     DI_TRY(di_select_against(&o, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->selected, err));
     chosen = json_object_get(j->selected, "chosen");
@@ -241,7 +326,7 @@ static dial_status choose(adapt_job *j, dial_error *err)
                   : -1;
     if (j->step < 0 || j->step == json_integer_value(json_object_get(j->trained, "selected_step")))
         goto done;
-    DI_TRY(di_train_take(&j->train, j->step, j->env, &text, err));
+    DI_TRY(di_train_judged(&j->train, j->step, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->trained, err));
 done:
     return st;
@@ -260,9 +345,11 @@ static dial_status judge(adapt_job *j, dial_error *err)
     share(&j->train.common, &o.common);
     o.model = j->opt->out;
     o.baseline = j->run;
-    o.source = j->train.source.item[0];
+    o.source = j->judges;
     o.target = j->target;
     o.labelled = j->opt->labelled;
+    o.trunk_cache = j->train.trunk_cache;
+    o.trunk_cache_max = j->train.trunk_cache_max;
     o.max_rows = DOCTOR_ROWS;
     DI_TRY(dial_doctor(&o, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->judged, err));
@@ -287,6 +374,37 @@ static int list_warnings(const json_t *judged, di_buf *b)
         di_buf_printf(b, "; %s: %s", code, text_of(f, "message"));
     }
     return settled;
+}
+
+/* What select counted on the labelled pairs for a candidate; NULL: nothing. */
+static const json_t *labelled_of(const adapt_job *j, const char *dir, int64_t step)
+{
+    const json_t *list = json_object_get(j->selected, "candidates"), *c;
+    size_t i;
+
+    json_array_foreach (list, i, c) {
+        const json_t *v = json_object_get(json_object_get(c, "validators"), "labelled");
+
+        if (strcmp(text_of(c, "dir"), dir) == 0 && json_is_object(v) &&
+            (step < 0 || json_integer_value(json_object_get(c, "step")) == step))
+            return v;
+    }
+    return NULL;
+}
+
+/* Accuracy of both runs on the labelled pairs: a certificate says that a ranking is not inverted,
+ * not that it is the better one. */
+static void compare_labelled(const adapt_job *j, di_buf *b)
+{
+    const json_t *was = labelled_of(j, j->run, -1), *now = labelled_of(j, j->opt->out, j->step);
+    double before = json_number_value(json_object_get(was, "accuracy"));
+    double after = json_number_value(json_object_get(now, "accuracy"));
+
+    if (was == NULL || now == NULL) return;
+    di_buf_printf(b,
+                  " Of %lld labelled pairs the run orders %.2f as labelled, its successor %.2f%s.",
+                  (long long)json_integer_value(json_object_get(now, "n")), before, after,
+                  after < before ? ", which is WORSE: look at it before you keep it" : "");
 }
 
 /* Why, and what would settle it. */
@@ -326,14 +444,15 @@ static dial_status outcome(const adapt_job *j, json_t **out, dial_error *err)
 
     di_buf_init(&reason, j->al);
     explain(j, passes, &reason);
+    if (j->step >= 0) compare_labelled(j, &reason);
     DI_TRY(di_buf_status(&reason, err));
-    *out = json_pack("{s:s, s:s, s:s, s:O?, s:s, s:b, s:s, s:O?, s:o, s:n, s:s%}", "schema",
+    *out = json_pack("{s:s, s:s, s:s, s:O?, s:s, s:b, s:s, s:O?, s:o, s:n, s:O, s:s%}", "schema",
                      "dial.adapt/1", "run", j->run, "target", j->target, "target_rows",
                      json_object_get(rows, "used"), "out", j->opt->out, "accepted",
                      j->step >= 0 && passes, "verdict", verdict, "match",
                      json_object_get(j->trained, "match"), "step",
-                     j->step >= 0 ? json_integer(j->step) : json_null(), "published", "reason",
-                     reason.data, reason.size);
+                     j->step >= 0 ? json_integer(j->step) : json_null(), "published", "warnings",
+                     j->warnings, "reason", reason.data, reason.size);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
 done:
     di_buf_deinit(&reason);

@@ -6,10 +6,13 @@
 
 #include "dial/dial.h"
 
-/* dial_train of a run that is finished, or goes on first (options->resume): the checkpoint of
- * `step` becomes the run's in the place of the one that --select chose. */
-dial_status di_train_take(const dial_train_options *options, int64_t step, const dial_env *env,
-                          char **json, dial_error *err);
+/*
+ * dial_train of a run that the doctor will look at: what its heads read is kept too, from the same
+ * pass. step >= 0: of a run that is finished, or goes on first (options->resume), that checkpoint
+ * becomes the run's in the place of the one that --select chose.
+ */
+dial_status di_train_judged(const dial_train_options *options, int64_t step, const dial_env *env,
+                            char **json, dial_error *err);
 
 /*
  * dial_select where the first run is the incumbent: of its checkpoints its own choice alone is a

@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/rows.h"
-#include "serve/traffic.h"
 
 /* A text of the store; strings are offsets into `bytes`, since that moves while it grows. */
 typedef struct item {
@@ -266,8 +265,18 @@ done:
     return st;
 }
 
-dial_status di_collect(const di_alloc *al, const char *store, const char *run, const char *out,
-                       di_collected *result, dial_error *err)
+/* No rows of those wanted: what would bring some. */
+static const char *advice(const di_traffic_of *of)
+{
+    return of->checkpoint != NULL
+               ? "several runs were served, none of them with this checkpoint: "
+                 "say with --served which is meant (GET /v1/models has the names)"
+           : of->run != NULL ? "leave out --run, or look at GET /v1/models for the names"
+                             : "dial serve RUN --monitor N --monitor-texts";
+}
+
+dial_status di_collect(const di_alloc *al, const char *store, const di_traffic_of *of,
+                       const char *out, di_collected *result, dial_error *err)
 {
     dial_status st = DIAL_OK;
     collecting c = {.al = al, .result = result};
@@ -275,13 +284,13 @@ dial_status di_collect(const di_alloc *al, const char *store, const char *run, c
     *result = (di_collected){0};
     di_buf_init(&c.bytes, al);
     di_buf_init(&c.items, al);
-    DI_TRY(di_traffic_read(store, run, take, &c, err));
+    DI_TRY(di_traffic_read(store, of, take, &c, err));
     if (result->read == 0)
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, store,
-                   run != NULL ? "leave out --run, or look at GET /v1/models for the names"
-                               : "dial serve RUN --monitor N --monitor-texts",
-                   "the store holds no traffic%s%s", run != NULL ? " of the run " : "",
-                   run != NULL ? run : "");
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, store, advice(of), "the store holds no traffic%s%s",
+                   of->run != NULL          ? " of the run "
+                   : of->checkpoint != NULL ? " of the run to adapt"
+                                            : "",
+                   of->run != NULL ? of->run : "");
     c.text = c.bytes.data;
     c.item = (item *)(void *)c.items.data;
     c.n = (int64_t)(c.items.size / sizeof *c.item);

@@ -16,6 +16,7 @@
 #define DI_API_COLLECT_H
 
 #include "base/alloc.h"
+#include "serve/traffic.h"
 
 typedef struct di_collected {
     const char *schema;   /* of interfaces.md 2.2 */
@@ -27,11 +28,11 @@ typedef struct di_collected {
 } di_collected;
 
 /*
- * run: its name in the server; NULL: all runs. out: a file (base/file.h, atomic) or "-".
+ * of: whose rows (serve/traffic.h). out: a file (base/file.h, atomic) or "-".
  * ERR_USAGE: there is no store, no traffic or not one text in it; a build without SQLite.
  * ERR_INPUT: a damaged store. ERR_IO, ERR_NOMEM. The texts are held in memory.
  */
-dial_status di_collect(const di_alloc *al, const char *store, const char *run, const char *out,
-                       di_collected *result, dial_error *err);
+dial_status di_collect(const di_alloc *al, const char *store, const di_traffic_of *of,
+                       const char *out, di_collected *result, dial_error *err);
 
 #endif

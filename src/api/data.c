@@ -104,7 +104,7 @@ static dial_status collect(const dial_data_options *o, const dial_env *env, char
         DI_FAIL_AT(err, DIAL_ERR_USAGE, o->store == NULL ? "--store" : "--out",
                    "write: dial data collect --store dial.sqlite --out FILE",
                    "the flag is required");
-    DI_TRY(di_collect(al, o->store, o->run, o->out, &c, err));
+    DI_TRY(di_collect(al, o->store, &(di_traffic_of){.run = o->run}, o->out, &c, err));
     counts.read = c.read;
     counts.used = c.texts;
     if (c.left_out > 0)

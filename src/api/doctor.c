@@ -33,6 +33,8 @@ dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *
 
     *out = (di_other_model){0};
     DI_TRY(di_session_open(&s, path, &o->common, DI_NEED_HEAD, NULL, NULL, r->s.env, err));
+    s.trunk_cache = r->opt->trunk_cache;
+    s.trunk_max = r->opt->trunk_cache_max;
     DI_TRY(di_session_ready(&s, err));
     out->m_s = di_new_array(r->al, (size_t)r->source.n, sizeof *out->m_s);
     out->m_t = di_new_array(r->al, (size_t)r->target.n, sizeof *out->m_t);
@@ -53,13 +55,17 @@ dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *
                    k == 0 ? out->m_s : out->m_t);
     }
     DI_TRY(di_rank_me(r->al, e, 2 * r->target.n, s.params.width, &out->effective_rank, err));
+    out->same_view = s.layers == r->s.layers && s.pooling == r->s.pooling;
     method = json_string_value(json_object_get(json_object_get(s.run, "method"), "name"));
     snprintf(out->method, sizeof out->method, "%s", method != NULL ? method : "");
 done:
     di_evidence_deinit(&side[0]);
     di_evidence_deinit(&side[1]);
     di_free(r->al, e);
-    if (s.al != NULL) di_session_close(&s);
+    if (s.al != NULL) {
+        di_evidence_close_store(&s);
+        di_session_close(&s);
+    }
     return st;
 }
 
@@ -106,9 +112,15 @@ static dial_status against_baseline(di_doctor *r, dial_error *err)
     DI_TRY(di_rank_me(r->al, r->e_t, 2 * r->target.n, r->c, &rank, err));
     di_finding_set(r->finding, DI_SOURCE_DEGRADATION, z,
                    "source loss %.1f standard errors above the baseline's", z);
-    di_finding_set(r->finding, DI_FEATURE_COLLAPSE, rank / b.effective_rank,
-                   "effective rank %.1f on the target, the baseline's %.1f", rank,
-                   b.effective_rank);
+    if (b.same_view)
+        di_finding_set(r->finding, DI_FEATURE_COLLAPSE, rank / b.effective_rank,
+                       "effective rank %.1f on the target, the baseline's %.1f", rank,
+                       b.effective_rank);
+    else
+        di_finding_set(r->finding, DI_FEATURE_COLLAPSE, rank / r->plain_rank,
+                       "effective rank %.1f on the target, %.1f before the adaptor (the baseline "
+                       "reads another layer or pooling)",
+                       rank, r->plain_rank);
     di_finding_set(r->finding, DI_SHORTCUT_OR_FLIP, agree,
                    "the baseline orders %.2f of the target pairs alike", agree);
     r->seen.only_disagrees = 1;
@@ -328,6 +340,8 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
                    "a number of pairs above 0 and a file go together");
     if (o->layers && rows > LAYER_ROWS) rows = LAYER_ROWS;
     DI_TRY(di_session_open(&r->s, o->model, &o->common, DI_NEED_MODEL, NULL, NULL, env, err));
+    r->s.trunk_cache = o->trunk_cache;
+    r->s.trunk_max = o->trunk_cache_max;
     DI_TRY(di_session_ready(&r->s, err));
     r->own_head = r->s.has_params;
     r->c = di_source_config(r->s.source)->width;
@@ -374,7 +388,10 @@ static void doctor_close(di_doctor *r)
     di_free(r->al, r->head);
     di_free(r->al, r->m_s);
     di_free(r->al, r->m_t);
-    if (r->s.al != NULL) di_session_close(&r->s);
+    if (r->s.al != NULL) {
+        di_evidence_close_store(&r->s);
+        di_session_close(&r->s);
+    }
     json_decref(r->doc);
 }
 

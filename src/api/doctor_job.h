@@ -23,6 +23,7 @@ typedef struct di_doctor {
     float *head;      /* (C): a run's, or a probe on all source pairs */
     int own_head;
     double *m_s, *m_t; /* margins; m_s of a probe are cross-validated */
+    double plain_rank; /* effective rank of the target before a run's adaptor */
     di_finding finding[DI_N_SIGNATURES];
     di_evidence_summary seen;
     json_t *doc; /* the document, filled as parts are done */
@@ -44,6 +45,7 @@ dial_status di_doctor_domain(di_doctor *r, dial_error *err);
 typedef struct di_other_model {
     double *m_s, *m_t;
     double effective_rank; /* of its target embeddings */
+    int same_view;         /* it reads the layer and pooling that the doctor's model reads */
     char method[32];
 } di_other_model;
 dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *out,

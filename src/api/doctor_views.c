@@ -7,14 +7,16 @@
 #include <string.h>
 
 #include "api/doctor_job.h"
+#include "api/views.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "eval/agreement.h"
 #include "eval/criticw1.h"
 #include "eval/probe.h"
 #include "eval/rows.h"
+#include "eval/spectrum.h"
 
-enum { MAX_VIEWS = 512, MAIN_VIEWS = 6, FOLDS = 3, ENOUGH_MATCHED = 50, LEAST_VOTES = 20 };
+enum { MAX_VIEWS = 512, FOLDS = 3, ENOUGH_MATCHED = 50, LEAST_VOTES = 20 };
 
 typedef struct view_row {
     di_view at;
@@ -55,15 +57,13 @@ static void add_view(views *v, int64_t layer, di_pooling pooling, int main_view)
 static void list_views(const di_doctor *r, views *v)
 {
     int64_t last = r->s.layers;
+    di_view vote[DI_MAIN_VIEWS];
 
+    di_main_views(last, vote);
     for (int p = 0; p < 2; p++) {
-        di_pooling pooling = p == 0 ? DI_POOL_LAST : DI_POOL_MEAN;
-
-        add_view(v, last, pooling, 1);
-        add_view(v, (3 * last + 2) / 4 > 0 ? (3 * last + 2) / 4 : 1, pooling, 1);
-        add_view(v, (last + 1) / 2, pooling, 1);
+        for (int k = 3 * p; k < 3 * p + 3; k++) add_view(v, vote[k].layer, vote[k].pooling, 1);
         for (int64_t l = 1; r->opt->layers && l <= last && v->n < MAX_VIEWS; l++)
-            add_view(v, l, pooling, 0);
+            add_view(v, l, vote[3 * p].pooling, 0);
     }
     for (int i = 0; i < v->n; i++)
         if (v->row[i].at.layer == last && v->row[i].at.pooling == r->s.pooling) v->model = i;
@@ -143,6 +143,7 @@ static dial_status keep_model(di_doctor *r, const float *e_s, const float *e_t, 
     memcpy(r->e_s, e_s, 2 * n_s * c * sizeof *e_s);
     memcpy(r->e_t, e_t, 2 * n_t * c * sizeof *e_t);
     memcpy(r->head, r->own_head ? di_head_at(&r->s.params, r->s.params.theta) : w, c * sizeof *w);
+    DI_TRY(di_rank_me(r->al, r->e_t, 2 * r->target.n, r->c, &r->plain_rank, err));
     if (r->own_head) { /* through the model's adaptor, where it has one */
         DI_TRY(di_evidence_embed(&r->s, &r->source, NULL, 0, "source", r->e_s, err));
         DI_TRY(di_evidence_embed(&r->s, &r->target, NULL, 0, "target", r->e_t, err));
@@ -283,7 +284,7 @@ static void find_inverted(di_doctor *r, views *v)
 /* Accuracy on the target if errors were independent: the median over pairs of other main views. */
 static double triple_estimate(const di_doctor *r, const views *v)
 {
-    double value[MAIN_VIEWS * MAIN_VIEWS];
+    double value[DI_MAIN_VIEWS * DI_MAIN_VIEWS];
     int n = 0;
 
     for (int i = 0; i < v->n; i++)
@@ -293,7 +294,7 @@ static double triple_estimate(const di_doctor *r, const views *v)
             if (!v->row[i].main || !v->row[j].main || i == v->model || j == v->model) continue;
             x = di_triple_accuracy(between(r, v, v->model, i), between(r, v, v->model, j),
                                    between(r, v, i, j));
-            if (isfinite(x) && n < MAIN_VIEWS * MAIN_VIEWS) value[n++] = x;
+            if (isfinite(x) && n < DI_MAIN_VIEWS * DI_MAIN_VIEWS) value[n++] = x;
         }
     return n > 0 ? di_middle(value, n) : NAN;
 }

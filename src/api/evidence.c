@@ -3,8 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/views.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "dist/dist.h"
 #include "eval/stats.h"
 
 static double log_words(const di_seq *a, const di_seq *b)
@@ -110,13 +112,66 @@ void di_evidence_deinit(di_evidence *x)
     *x = (di_evidence){0};
 }
 
+/* Does what the session computes of a text depend on nothing that it trains? */
+static int is_frozen(const di_session *s)
+{
+    return !s->has_params || s->params.lora.r == 0;
+}
+
+/* The trunk of the session's own view holds the texts of x afterwards, where there is one. */
+static dial_status look_up(di_session *s, const di_evidence *x, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *want = NULL;
+
+    if (s->trunk_cache == NULL || di_dist_of(s->env)->size > 1) goto done;
+    if (!is_frozen(s) && di_decoder_entry(s->decoder) == 0) goto done;
+    if (s->evidence == NULL) {
+        s->evidence = di_zalloc(s->al, sizeof *s->evidence);
+        if (s->evidence == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for stored embeddings");
+        DI_TRY(di_trunk_job_open(s->evidence, s, s->embedder, s->decoder, s->trunk_cache,
+                                 s->trunk_max, err));
+        DI_TRY(di_embedder_set_trunk(s->embedder, s->evidence->trunk, err));
+    }
+    want = di_new_array(s->al, (size_t)x->d->n_seq, 1);
+    if (want == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for stored embeddings");
+    for (int64_t i = 0; i < 2 * x->n; i++) want[x->text[i]] = 1;
+    DI_TRY(di_trunk_job_fill_texts(s->evidence, x->d, want, err));
+done:
+    di_free(s->al, want);
+    return st;
+}
+
+void di_evidence_close_store(di_session *s)
+{
+    if (s->evidence == NULL) return;
+    if (s->embedder != NULL) di_embedder_set_trunk(s->embedder, NULL, NULL);
+    di_trunk_job_close(s->evidence);
+    di_free(s->al, s->evidence);
+    s->evidence = NULL;
+}
+
 dial_status di_evidence_embed(di_session *s, const di_evidence *x, const di_view *view, int n_views,
                               const char *what, float *e, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_seq_view *text = di_new_array(s->al, 2 * (size_t)x->n, sizeof *text);
-    uint64_t *prompt = di_new_array(s->al, 2 * (size_t)x->n, sizeof *prompt);
+    di_views_job job = {.s = s,
+                        .embedder = s->embedder,
+                        .cache = s->trunk_cache != NULL && is_frozen(s) ? s->trunk_cache : "off",
+                        .max = s->trunk_max,
+                        .view = view,
+                        .n_views = n_views,
+                        .what = what};
+    di_seq_view *text = NULL;
+    uint64_t *prompt = NULL;
 
+    if (view != NULL) {
+        DI_TRY(di_views_embed(&job, x->d, x->text, NULL, 2 * x->n, 2 * x->n, e, err));
+        goto done;
+    }
+    DI_TRY(look_up(s, x, err));
+    text = di_new_array(s->al, 2 * (size_t)x->n, sizeof *text);
+    prompt = di_new_array(s->al, 2 * (size_t)x->n, sizeof *prompt);
     if (text == NULL || prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %s", what);
     for (int64_t i = 0; i < 2 * x->n; i++) {
         const di_seq *q = &x->d->seq[x->text[i]];
@@ -124,10 +179,7 @@ dial_status di_evidence_embed(di_session *s, const di_evidence *x, const di_view
         text[i] = (di_seq_view){q->id, q->n};
         prompt[i] = q->prompt_hash;
     }
-    if (view == NULL)
-        DI_TRY(di_embed_texts(s->embedder, text, prompt, 2 * x->n, what, e, err));
-    else
-        DI_TRY(di_embed_views(s->embedder, text, prompt, 2 * x->n, view, n_views, what, e, err));
+    DI_TRY(di_embed_texts(s->embedder, text, prompt, 2 * x->n, what, e, err));
 done:
     di_free(s->al, text);
     di_free(s->al, prompt);

@@ -30,8 +30,13 @@ dial_status di_evidence_load(di_session *s, const dial_common_options *common, c
                              int drop_labels, int64_t max_rows, uint64_t seed, di_evidence *out,
                              dial_error *err);
 void di_evidence_deinit(di_evidence *x);
+/* What di_evidence_embed opened for the session: before the session is closed. */
+void di_evidence_close_store(di_session *s);
 
-/* e (n_views, 2n, C) under the session's model as it is; view NULL: (2n, C) of its own view. */
+/*
+ * e (n_views, 2n, C) under the session's model as it is; view NULL: (2n, C) of its own view. What
+ * nothing of the session's adapter changes is looked up in its trunk_cache, and kept there.
+ */
 dial_status di_evidence_embed(di_session *s, const di_evidence *x, const di_view *view, int n_views,
                               const char *what, float *e, dial_error *err);
 

@@ -144,6 +144,7 @@ const dial_option dial_train_table[] = {
     {"overfit",         DIAL_OPT_INT,  offsetof(T, overfit),         "0",       NULL, "sanity check: train on the first N rows; exit 4 unless all are learnt"},
     {"allow-mixed-templates", DIAL_OPT_BOOL, offsetof(T, allow_mixed_templates), "no", NULL, "source and target may be rendered by different templates"},
     {"match-scale",     DIAL_OPT_BOOL, offsetof(T, match_scale),     "no",      NULL, "with --resume-from: mean and scale of the reward on that run's reference texts stay as they were"},
+    {"renew-view",      DIAL_OPT_BOOL, offsetof(T, renew_view),      "no",      NULL, "with --resume-from: --layer and --pooling say what is read; where that is not the run's, adaptor and head start anew"},
     {"resume",          DIAL_OPT_BOOL, offsetof(T, resume),          "no",      NULL, "continue the run in --out"},
     {"overwrite",       DIAL_OPT_BOOL, offsetof(T, overwrite),       "no",      NULL, "replace the run in --out"},
     {"dry-run",         DIAL_OPT_BOOL, offsetof(T, dry_run),         "no",      NULL, "print the plan, write nothing"},
@@ -297,6 +298,8 @@ const dial_option dial_doctor_table[] = {
     {"suggest",      DIAL_OPT_INT,  offsetof(T, suggest),      "0",    NULL, "write the K target pairs most worth labelling for training to --out"},
     {"out",          DIAL_OPT_TEXT, offsetof(T, out),          NULL,   NULL, "file of --suggest"},
     {"check",        DIAL_OPT_BOOL, offsetof(T, check),        "no",   NULL, "exit 4 unless the verdict is no_shift or safe"},
+    {"trunk-cache",  DIAL_OPT_TEXT, offsetof(T, trunk_cache),  "auto", NULL, "folder of stored embeddings, as in train: auto, off or DIR"},
+    {"trunk-cache-max", DIAL_OPT_SIZE, offsetof(T, trunk_cache_max), "8G", NULL, "what that folder may hold"},
     COMMON(T, "0"),
     END
 };
@@ -311,6 +314,8 @@ const dial_option dial_select_table[] = {
     {"labelled", DIAL_OPT_TEXT, offsetof(T, labelled), NULL,       NULL, "labelled target pairs: accuracy and certificate of each candidate"},
     {"oracle",   DIAL_OPT_TEXT, offsetof(T, oracle),   NULL,       NULL, "labelled rows that show the regret, after the choice"},
     {"max-rows", DIAL_OPT_INT,  offsetof(T, max_rows), "256",      NULL, "rows of a domain, drawn by the seed"},
+    {"trunk-cache", DIAL_OPT_TEXT, offsetof(T, trunk_cache), "auto", NULL, "folder of stored embeddings, as in train: auto, off or DIR"},
+    {"trunk-cache-max", DIAL_OPT_SIZE, offsetof(T, trunk_cache_max), "8G", NULL, "what that folder may hold"},
     COMMON(T, "0"),
     END
 };
@@ -336,6 +341,7 @@ const dial_option dial_sweep_table[] = {
 const dial_option dial_adapt_table[] = {
     {"run",         DIAL_OPT_TEXT, offsetof(T, run),         NULL,  NULL, "the run that is served: its folder, or the link that shows it"},
     {"store",       DIAL_OPT_TEXT, offsetof(T, store),       NULL,  NULL, "traffic of `dial serve --monitor N --monitor-texts`"},
+    {"served",      DIAL_OPT_TEXT, offsetof(T, served),      NULL,  NULL, "name that RUN had in the server; default: those under which its checkpoint was served"},
     {"target",      DIAL_OPT_TEXT, offsetof(T, target),      NULL,  NULL, "target file in the place of --store"},
     {"out",         DIAL_OPT_TEXT, offsetof(T, out),         NULL,  NULL, "run folder to write; the same call goes on where one was stopped"},
     {"publish",     DIAL_OPT_TEXT, offsetof(T, publish),     NULL,  NULL, "symbolic link that a server serves: shows --out if it is accepted"},

@@ -19,7 +19,7 @@ static int stays_behind(const char *flag)
         "show-tokens",  "override-text", "max-length",   "template",
         "bos",          "eos",           "overlong",     "allow-hash-mismatch",
         "layer",        "pooling",       "lora-r",       "lora-alpha",
-        "lora-targets", "lora-layers",   "adaptor",      "head-init",
+        "lora-targets", "lora-layers",   "adaptor",      "renew-view",
         "match-scale",  "log-every",
     };
 

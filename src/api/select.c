@@ -19,6 +19,7 @@ typedef struct candidate {
     char *path; /* the checkpoint */
     char method[32];
     int run;            /* number of the run */
+    di_view view;       /* that it reads */
     double *loss, *m_t; /* (n_s), (n_t): source losses, target margins */
     double oracle;      /* accuracy on --oracle; NAN */
     json_t *labelled;
@@ -213,6 +214,8 @@ static dial_status look_at_run(selection *s, const char *dir, dial_error *err)
     int64_t first = s->n;
 
     DI_TRY(di_session_open(&m, dir, &o->common, DI_NEED_HEAD, NULL, NULL, s->env, err));
+    m.trunk_cache = o->trunk_cache;
+    m.trunk_max = o->trunk_cache_max;
     if (m.run == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, dir, "name folders that `dial train --out` has written",
                    "expected a run, or a folder of runs");
@@ -228,6 +231,7 @@ static dial_status look_at_run(selection *s, const char *dir, dial_error *err)
     DI_TRY(list_checkpoints(s, dir, m.run, err));
     for (int64_t i = first; i < s->n; i++) {
         if (di_stop_asked(s->env)) DI_FAIL(err, DIAL_INTERRUPTED, "stopped");
+        s->c[i].view = (di_view){m.layers, m.pooling};
         DI_TRY(di_adapter_load(s->al, s->c[i].path, &m.params, err));
         DI_TRY(look_at(s, &m, &src, &tgt, was_trained_on(m.run, src.d->sha256), i, err));
     }
@@ -235,7 +239,10 @@ static dial_status look_at_run(selection *s, const char *dir, dial_error *err)
 done:
     di_evidence_deinit(&src);
     di_evidence_deinit(&tgt);
-    if (m.al != NULL) di_session_close(&m);
+    if (m.al != NULL) {
+        di_evidence_close_store(&m);
+        di_session_close(&m);
+    }
     return st;
 }
 
@@ -339,7 +346,13 @@ static int64_t first_of(const selection *s, int run)
     return 0;
 }
 
-/* References of the gates, and what W1 may be compared between. */
+static int same_view(const candidate *a, const candidate *b)
+{
+    return a->view.layer == b->view.layer && a->view.pooling == b->view.pooling;
+}
+
+/* References of the gates, and what W1 may be compared between. The rank of another depth or
+ * pooling says nothing: then a run's own first checkpoint is the measure. */
 static void prepare_ranks(selection *s)
 {
     int64_t baseline = baseline_of(s);
@@ -347,7 +360,9 @@ static void prepare_ranks(selection *s)
 
     for (int64_t i = 0; i < s->n; i++) {
         int64_t best = baseline >= 0 ? baseline : least_loss(s, s->c[i].run);
-        int64_t rank = baseline >= 0 ? baseline : first_of(s, s->c[i].run);
+        int64_t rank = baseline >= 0 && same_view(&s->c[i], &s->c[baseline])
+                           ? baseline
+                           : first_of(s, s->c[i].run);
 
         s->ranked[i].within_floor = di_select_compare(s->c[i].loss, s->c[best].loss, s->n_s).within;
         s->ranked[i].reference_rank = s->ranked[rank].v.effective_rank;

@@ -41,6 +41,10 @@ typedef struct di_session {
     struct di_session
         *lender; /* whose device, source, tokenizer and decoder these are; NULL: own */
     int own_embedder;
+    const char *trunk_cache;       /* where di_evidence_embed looks up and keeps embeddings, as
+                                      --trunk-cache says; NULL: nowhere */
+    int64_t trunk_max;             /* --trunk-cache-max */
+    struct di_trunk_job *evidence; /* those of its own view; after the first */
 } di_session;
 
 /* What a job cannot do without. */

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "api/adapt.h"
+#include "api/views.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -114,7 +115,8 @@ dial_status di_job_probe_head(di_train_job *job, dial_error *err)
     int64_t n = job->source.n, width = job->params.width;
     float *e = NULL;
 
-    if (job->start.is_run || !is(job->opt->head_init, "probe")) return DIAL_OK;
+    if ((job->start.is_run && !job->start.anew) || !is(job->opt->head_init, "probe"))
+        return DIAL_OK;
     e = di_new_array(job->al, (size_t)(2 * n * width), sizeof *e);
     if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the probe");
     DI_TRY(di_job_embed_pairs(job, &job->source, n, "head", e, err));
@@ -474,6 +476,7 @@ static dial_status prepare(di_train_job *job, char **checkpoint, int64_t *step, 
     DI_TRY(di_job_check_sources(job, err));
     DI_TRY(same_rows(job, err));
     DI_TRY(di_job_choose_view(job, *resumed, err));
+    di_job_settle_start(job);
     if (job->mode == DI_MODE_ORACLE_TARGET && o->source.n > 0)
         di_log(job->env, DIAL_LOG_INFO, "method oracle-target reads no source rows");
     if (d->size > o->batch_source)
@@ -504,6 +507,51 @@ static dial_status fill_files(di_train_job *job, const di_file_set *f,
 
     for (int i = 0; i < f->n; i++) DI_TRY(di_trunk_job_fill(&job->trunk, f->set[i], lists, n, err));
 done:
+    return st;
+}
+
+/*
+ * Where the doctor will look at the run: its views of a list's texts into the store, from the pass
+ * that this one's own view takes.
+ */
+static dial_status fill_votes(di_train_job *job, const di_file_set *f, const di_examples *x,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_view own = {job->base.layers, job->base.pooling}, more[DI_MAIN_VIEWS];
+    di_views_job j = {&job->base,
+                      job->embedder,
+                      job->opt->trunk_cache,
+                      job->opt->trunk_cache_max,
+                      &own,
+                      1,
+                      more,
+                      DI_MAIN_VIEWS,
+                      "trunk"};
+    int32_t *text = NULL;
+
+    if (!job->judged || !job->set.head_only) goto done;
+    di_main_views(own.layer, more);
+    for (int k = 0; k < f->n; k++) {
+        const di_dataset *d = f->set[k];
+        int64_t n = 0, at = 0;
+
+        for (int64_t i = 0; i < x->n; i++)
+            if (x->set[x->ref[i].set] == d) n += di_example_at(x, i)->n_texts;
+        text = di_new_array(job->al, (size_t)n, sizeof *text);
+        if (text == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+        for (int64_t i = 0; i < x->n; i++) {
+            const di_example *e = di_example_at(x, i);
+
+            for (int t = 0; x->set[x->ref[i].set] == d && t < e->n_texts; t++)
+                text[at++] = d->text_of[e->first + t];
+        }
+        DI_TRY(di_views_embed(&j, d, text, NULL, n, n, NULL, err));
+        di_free(job->al, text);
+        text = NULL;
+    }
+done:
+    di_free(job->al, text);
     return st;
 }
 
@@ -545,6 +593,9 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     }
     DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
                              o->trunk_cache_max, err));
+    for (int k = 0; k < 1 + whole; k++) DI_TRY(fill_votes(job, &job->source_files, source[k], err));
+    DI_TRY(fill_votes(job, &job->heldout_files, &job->held, err));
+    if (whole_target) DI_TRY(fill_votes(job, &job->target_files, &job->target, err));
     DI_TRY(
         fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole, err));
     if (!swapped) DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
@@ -585,11 +636,13 @@ static dial_status hand_out(const di_train_job *job, json_t *doc, char **json, d
     return DIAL_OK;
 }
 
-static dial_status run(const dial_train_options *options, int64_t take, const dial_env *env,
-                       char **json, dial_error *err)
+/* take: di_train_job. */
+static dial_status run(const dial_train_options *options, int judged, int64_t take,
+                       const dial_env *env, char **json, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_train_job job = {.opt = options, .env = env, .al = di_env_alloc(env), .take = take};
+    di_train_job job = {
+        .opt = options, .env = env, .al = di_env_alloc(env), .judged = judged, .take = take};
     json_t *doc = NULL, *resumed = NULL;
     char *checkpoint = NULL;
     int64_t step = -1;
@@ -625,13 +678,13 @@ done:
 dial_status dial_train(const dial_train_options *options, const dial_env *env, char **json,
                        dial_error *err)
 {
-    return run(options, -1, env, json, err);
+    return run(options, 0, -1, env, json, err);
 }
 
-dial_status di_train_take(const dial_train_options *options, int64_t step, const dial_env *env,
-                          char **json, dial_error *err)
+dial_status di_train_judged(const dial_train_options *options, int64_t step, const dial_env *env,
+                            char **json, dial_error *err)
 {
-    return run(options, step, env, json, err);
+    return run(options, 1, step, env, json, err);
 }
 
 dial_status di_train_fill_trunk(const dial_train_options *options, const dial_env *env,

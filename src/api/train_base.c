@@ -40,6 +40,26 @@ done:
     return st;
 }
 
+/* --renew-view: what --layer and --pooling say; auto is settled by di_job_choose_view. */
+static dial_status take_view(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+
+    if (job->base.params.lora.r > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--renew-view",
+                   "leave it out, or train on the base model with --layer and --pooling",
+                   "the LoRA of '%s' is trained for layer %lld", job->base.path,
+                   (long long)job->base.layers);
+    if (!is(o->layer, "auto"))
+        DI_TRY(di_parse_layer(o->layer, di_source_config(job->base.source)->layers,
+                              &job->base.layers, err));
+    if (!is(o->pooling, "auto"))
+        job->base.pooling = is(o->pooling, "mean") ? DI_POOL_MEAN : DI_POOL_LAST;
+done:
+    return st;
+}
+
 /* A depth as text: the same number in any form is fine. */
 static dial_status take_layer(di_train_job *job, dial_error *err)
 {
@@ -105,8 +125,13 @@ static dial_status take_run(di_train_job *job, dial_error *err)
     job->own = *job->opt;
     job->start.is_run = 1;
     job->start.step = json_integer_value(json_object_get(progress, "selected_step"));
-    DI_TRY(take_layer(job, err));
-    DI_TRY(take_text("pooling", job->opt->pooling, pooling, &job->own.pooling, err));
+    job->start.view = (di_view){job->base.layers, job->base.pooling};
+    if (job->opt->renew_view) {
+        DI_TRY(take_view(job, err));
+    } else {
+        DI_TRY(take_layer(job, err));
+        DI_TRY(take_text("pooling", job->opt->pooling, pooling, &job->own.pooling, err));
+    }
     DI_TRY(take_lora(job, err));
     job->own.common.max_length = job->base.policy.max_length;
     job->opt = &job->own;
@@ -226,9 +251,22 @@ done:
 
 /* ---- step 0 ---- */
 
+void di_job_settle_start(di_train_job *job)
+{
+    const di_view *was = &job->start.view;
+
+    job->start.anew =
+        job->start.is_run && (was->layer != job->base.layers || was->pooling != job->base.pooling);
+    if (job->start.anew)
+        di_log(job->env, DIAL_LOG_INFO,
+               "'%s' reads layer %lld, pooling %s: adaptor, head and critic start anew",
+               job->base.path, (long long)was->layer,
+               was->pooling == DI_POOL_MEAN ? "mean" : "last");
+}
+
 void di_job_start_params(di_train_job *job)
 {
-    if (job->start.is_run)
+    if (job->start.is_run && !job->start.anew)
         memcpy(job->params.theta, job->base.params.theta,
                (size_t)job->params.size * sizeof *job->params.theta);
     else
@@ -241,7 +279,7 @@ dial_status di_job_start_critic(di_train_job *job, dial_error *err)
     char *dir = NULL;
     int found = 0;
 
-    if (!job->start.is_run || job->align == NULL) goto done;
+    if (!job->start.is_run || job->start.anew || job->align == NULL) goto done;
     dir = di_checkpoint_dir(job->al, job->base.path, job->start.step);
     if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
     DI_TRY(
@@ -257,5 +295,6 @@ done:
 json_t *di_job_start_json(const di_train_job *job)
 {
     if (!job->start.is_run) return json_null();
-    return json_pack("{s:s, s:I}", "run", job->base.path, "step", (json_int_t)job->start.step);
+    return json_pack("{s:s, s:I, s:o*}", "run", job->base.path, "step", (json_int_t)job->start.step,
+                     "anew", job->start.anew ? json_true() : NULL);
 }

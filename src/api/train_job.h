@@ -58,6 +58,9 @@ typedef enum di_mode {
 /* --base RUN, --resume-from RUN: where step 0 comes from (train_base.c). */
 typedef struct di_start {
     int is_run;
+    int anew;        /* --renew-view took another view than the run's: only its flags, its files
+                        and the scale of its reward go on */
+    di_view view;    /* that the run reads */
     int same_source; /* the source files are those of that run, by hash */
     int64_t step;    /* its selected checkpoint */
     char layer[24], lora_layers[32], lora_targets[96],
@@ -112,6 +115,7 @@ typedef struct di_train_job {
     di_loop loop;
     json_t *flags;
     json_t *view; /* the table that --layer auto chose by; NULL: not asked for */
+    int judged;   /* the doctor will look at the run: keep what its heads read as well */
     int64_t take; /* the step that becomes the run's whatever --select says; -1: none */
     int64_t selected_step;
     di_match match;      /* of the selected checkpoint */
@@ -122,13 +126,16 @@ typedef struct di_train_job {
 /*
  * train_base.c: the base model, or the run to start from, into job->base and job->opt. Then: that
  * run's source files are there; those read are the ones it read, by hash (where --resume-from
- * named them); parameters and alignment of step 0; {"run", "step"} for dial.json, null for a base.
+ * named them); parameters and alignment of step 0; {"run", "step"[, "anew"]} for dial.json, null
+ * for a base.
  */
 dial_status di_job_open_base(di_train_job *job, dial_error *err);
 dial_status di_job_find_sources(const di_train_job *job, dial_error *err);
 dial_status di_job_check_sources(di_train_job *job, dial_error *err);
 void di_job_start_params(di_train_job *job);
 dial_status di_job_start_critic(di_train_job *job, dial_error *err);
+/* After the view is chosen: whether it is the run's. */
+void di_job_settle_start(di_train_job *job);
 json_t *di_job_start_json(const di_train_job *job);
 
 /* train_plan.c; ERR_USAGE naming the flag unless x > 0 (or = 0 where zero is fine). */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api/train_job.h"
+#include "api/views.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -27,7 +28,8 @@ typedef struct choice {
     di_view view[MAX_VIEWS];
     int n, candidate[MAX_VIEWS], voter[MAX_VIEWS];
     di_seq_view *text; /* [2 (n_s + n_t)]: pairs of the source, then of the target */
-    uint64_t *prompt;
+    di_dataset **of;   /* beside text: its file, and which of its texts */
+    int32_t *index;
     int64_t n_s, n_t;
     double agreement[MAX_VIEWS];
 } choice;
@@ -100,7 +102,8 @@ static dial_status draw_pairs(choice *c, const di_examples *x, int by_hash, int6
             const di_seq *s = di_example_seq(x, order[i], turn ? 1 - t : t);
 
             c->text[at + half] = (di_seq_view){s->id, s->n};
-            c->prompt[at + half] = s->prompt_hash;
+            c->of[at + half] = x->set[x->ref[order[i]].set];
+            c->index[at + half] = (int32_t)(s - c->of[at + half]->seq);
             half++;
         }
         if (half < 2) continue;
@@ -110,6 +113,54 @@ static dial_status draw_pairs(choice *c, const di_examples *x, int by_hash, int6
     }
 done:
     di_free(al, order);
+    return st;
+}
+
+/*
+ * e [c->n, n, C] of all views. Where the doctor will look at the result, what its heads read at
+ * each depth that may be chosen comes from the same pass.
+ */
+static dial_status embed_all(choice *c, di_embedder *embedder, float *e, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_train_job *job = c->job;
+    const di_alloc *al = job->al;
+    int64_t n = 2 * (c->n_s + c->n_t), count;
+    di_view more[DI_MAIN_VIEWS * MAX_VIEWS];
+    int32_t *text = di_new_array(al, (size_t)n, sizeof *text);
+    int64_t *place = di_new_array(al, (size_t)n, sizeof *place);
+    char *done_with = di_new_array(al, (size_t)n, 1);
+    di_views_job j = {.s = &job->base,
+                      .embedder = embedder,
+                      .cache = job->opt->trunk_cache,
+                      .max = job->opt->trunk_cache_max,
+                      .view = c->view,
+                      .n_views = c->n,
+                      .more = more,
+                      .what = "layers"};
+
+    if (text == NULL || place == NULL || done_with == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
+    for (int i = 0; job->judged && i < c->n; i++) {
+        if (!c->candidate[i]) continue;
+        di_main_views(c->view[i].layer, more + j.n_more);
+        j.n_more += DI_MAIN_VIEWS;
+    }
+    for (int64_t first = 0; first < n; first++) { /* file by file */
+        if (done_with[first]) continue;
+        count = 0;
+        for (int64_t i = first; i < n; i++) {
+            if (c->of[i] != c->of[first]) continue;
+            text[count] = c->index[i];
+            place[count++] = i;
+            done_with[i] = 1;
+        }
+        DI_TRY(di_views_embed(&j, c->of[first], text, place, count, n, e, err));
+    }
+done:
+    di_free(al, text);
+    di_free(al, place);
+    di_free(al, done_with);
     return st;
 }
 
@@ -133,7 +184,7 @@ static dial_status count_votes(choice *c, dial_error *err)
     DI_TRY(di_decoder_new(&job->base.dev, job->base.source, &o, &decoder, err));
     DI_TRY(di_embedder_new(&job->base.dev, decoder, di_job_eval_rows(job),
                            job->base.policy.max_length, &embedder, err));
-    DI_TRY(di_embed_views(embedder, c->text, c->prompt, n, c->view, c->n, "layers", e, err));
+    DI_TRY(embed_all(c, embedder, e, err));
     for (int i = 0; i < c->n; i++) {
         const float *e_s = e + i * n * width;
 
@@ -298,8 +349,10 @@ static dial_status choose(di_train_job *job, dial_error *err)
 
     list_views(&c);
     c.text = di_new_array(al, room, sizeof *c.text);
-    c.prompt = di_new_array(al, room, sizeof *c.prompt);
-    if (c.text == NULL || c.prompt == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for texts");
+    c.of = di_new_array(al, room, sizeof *c.of);
+    c.index = di_new_array(al, room, sizeof *c.index);
+    if (c.text == NULL || c.of == NULL || c.index == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for texts");
     DI_TRY(di_job_rows_seen(job, &job->source_files, &job->source, o->limit_source, &source, err));
     DI_TRY(di_job_rows_seen(job, &job->target_files, &job->target, o->limit_target, &target, err));
     DI_TRY(draw_pairs(&c, &source, 0, &c.n_s, err));
@@ -324,7 +377,8 @@ done:
     di_free(al, path);
     di_free(al, text);
     di_free(al, c.text);
-    di_free(al, c.prompt);
+    di_free(al, (void *)c.of);
+    di_free(al, c.index);
     return st;
 }
 
@@ -341,7 +395,9 @@ dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_er
                job->set.loss.objective == DI_OBJECTIVE_MSE) {
         di_log(job->env, DIAL_LOG_WARN,
                "--layer auto and --pooling auto need a --target to choose by, and preferences in "
-               "the source: the last token of the last layer is read");
+               "the source: %s",
+               job->start.is_run ? "what the run reads stays"
+                                 : "the last token of the last layer is read");
     } else {
         DI_TRY(choose(job, err));
     }

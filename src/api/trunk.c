@@ -63,20 +63,32 @@ done:
     return st;
 }
 
+/* What the rows are of: a view's embeddings, or (per_token) what enters block view->layer. */
+static dial_status set_view(json_t *about, const di_view *view, int per_token, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int failed = 0;
+
+    di_json_put(about, "layer", json_integer((json_int_t)view->layer), &failed);
+    di_json_put(about, "pooling",
+                per_token ? json_null()
+                          : json_string(view->pooling == DI_POOL_MEAN ? "mean" : "last"),
+                &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the key of a trunk");
+done:
+    return st;
+}
+
 /* What decides the rows of a text, for the key of a file. */
 static dial_status about_rows(const di_session *s, const di_decoder *d, json_t **out,
                               dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t entry = di_decoder_entry(d);
-    int failed = 0;
+    di_view view = {entry > 0 ? entry : s->layers, s->pooling};
 
     DI_TRY(di_trunk_about(s, out, err));
-    di_json_put(*out, "layer", json_integer((json_int_t)(entry > 0 ? entry : s->layers)), &failed);
-    di_json_put(*out, "pooling",
-                entry > 0 ? json_null() : json_string(s->pooling == DI_POOL_MEAN ? "mean" : "last"),
-                &failed);
-    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the key of a trunk");
+    DI_TRY(set_view(*out, &view, entry > 0, err));
 done:
     return st;
 }
@@ -109,20 +121,36 @@ void di_trunk_job_close(di_trunk_job *j)
     *j = (di_trunk_job){0};
 }
 
-/* SHA-256 of all that decides the rows, the data file's among it. */
-static dial_status key_of(di_trunk_job *j, const di_dataset *d, char key[65], dial_error *err)
+/* The file in dir that SHA-256 of all that decides the rows names, the data file's among it. */
+static dial_status place_of(const di_alloc *al, const char *dir, json_t *about,
+                            const char *data_sha256, char **path, char key[65], dial_error *err)
 {
     dial_status st = DIAL_OK;
+    char name[80];
     di_buf text;
 
-    di_buf_init(&text, j->s->al);
-    if (json_object_set_new(j->about, "data", json_string(d->sha256)) != 0)
+    di_buf_init(&text, al);
+    if (json_object_set_new(about, "data", json_string(data_sha256)) != 0)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the key of a trunk");
-    DI_TRY(di_json_write(j->about, &text, err));
+    DI_TRY(di_json_write(about, &text, err));
     DI_TRY(di_buf_status(&text, err));
     di_sha256(text.data, text.size, key);
+    snprintf(name, sizeof name, "%s.trunk", key);
+    *path = di_path_join(al, dir, name);
+    if (*path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
 done:
     di_buf_deinit(&text);
+    return st;
+}
+
+dial_status di_trunk_place(const di_alloc *al, const char *dir, json_t *about, const di_view *view,
+                           const char *data_sha256, char **path, char key[65], dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    DI_TRY(set_view(about, view, 0, err));
+    DI_TRY(place_of(al, dir, about, data_sha256, path, key, err));
+done:
     return st;
 }
 
@@ -137,30 +165,35 @@ static void mark(const di_dataset *d, const di_examples *x, char *want)
     }
 }
 
-dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_examples *const *lists,
-                              int n, dial_error *err)
+/* Does the trunk hold these already, of another list of the same file? */
+static int holds(const di_trunk *t, const di_seq_view *text, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (di_trunk_find(t, &text[i]) == NULL) return 0;
+    return 1;
+}
+
+dial_status di_trunk_job_fill_texts(di_trunk_job *j, const di_dataset *d, const char *want,
+                                    dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_alloc *al = j->s->al;
     di_trunk_store store = {.max = (size_t)j->max};
     di_seq_view *text = di_new_array(al, (size_t)d->n_seq, sizeof *text);
     uint64_t *prompt = di_new_array(al, (size_t)d->n_seq, sizeof *prompt);
-    char *want = di_new_array(al, (size_t)d->n_seq, sizeof *want), key[65], name[80], *path = NULL;
+    char key[65], *path = NULL;
     int64_t count = 0;
 
-    if (text == NULL || prompt == NULL || want == NULL)
+    if (text == NULL || prompt == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)d->n_seq);
-    for (int k = 0; k < n; k++) mark(d, lists[k], want);
     for (int64_t i = 0; i < d->n_seq; i++) {
-        if (n > 0 && !want[i]) continue;
+        if (want != NULL && !want[i]) continue;
         text[count] = (di_seq_view){d->seq[i].id, d->seq[i].n};
         prompt[count++] = d->seq[i].prompt_hash;
     }
+    if (holds(j->trunk, text, count)) goto done;
     if (j->dir != NULL) {
-        DI_TRY(key_of(j, d, key, err));
-        snprintf(name, sizeof name, "%s.trunk", key);
-        path = di_path_join(al, j->dir, name);
-        if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+        DI_TRY(place_of(al, j->dir, j->about, d->sha256, &path, key, err));
         store.path = path;
         store.key = key;
     } else if (di_trunk_get_shape(j->trunk)->per_token) {
@@ -170,7 +203,20 @@ dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_exa
 done:
     di_free(al, text);
     di_free(al, prompt);
-    di_free(al, want);
     di_free(al, path);
+    return st;
+}
+
+dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_examples *const *lists,
+                              int n, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *want = di_new_array(j->s->al, (size_t)d->n_seq, 1);
+
+    if (want == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)d->n_seq);
+    for (int k = 0; k < n; k++) mark(d, lists[k], want);
+    DI_TRY(di_trunk_job_fill_texts(j, d, n > 0 ? want : NULL, err));
+done:
+    di_free(j->s->al, want);
     return st;
 }

@@ -32,8 +32,18 @@ dial_status di_trunk_cache_dir(const di_alloc *al, const char *cache, char **out
 /* What of model, text policy and machine decides the rows of a text, for the key of a file. */
 dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err);
 
+/*
+ * File and key of what a view makes of the texts of a data file: layer blocks, pooled. about: of
+ * di_trunk_about, changed. di_free *path.
+ */
+dial_status di_trunk_place(const di_alloc *al, const char *dir, json_t *about, const di_view *view,
+                           const char *data_sha256, char **path, char key[65], dial_error *err);
+
 /* The texts of a data file that stand in one of n lists of examples (n 0: all) into the trunk. */
 dial_status di_trunk_job_fill(di_trunk_job *j, const di_dataset *d, const di_examples *const *lists,
                               int n, dial_error *err);
+/* The texts that want [d->n_seq] marks; NULL: all. */
+dial_status di_trunk_job_fill_texts(di_trunk_job *j, const di_dataset *d, const char *want,
+                                    dial_error *err);
 
 #endif

@@ -13,27 +13,22 @@ typedef struct fill {
     const dial_env *env;
     di_trunk *t;
     const di_trunk_store *s;
-    di_seq_view *text; /* [n] not in t yet */
-    uint64_t *prompt;
+    const di_seq_view *text; /* [n] not in the file yet */
+    const uint64_t *prompt;
     int64_t n;
 } fill;
 
-static dial_status list_missing(fill *f, const di_seq_view *text, const uint64_t *prompt, int64_t n,
-                                dial_error *err)
+/* Those of n texts that t lacks, into missing [n] and theirs [n]. */
+static void list_missing(fill *f, const di_seq_view *text, const uint64_t *prompt, int64_t n,
+                         di_seq_view *missing, uint64_t *theirs)
 {
-    dial_status st = DIAL_OK;
-
-    f->text = di_new_array(f->al, (size_t)n, sizeof *f->text);
-    f->prompt = di_new_array(f->al, (size_t)n, sizeof *f->prompt);
-    if (f->text == NULL || f->prompt == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
     for (int64_t i = 0; i < n; i++) {
         if (di_trunk_find(f->t, &text[i]) != NULL) continue;
-        f->text[f->n] = text[i];
-        f->prompt[f->n++] = prompt != NULL ? prompt[i] : 0;
+        missing[f->n] = text[i];
+        theirs[f->n++] = prompt != NULL ? prompt[i] : 0;
     }
-done:
-    return st;
+    f->text = missing;
+    f->prompt = theirs;
 }
 
 static dial_status put_in_memory(void *ctx, const di_seq_view *text, const void *rows,
@@ -147,11 +142,15 @@ dial_status di_trunk_fill(di_embedder *m, di_trunk *t, const di_trunk_store *s,
     const di_device *dev = di_embedder_device(m);
     fill f = {.m = m, .al = dev->al, .env = dev->env, .t = t, .s = s};
     const di_trunk_shape *shape = di_trunk_get_shape(t);
+    di_seq_view *missing = di_new_array(f.al, (size_t)n, sizeof *missing);
+    uint64_t *theirs = di_new_array(f.al, (size_t)n, sizeof *theirs);
     int damaged = 0;
 
+    if (missing == NULL || theirs == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
     if (s->path != NULL) DI_TRY(di_trunk_load(t, s->path, s->key, &damaged, err));
     if (s->path != NULL) utimensat(AT_FDCWD, s->path, NULL, 0); /* used now: the last to go */
-    DI_TRY(list_missing(&f, text, prompt, n, err));
+    list_missing(&f, text, prompt, n, missing, theirs);
     if (f.n == 0) goto done;
     if (!shape->per_token || s->path == NULL)
         DI_TRY(di_trunk_texts(m, shape, f.text, f.prompt, f.n, put_in_memory, t, err));
@@ -159,7 +158,16 @@ dial_status di_trunk_fill(di_embedder *m, di_trunk *t, const di_trunk_store *s,
     DI_TRY(store(&f, err));
     if (shape->per_token) DI_TRY(di_trunk_load(t, s->path, s->key, &damaged, err));
 done:
-    di_free(f.al, f.text);
-    di_free(f.al, f.prompt);
+    di_free(f.al, missing);
+    di_free(f.al, theirs);
     return st;
+}
+
+dial_status di_trunk_keep(const di_alloc *al, const dial_env *env, di_trunk *t,
+                          const di_trunk_store *s, const di_seq_view *text, int64_t n,
+                          dial_error *err)
+{
+    fill f = {.al = al, .env = env, .t = t, .s = s, .text = text, .n = n};
+
+    return n > 0 ? store(&f, err) : DIAL_OK;
 }

@@ -20,4 +20,12 @@ dial_status di_trunk_fill(di_embedder *m, di_trunk *t, const di_trunk_store *s,
                           const di_seq_view *text, const uint64_t *prompt, int64_t n,
                           dial_error *err);
 
+/*
+ * For embeddings that somebody else computed and added to t: the file of s->path holds these n
+ * texts (none of which it held) beside what it held. Where it cannot be written the log says so.
+ */
+dial_status di_trunk_keep(const di_alloc *al, const dial_env *env, di_trunk *t,
+                          const di_trunk_store *s, const di_seq_view *text, int64_t n,
+                          dial_error *err);
+
 #endif

@@ -228,6 +228,7 @@ dial_status di_decoder_forward_views(di_decoder *d, di_workspace *w, const di_ba
 {
     dial_status st = DIAL_OK;
     di_mat x = di_mat_of(w->x, DI_F32, b->n_rows, d->cfg->width);
+    int64_t deepest = 0;
 
     if (w->opt.train)
         DI_FAIL(err, DIAL_ERR_USAGE, "views need a workspace that was planned without training");
@@ -235,9 +236,11 @@ dial_status di_decoder_forward_views(di_decoder *d, di_workspace *w, const di_ba
         if (view[v].layer < 1 || view[v].layer > d->opt.n_layers)
             DI_FAIL(err, DIAL_ERR_USAGE, "view of layer %lld: the decoder has 1 to %lld",
                     (long long)view[v].layer, (long long)d->opt.n_layers);
+    for (int v = 0; v < n_views; v++)
+        if (view[v].layer > deepest) deepest = view[v].layer;
     DI_TRY(begin(d, w, b, err));
     embed(d, b, 0, &x);
-    for (int64_t l = 0; l < d->opt.n_layers; l++) {
+    for (int64_t l = 0; l < deepest; l++) {
         if (l == di_decoder_entry(d)) round_entry(d, w, b);
         run_blocks(d, w, b, l, l + 1, 0);
         for (int v = 0; v < n_views; v++)

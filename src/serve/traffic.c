@@ -234,7 +234,7 @@ done:
     return st;
 }
 
-dial_status di_traffic_read(const char *path, const char *run,
+dial_status di_traffic_read(const char *path, const di_traffic_of *of,
                             dial_status (*take)(void *ctx, const di_traffic_row *row,
                                                 dial_error *err),
                             void *ctx, dial_error *err)
@@ -249,9 +249,13 @@ dial_status di_traffic_read(const char *path, const char *run,
     DI_TRY(need_table(db, path, err));
     DI_TRY(prepare(db, path,
                    "SELECT time, run, checkpoint, prompt_hash, reward, tokens, form, prompt,"
-                   " response FROM traffic WHERE ?1 IS NULL OR run = ?1 ORDER BY id",
+                   " response FROM traffic WHERE (?1 IS NULL AND ?2 IS NULL) OR run = ?1"
+                   " OR run IN (SELECT run FROM traffic WHERE checkpoint = ?2)"
+                   " OR (?2 IS NOT NULL AND (SELECT count(DISTINCT run) FROM traffic) = 1)"
+                   " ORDER BY id",
                    &q, err));
-    bind_text(q, 1, run, run != NULL ? strlen(run) : 0);
+    bind_text(q, 1, of->run, of->run != NULL ? strlen(of->run) : 0);
+    bind_text(q, 2, of->checkpoint, of->checkpoint != NULL ? strlen(of->checkpoint) : 0);
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
         DI_TRY(row_of(q, path, &row, err));
         DI_TRY(take(ctx, &row, err));
@@ -294,12 +298,12 @@ dial_status di_traffic_put(di_traffic *t, const di_traffic_row *row, int64_t n, 
     return no_sqlite(err);
 }
 
-dial_status di_traffic_read(const char *path, const char *run,
+dial_status di_traffic_read(const char *path, const di_traffic_of *of,
                             dial_status (*take)(void *ctx, const di_traffic_row *row,
                                                 dial_error *err),
                             void *ctx, dial_error *err)
 {
-    (void)path, (void)run, (void)take, (void)ctx;
+    (void)path, (void)of, (void)take, (void)ctx;
     return no_sqlite(err);
 }
 

@@ -65,13 +65,20 @@ void di_traffic_close(di_traffic *t);
 /* All n rows in one transaction, or (ERR_IO, ERR_NOMEM) none of them. */
 dial_status di_traffic_put(di_traffic *t, const di_traffic_row *row, int64_t n, dial_error *err);
 
+/* Whose rows; both NULL: all. */
+typedef struct di_traffic_of {
+    const char *run;        /* its name in the server */
+    const char *checkpoint; /* runs that were served with it, whatever they were called, before and
+                               after; where the store knows one name alone, that one */
+} di_traffic_of;
+
 /*
- * Hands rows to `take`, oldest first, without their embeddings; a run's alone unless run is NULL.
+ * Hands rows to `take`, oldest first, without their embeddings.
  * Strings live until take returns. While it lasts, a server that writes to the file waits.
  * ERR_USAGE: no such file, no traffic in it, a build without SQLite. ERR_IO, ERR_INPUT: the file
  * cannot be read, or is damaged.
  */
-dial_status di_traffic_read(const char *path, const char *run,
+dial_status di_traffic_read(const char *path, const di_traffic_of *of,
                             dial_status (*take)(void *ctx, const di_traffic_row *row,
                                                 dial_error *err),
                             void *ctx, dial_error *err);

@@ -300,7 +300,7 @@ static void requests_to_target_file(void **state)
         expect_status(s.port, "/classify", "{\"input\":[]}", 422);
         assert_ok(server_stop(&s), s.err); /* the end writes what waits */
         snprintf(out, sizeof out, "%s/target.jsonl", folder);
-        assert_ok(di_collect(di_alloc_default(), store, "a", out, &c, &err), err);
+        assert_ok(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), err);
         f = fopen(out, "r");
         assert_non_null(f);
         found[fread(found, 1, sizeof found - 1, f)] = '\0';
@@ -418,7 +418,7 @@ static void kill_loses_no_acknowledged_row(void **state)
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status));
-        assert_ok(di_traffic_read(store, NULL, count_row, &now, &err), err);
+        assert_ok(di_traffic_read(store, &(di_traffic_of){0}, count_row, &now, &err), err);
         if (now < before + told)
             fail_msg("%lld rows were stored after %lld, %lld are there", (long long)told,
                      (long long)before, (long long)now);

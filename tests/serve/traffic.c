@@ -65,7 +65,6 @@ static dial_status look(void *ctx, const di_traffic_row *row, dial_error *err)
     (void)err;
     if (s->n++ == 0) snprintf(s->first, sizeof s->first, "%s", row->response);
     snprintf(s->last, sizeof s->last, "%s", row->response);
-    assert_string_equal(row->checkpoint, "c0ffee");
     assert_true(row->reward == 0.25 && row->tokens == 7 && row->time == 1);
     return DIAL_OK;
 }
@@ -75,7 +74,7 @@ static seen all(const char *run)
     seen s = {0};
     dial_error err;
 
-    assert_ok(di_traffic_read(store, run, look, &s, &err), err);
+    assert_ok(di_traffic_read(store, &(di_traffic_of){.run = run}, look, &s, &err), err);
     return s;
 }
 
@@ -113,6 +112,40 @@ static void last_rows_stay(void **state)
     assert_int_equal(all("none").n, 0);
     assert_int_equal(stat(store, &file), 0);
     assert_int_equal(file.st_mode & 0777, 0600);
+}
+
+static seen by_checkpoint(const char *checkpoint)
+{
+    seen s = {0};
+    dial_error err;
+
+    assert_ok(di_traffic_read(store, &(di_traffic_of){.checkpoint = checkpoint}, look, &s, &err),
+              err);
+    return s;
+}
+
+/* The names under which a checkpoint was served, with all that went by them: a link that was moved
+ * keeps its name. */
+static void rows_of_a_checkpoint(void **state)
+{
+    di_traffic_row row[] = {row_of("live", DI_TRAFFIC_TEXT, NULL, "old"),
+                            row_of("live", DI_TRAFFIC_TEXT, NULL, "now"),
+                            row_of("other", DI_TRAFFIC_TEXT, NULL, "theirs"),
+                            row_of("trial", DI_TRAFFIC_TEXT, NULL, "tried")};
+
+    (void)state;
+    row[0].checkpoint = "1";
+    row[1].checkpoint = row[3].checkpoint = "2";
+    row[2].checkpoint = "3";
+    put(row, 1, 10);
+    assert_int_equal(by_checkpoint("9").n, 1); /* one name: nobody else can be meant */
+    put(row + 1, 3, 10);
+    assert_int_equal(by_checkpoint("2").n, 3);
+    assert_string_equal(by_checkpoint("2").first, "old");
+    assert_string_equal(by_checkpoint("2").last, "tried");
+    assert_int_equal(by_checkpoint("3").n, 1);
+    assert_string_equal(by_checkpoint("3").first, "theirs");
+    assert_int_equal(by_checkpoint("9").n, 0);
 }
 
 /* ---- what may go wrong ---- */
@@ -212,22 +245,22 @@ static void no_store(void **state)
     FILE *f;
 
     (void)state;
-    assert_int_equal(di_collect(di_alloc_default(), store, NULL, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "no such store"));
     f = fopen(store, "w");
     assert_non_null(f);
     for (int i = 0; i < 300; i++) fputs("this is no database\n", f);
     fclose(f);
-    assert_int_equal(di_collect(di_alloc_default(), store, NULL, out, &c, &err), DIAL_ERR_INPUT);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_INPUT);
     assert_int_equal(di_traffic_open(di_alloc_default(), store, 10, &t, &err), DIAL_ERR_INPUT);
     assert_int_equal(di_traffic_open(di_alloc_default(), folder, 10, &t, &err), DIAL_ERR_IO);
     unlink(store);
     put(NULL, 0, 10);
-    assert_int_equal(di_collect(di_alloc_default(), store, NULL, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "no traffic"));
     put((di_traffic_row[]){row_of("a", DI_TRAFFIC_TEXT, NULL, NULL)}, 1, 10);
-    assert_int_equal(di_collect(di_alloc_default(), store, "b", out, &c, &err), DIAL_ERR_USAGE);
-    assert_int_equal(di_collect(di_alloc_default(), store, "a", out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "b"}, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "--monitor-texts"));
     assert_int_not_equal(access(out, F_OK), 0);
 }
@@ -314,7 +347,7 @@ static void schemas(void **state)
             row[k] =
                 row_of("a", cases[i].row[k].form, cases[i].row[k].prompt, cases[i].row[k].response);
         put(row, cases[i].n, 100);
-        assert_ok(di_collect(di_alloc_default(), store, "a", out, &c, &err), err);
+        assert_ok(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), err);
         assert_ok(di_read_file(di_alloc_default(), out, &text, &size, &err), err);
         if (strcmp(text, cases[i].file) != 0 || strcmp(c.schema, cases[i].schema) != 0)
             fail_msg("%s: expected %s\n%s\nfound %s\n%s", cases[i].why, cases[i].schema,
@@ -344,7 +377,7 @@ static void large_groups(void **state)
         row[k] = row_of("a", DI_TRAFFIC_SINGLE, "p", text[k]);
     }
     put(row, N, 1000);
-    assert_ok(di_collect(di_alloc_default(), store, NULL, out, &c, &err), err);
+    assert_ok(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), err);
     assert_int_equal(c.rows, 17);
     read_as_target("candidates", N);
 }
@@ -370,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(last_rows_stay, fresh),
+        cmocka_unit_test_setup(rows_of_a_checkpoint, fresh),
         cmocka_unit_test_setup(kill_loses_nothing, fresh),
         cmocka_unit_test_setup(full_disk, fresh),
         cmocka_unit_test_setup(no_store, fresh),
