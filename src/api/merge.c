@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/merge_reference.h"
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -306,6 +307,7 @@ static dial_status merge(merge_job *j, dial_error *err)
     s->params = j->merged;
     st = di_session_ready(s, err);
     if (st == DIAL_OK) st = selftest(j, &test, err);
+    if (st == DIAL_OK) st = di_merge_reference(j->s, j->n, j->opt->out, err);
     s->params = own;
     DI_TRY(st);
     DI_TRY(di_adapter_save(&j->merged, j->opt->out, s->base_path, err));
