@@ -8,13 +8,14 @@
 #include "base/file.h"
 #include "base/npy.h"
 #include "dist/dist.h"
+#include "eval/classes.h"
 #include "model/head.h"
 #include "model/safetensors.h"
 
 /* Rows in file order: one vector a text, two (chosen, rejected) for pairs. */
 typedef struct vectors {
-    float *e, *score; /* [n, C], [n]; score NULL without a head */
-    int64_t n, width;
+    float *e, *score;          /* [n, C], [n] or [n, classes]; score NULL without a head */
+    int64_t n, width, classes; /* classes: of a head that tells some apart; else 0 */
 } vectors;
 
 static dial_status write_safetensors(const di_alloc *al, const char *path, const vectors *v,
@@ -22,7 +23,12 @@ static dial_status write_safetensors(const di_alloc *al, const char *path, const
 {
     di_st_entry entry[2] = {
         {"embeddings", "F32", {v->n, v->width}, 2, v->e, (size_t)(v->n * v->width) * sizeof *v->e},
-        {"score", "F32", {v->n}, 1, v->score, (size_t)v->n * sizeof *v->score},
+        {v->classes > 0 ? "logits" : "score",
+         "F32",
+         {v->n, v->classes},
+         v->classes > 0 ? 2 : 1,
+         v->score,
+         (size_t)(v->n * (v->classes > 0 ? v->classes : 1)) * sizeof *v->score},
     };
 
     return di_st_write(al, path, entry, v->score != NULL ? 2 : 1, NULL, err);
@@ -77,12 +83,13 @@ static dial_status spread(const di_session *s, const di_dataset *d, const float 
                           const float *reward, vectors *v, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int64_t n = 0;
+    int64_t n = 0, rows = s->has_params ? di_head_rows(&s->params) : 0;
 
     for (int64_t i = 0; i < d->n; i++) n += d->example[i].n_texts;
+    v->classes = rows > 1 ? rows : 0;
     v->width = di_source_config(s->source)->width;
     v->e = di_new_array(s->al, (size_t)(n * v->width), sizeof *v->e);
-    if (s->has_params) v->score = di_new_array(s->al, (size_t)n, sizeof *v->score);
+    if (s->has_params) v->score = di_new_array(s->al, (size_t)(n * rows), sizeof *v->score);
     if (v->e == NULL || (s->has_params && v->score == NULL))
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld embeddings", (long long)n);
     for (int64_t i = 0; i < d->n; i++)
@@ -90,7 +97,11 @@ static dial_status spread(const di_session *s, const di_dataset *d, const float 
             int32_t text = d->text_of[d->example[i].first + k];
 
             memcpy(v->e + v->n * v->width, e + text * v->width, (size_t)v->width * sizeof *e);
-            if (v->score != NULL) v->score[v->n] = reward[text];
+            if (v->classes > 0)
+                di_class_logits(di_head_at(&s->params, s->params.theta), rows,
+                                v->e + v->n * v->width, 1, v->width, v->score + v->n * rows);
+            else if (v->score != NULL)
+                v->score[v->n] = reward[text];
         }
 done:
     return st;
@@ -117,8 +128,8 @@ dial_status dial_embed(const dial_embed_options *o, const dial_env *env, char **
     if (!ends_in(o->out, ".npy") && !ends_in(o->out, ".safetensors") && !ends_in(o->out, ".jsonl"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--out", "end the name in one of them",
                    "expected .npy, .safetensors or .jsonl, found '%s'", o->out);
-    DI_TRY(
-        di_session_open(&s, o->model, &o->common, DI_NEED_MODEL, o->layer, o->pooling, env, err));
+    DI_TRY(di_session_open(&s, o->model, &o->common, DI_NEED_MODEL_OR_CLASSES, o->layer, o->pooling,
+                           env, err));
     DI_TRY(di_session_ready(&s, err));
     DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
     DI_TRY(di_dataset_load(al, o->data, &d_opt, &s.policy, s.tok, env, &d, err));

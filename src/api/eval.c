@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "dist/dist.h"
+#include "eval/classes.h"
 #include "eval/metrics.h"
 
 static di_eval_options eval_options(const dial_eval_options *o)
@@ -92,6 +93,69 @@ done:
     return st;
 }
 
+/* One line a row, of logits. */
+static dial_status class_lines(const di_dataset *d, const float *logit, int64_t classes,
+                               di_buf *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    for (int64_t i = 0; i < d->n; i++) {
+        const di_example *x = &d->example[i];
+        const float *z = logit + d->text_of[x->first] * classes;
+        json_t *list = json_array(), *line;
+        int failed = 0;
+
+        for (int64_t j = 0; j < classes; j++) di_json_add(list, di_json_f32(z[j]), &failed);
+        line =
+            di_json_whole(json_pack("{s:I, s:s?, s:I, s:o}", "i", (json_int_t)x->row, "id", x->id,
+                                    "class", (json_int_t)di_class_of(z, classes), "logits", list),
+                          failed);
+        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
+        st = di_json_write(line, out, err);
+        json_decref(line);
+        if (st != DIAL_OK) goto done;
+        di_buf_append(out, "\n", 1);
+    }
+    DI_TRY(di_buf_status(out, err));
+done:
+    return st;
+}
+
+/* A file of classes by a run that tells them apart. */
+static dial_status eval_classes(di_session *s, const dial_eval_options *o, const char *text,
+                                di_buf *scores, json_t *results, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_dataset_options d_opt = {.drop_identical = 0};
+    int64_t classes = di_head_rows(&s->params), tokens;
+    di_dataset *d = NULL;
+    char *name = NULL;
+    const char *file;
+    float *logit = NULL;
+    double seconds;
+    json_t *result = NULL;
+
+    DI_TRY(di_parse_named_file(s->al, text, &name, &file, err));
+    DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
+    DI_TRY(di_dataset_load(s->al, file, &d_opt, &s->policy, s->tok, s->env, &d, err));
+    di_show_tokens(s, d, o->common.show_tokens);
+    DI_TRY(di_class_check(d, classes, err));
+    logit = di_new_array(s->al, (size_t)(d->n_seq * classes), sizeof *logit);
+    if (logit == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for logits");
+    DI_TRY(di_logits_dataset(s->embedder, di_head_at(&s->params, s->params.theta), classes, d, name,
+                             logit, &seconds, &tokens, err));
+    DI_TRY(di_eval_classes(s->al, d, name, logit, classes, seconds, tokens, &result, err));
+    if (o->scores != NULL) DI_TRY(class_lines(d, logit, classes, scores, err));
+    if (json_array_append(results, result) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the results");
+done:
+    json_decref(result);
+    di_free(s->al, logit);
+    di_dataset_free(d);
+    di_free(s->al, name);
+    return st;
+}
+
 static dial_status eval_file(di_session *s, di_session *other, const dial_eval_options *o,
                              const char *text, di_buf *scores, json_t *results, dial_error *err)
 {
@@ -142,6 +206,13 @@ done:
     return st;
 }
 
+/* Does its own head tell classes apart, and is it asked? */
+static int tells_classes(const di_session *s, const dial_eval_options *o)
+{
+    return di_base_score_of(o->base_score) == DI_SCORE_HEAD && s->has_params &&
+           di_head_rows(&s->params) > 1;
+}
+
 /* A model that scores as asked, ready. */
 static dial_status open_model(di_session *s, const char *path, const dial_eval_options *o,
                               const dial_env *env, dial_error *err)
@@ -153,7 +224,8 @@ static dial_status open_model(di_session *s, const char *path, const dial_eval_o
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--base-score", "start one process",
                    "scores by the language model are computed by one process, found %d ranks",
                    di_dist_of(env)->size);
-    DI_TRY(di_session_open(s, path, &o->common, by == DI_SCORE_HEAD ? DI_NEED_HEAD : DI_NEED_MODEL,
+    DI_TRY(di_session_open(s, path, &o->common,
+                           by == DI_SCORE_HEAD ? DI_NEED_HEAD_OR_CLASSES : DI_NEED_MODEL_OR_CLASSES,
                            NULL, NULL, env, err));
     di_base_score_prepare(s, by);
     DI_TRY(di_session_ready(s, err));
@@ -176,9 +248,14 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
                    "see dial eval --help", "the flag is required");
     DI_TRY(open_model(&s, o->model, o, env, err));
     if (o->compare != NULL) DI_TRY(open_model(&other, o->compare, o, env, err));
+    if (o->compare != NULL && (tells_classes(&s, o) || tells_classes(&other, o)))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--compare", "compare runs that have a reward",
+                   "'%s' tells classes apart (--objective ce)",
+                   tells_classes(&s, o) ? o->model : o->compare);
     for (int64_t i = 0; i < o->data.n; i++)
-        DI_TRY(eval_file(&s, o->compare != NULL ? &other : NULL, o, o->data.item[i], &scores,
-                         results, err));
+        DI_TRY(tells_classes(&s, o) ? eval_classes(&s, o, o->data.item[i], &scores, results, err)
+                                    : eval_file(&s, o->compare != NULL ? &other : NULL, o,
+                                                o->data.item[i], &scores, results, err));
     if (o->scores != NULL && di_dist_of(env)->rank == 0)
         DI_TRY(
             di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size, err));

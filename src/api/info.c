@@ -100,7 +100,8 @@ dial_status dial_info(const dial_info_options *o, const dial_env *env, char **js
     if (o->model == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--model", "see dial info --help", "the flag is required");
     if (o->tensors) list = json_array();
-    DI_TRY(di_session_open(&s, o->model, &o->common, o->verify ? DI_NEED_HEAD : DI_NEED_MODEL, NULL,
+    DI_TRY(di_session_open(&s, o->model, &o->common,
+                           o->verify ? DI_NEED_HEAD_OR_CLASSES : DI_NEED_MODEL_OR_CLASSES, NULL,
                            NULL, env, err));
     params = count_tensors(s.source, dtypes, list, &failed);
     if (o->verify) DI_TRY(verify(&s, &selftest, &ok, err));

@@ -126,7 +126,7 @@ const dial_option dial_train_table[] = {
     {"center",          DIAL_OPT_REAL, offsetof(T, center),          "0",       NULL, "weight of reward centring"},
     {"center-form",     DIAL_OPT_TEXT, offsetof(T, center_form),     "pair",    "pair|batch", "what is centred: sums of pairs, or the mean of all rewards"},
     {"center-rows",     DIAL_OPT_TEXT, offsetof(T, center_rows),     "source",  "source|both", "whose rewards are centred"},
-    {"objective",       DIAL_OPT_TEXT, offsetof(T, objective),       "auto",    "auto|pair|bce|mse|mcq", "what the labels of the source are; auto: by its rows"},
+    {"objective",       DIAL_OPT_TEXT, offsetof(T, objective),       "auto",    "auto|pair|bce|mse|ce|mcq", "what the labels of the source are; auto: by its rows (ce, scores that are classes 0, 1, ..., has to be asked for)"},
     {"label-smoothing", DIAL_OPT_REAL, offsetof(T, label_smoothing), "0",       NULL, "share of flipped labels assumed"},
     {"margin",          DIAL_OPT_TEXT, offsetof(T, margin),          "auto",    "auto|off", "use the margin column"},
     {"limit-source",    DIAL_OPT_INT,  offsetof(T, limit_source),    "0",       NULL, "draw of N source rows by the seed; 0: all"},

@@ -202,6 +202,33 @@ static double result_number(const json_t *result, const char *key)
     return json_is_number(v) ? json_number_value(v) : 0;
 }
 
+/* How it is used, and what it cannot say. */
+static void card_use(const di_train_job *job, di_buf *b)
+{
+    const char *cut = job->base.layers < di_source_config(job->base.source)->layers
+                          ? " cut to its first blocks (`layer` in dial.json)"
+                          : "";
+
+    if (job->set.loss.classes > 0) {
+        di_buf_printf(
+            b,
+            "\n## Use\n\n    dial eval --model %s --data FILE\n\nThe folder is also a PEFT "
+            "adapter (SEQ_CLS, %lld labels) of the base model%s.\n\n## Limits\n\nIt tells "
+            "classes apart and has no reward: `dial eval`, `embed` and `info` read it, "
+            "nothing else does.\n",
+            job->opt->out, (long long)job->set.loss.classes, cut);
+        return;
+    }
+    di_buf_printf(b,
+                  "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
+                  "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s%s.\n\n## "
+                  "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
+                  "The doctor's verdict: not run. A full flip of the preference between the "
+                  "domains cannot be seen without target labels.\n",
+                  job->opt->out, cut,
+                  job->lora.adaptor_tanh ? ", but for its tanh adaptor: dial alone scores it" : "");
+}
+
 /* The model card: what the run is, what it was measured to be, how to use it, its limits. */
 static dial_status write_card(di_train_job *job, const json_t *evals, dial_error *err)
 {
@@ -236,7 +263,8 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
     di_buf_printf(&b, "| set | n | accuracy | 95%% interval (clustered) | ties | longer wins | "
                       "length-matched |\n| --- | --- | --- | --- | --- | --- | --- |\n");
     json_object_foreach ((json_t *)(uintptr_t)evals, name, r) {
-        const json_t *ci = json_object_get(r, "ci95_cluster");
+        const json_t *ci = json_object_get(
+            r, json_object_get(r, "ci95_cluster") != NULL ? "ci95_cluster" : "ci95");
         const json_t *length = json_object_get(r, "length");
 
         if (json_object_get(r, "accuracy") == NULL) continue;
@@ -247,17 +275,7 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
                       result_number(length, "baseline_longer"),
                       result_number(json_object_get(length, "matched"), "accuracy"));
     }
-    di_buf_printf(&b,
-                  "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
-                  "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s%s.\n\n## "
-                  "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
-                  "The doctor's verdict: not run. A full flip of the preference between the "
-                  "domains cannot be seen without target labels.\n",
-                  o->out,
-                  job->base.layers < di_source_config(job->base.source)->layers
-                      ? " cut to its first blocks (`layer` in dial.json)"
-                      : "",
-                  job->lora.adaptor_tanh ? ", but for its tanh adaptor: dial alone scores it" : "");
+    card_use(job, &b);
     DI_TRY(write_text(job, "README.md", &b, err));
 done:
     di_buf_deinit(&b);
@@ -311,6 +329,9 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
                                              : 1.0,
                           "applied", job->match.applied),
                 &failed);
+    if (job->set.loss.classes > 0)
+        di_json_put(json_object_get(run, "head"), "classes", json_integer(job->set.loss.classes),
+                    &failed);
     di_json_put(run, "lora", lora_json(&job->lora), &failed);
     di_json_put(run, "method", method_json(job), &failed);
     di_json_put(run, "optim", optim_json(job), &failed);

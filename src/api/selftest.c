@@ -38,9 +38,10 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
         view.id = ids;
         DI_TRY(di_embed_texts(s->embedder, &view, NULL, 1, "self-test", e, err));
         most = fmax(most, fabs(was));
-        *worst = fmax(*worst, fabs((double)di_reward(di_head_at(&s->params, s->params.theta), e,
-                                                     s->params.width) -
-                                   was));
+        *worst =
+            fmax(*worst, fabs((double)di_reward_sum(di_head_at(&s->params, s->params.theta),
+                                                    di_head_rows(&s->params), e, s->params.width) -
+                              was));
     }
     /*
      * Another dtype than that of the scores rounds differently: 2^-7 of a reward near 4. In an

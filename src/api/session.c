@@ -111,6 +111,12 @@ done:
     return st;
 }
 
+/* Classes that a run's head tells apart; 0: a reward. */
+static int64_t classes_of(const json_t *run)
+{
+    return json_integer_value(json_object_get(json_object_get(run, "head"), "classes"));
+}
+
 /* Adapter and head of a folder that PEFT or dial wrote. */
 static dial_status load_adapter(di_session *s, dial_error *err)
 {
@@ -118,6 +124,7 @@ static dial_status load_adapter(di_session *s, dial_error *err)
     di_lora_options lora;
 
     DI_TRY(di_adapter_read_config(s->al, s->path, di_source_config(s->source), &lora, err));
+    lora.classes = classes_of(s->run);
     DI_TRY(di_params_init(&s->params, s->al, di_source_config(s->source), &lora, err));
     s->has_params = 1;
     DI_TRY(di_adapter_load(s->al, s->path, &s->params, err));
@@ -393,8 +400,9 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
 {
     dial_status st = DIAL_OK;
     char *config = NULL;
-    int threads;
+    int threads, classes_too = need >= DI_NEED_MODEL_OR_CLASSES;
 
+    if (classes_too) need = need == DI_NEED_HEAD_OR_CLASSES ? DI_NEED_HEAD : DI_NEED_MODEL;
     *s = (di_session){
         .al = di_env_alloc(env), .env = env, .scale = 1, .batch_tokens = common->batch_tokens};
     s->path = di_strdup(s->al, path);
@@ -407,6 +415,12 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     s->device_open = 1;
     if (di_exists(config)) {
         DI_TRY(di_json_read(s->al, config, &s->run, err));
+        if (classes_of(s->run) > 0 && !classes_too)
+            DI_FAIL_AT(
+                err, DIAL_ERR_USAGE, path,
+                "train with --objective bce, mse or pair; eval, embed and info read this run",
+                "the run tells %lld classes apart (--objective ce) and has no reward",
+                (long long)classes_of(s->run));
         DI_TRY(open_run(s, common, err));
     } else {
         DI_TRY(open_base(s, common, need, layer, pooling, err));
@@ -451,6 +465,7 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
     if (!di_exists(config)) goto done;
     DI_TRY(di_json_read(al, config, &run, err));
     if (lender->run == NULL || lender->merged || json_object_get(run, "export") != NULL ||
+        classes_of(run) > 0 || /* di_session_open says why not */
         !same_base(run, lender->run))
         goto done;
     *s = (di_session){.al = al,

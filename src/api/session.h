@@ -52,6 +52,10 @@ typedef enum di_session_need {
     DI_NEED_SHAPE, /* a config.json will do: weights from chance */
     DI_NEED_MODEL, /* a model that reads text */
     DI_NEED_HEAD,  /* a reward head too; without one: ERR_INPUT */
+    /* as the two before, but runs that predict classes (train --objective ce) are taken too, which
+       are ERR_USAGE to the others: their head has no reward */
+    DI_NEED_MODEL_OR_CLASSES,
+    DI_NEED_HEAD_OR_CLASSES,
 } di_session_need;
 
 /*

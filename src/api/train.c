@@ -98,6 +98,7 @@ static dial_status new_model(di_train_job *job, dial_error *err)
                             .with_logits = job->set.lm_weight > 0,
                             .first_trained = job->lora.first_layer};
 
+    job->lora.classes = job->set.loss.classes;
     DI_TRY(
         di_params_init(&job->params, job->al, di_source_config(job->base.source), &job->lora, err));
     job->has_params = 1;

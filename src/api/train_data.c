@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "eval/classes.h"
 
 void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...)
 {
@@ -153,6 +154,8 @@ static dial_status load_evals(di_train_job *job, dial_error *err)
                              &f->set[f->n], err);
         f->n++;
         if (st != DIAL_OK) goto done;
+        if (job->set.loss.classes > 0)
+            DI_TRY(di_class_check(f->set[f->n - 1], job->set.loss.classes, err));
         if (job->opt->maps > 0 && (is(name, "source") || is(name, "target")))
             DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--eval %s", list->item[i]),
                        "give the set another name, or --maps 0",

@@ -7,6 +7,7 @@
 #include "api/train_job.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "eval/classes.h"
 #include "model/head.h"
 
 static const struct {
@@ -18,9 +19,12 @@ static const struct {
     {"pair", DI_OBJECTIVE_PAIR, DI_ROW_PAIR, "rows with chosen and rejected"},
     {"bce", DI_OBJECTIVE_BCE, DI_ROW_SCORED, "rows with a score of 0 or 1"},
     {"mse", DI_OBJECTIVE_MSE, DI_ROW_SCORED, "rows with a score"},
+    {"ce", DI_OBJECTIVE_CE, DI_ROW_SCORED, "rows with a class 0, 1, 2, ... as their score"},
     {"mcq", DI_OBJECTIVE_MCQ, DI_ROW_MCQ, "rows with correct and wrong options"},
 };
-enum { OBJECTIVES = sizeof table / sizeof *table };
+enum { OBJECTIVES = sizeof table / sizeof *table, MAX_CLASSES = 1024 };
+
+_Static_assert((int)MAX_CLASSES >= (int)DI_ROW_TEXTS, "room for the rewards of a row");
 
 const char *di_job_objective(const di_train_job *job)
 {
@@ -38,6 +42,44 @@ static di_objective objective_of(const di_examples *x)
     return DI_OBJECTIVE_BCE;
 }
 
+static int is_label(const di_train_job *job, const di_example *x)
+{
+    const di_loss_options *o = &job->set.loss;
+    double y = (double)x->score;
+
+    if (x->kind != table[o->objective].kind) return 0;
+    if (o->objective == DI_OBJECTIVE_BCE) return y == 0 || y == 1;
+    if (o->objective == DI_OBJECTIVE_CE) return y >= 0 && y == floor(y) && y < (double)o->classes;
+    return 1;
+}
+
+/* J: one more than the largest class of the rows, of which each has its row. */
+static dial_status count_classes(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_examples *x = &job->source;
+    char seen[MAX_CLASSES] = {0};
+    double most = 1;
+
+    job->set.loss.classes = 0;
+    if (job->set.loss.objective != DI_OBJECTIVE_CE) return DIAL_OK;
+    job->set.loss.classes = MAX_CLASSES;
+    DI_TRY(di_job_check_labels(job, x, "source", err));
+    for (int64_t i = 0; i < x->n; i++) {
+        seen[(int64_t)di_example_at(x, i)->score] = 1;
+        most = fmax(most, (double)di_example_at(x, i)->score);
+    }
+    job->set.loss.classes = 1 + (int64_t)most;
+    for (int64_t j = 0; j < job->set.loss.classes; j++)
+        if (!seen[j])
+            DI_FAIL_AT(err, DIAL_ERR_INPUT, x->set[0]->path,
+                       "number the classes from 0 without a gap, or use --objective mse",
+                       "classes 0 to %lld, of which %lld has no row",
+                       (long long)job->set.loss.classes - 1, (long long)j);
+done:
+    return st;
+}
+
 dial_status di_job_check_labels(const di_train_job *job, const di_examples *x, const char *side,
                                 dial_error *err)
 {
@@ -46,15 +88,45 @@ dial_status di_job_check_labels(const di_train_job *job, const di_examples *x, c
 
     for (int64_t i = 0; i < x->n; i++) {
         const di_example *e = di_example_at(x, i);
-        int is_class = e->score == 0 || e->score == 1;
 
-        if (e->kind == table[o].kind && (o != DI_OBJECTIVE_BCE || is_class)) continue;
+        if (is_label(job, e)) continue;
         DI_FAIL_AT(err, DIAL_ERR_INPUT,
                    DI_FMT("%s:%lld:1", x->set[x->ref[i].set]->path, (long long)e->line),
                    DI_FMT("give %s, or choose --objective by the rows", table[o].rows),
                    "missing_key: expected %s in the %s",
                    o == DI_OBJECTIVE_PAIR ? "a preference pair" : table[o].rows, side);
     }
+done:
+    return st;
+}
+
+/* What reads a reward, which a head of classes does not have. */
+static dial_status check_rewards(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    const struct {
+        const char *flag;
+        int given;
+    } wants[] = {{is(o->method, "ssrm") ? "method" : "pseudo-weight", job->set.pseudo_weight > 0},
+                 {"cross-prompt", o->cross_prompt > 0},
+                 {"length-guard", o->length_guard > 0},
+                 {"target-labelled", o->target_labelled != NULL},
+                 {"match-scale", o->match_scale},
+                 {o->resume_from != NULL ? "resume-from" : "base", job->start.is_run}};
+
+    for (size_t i = 0; i < sizeof wants / sizeof *wants; i++)
+        if (wants[i].given)
+            DI_FAIL_AT(
+                err, DIAL_ERR_USAGE, DI_FMT("--%s", wants[i].flag),
+                i == 5 ? "start from a base model" : "leave it out, or use another objective",
+                "it is about rewards, and --objective ce has a logit for each class instead");
+    if (!is(o->adaptor, "0"))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "use --lora-r above 0, or the head alone",
+                   "an adaptor folds into a head of one row, and --objective ce has one a class");
+    if (job->named >= 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--select", "use --select earliest, source or last",
+                   "a set of classes is for reporting under --objective ce");
 done:
     return st;
 }
@@ -66,9 +138,11 @@ static dial_status check_flags(di_train_job *job, dial_error *err)
     const dial_train_options *o = job->opt;
     di_objective objective = job->set.loss.objective;
     const char *name = table[objective].name;
-    int points = objective == DI_OBJECTIVE_BCE || objective == DI_OBJECTIVE_MSE;
+    int points = objective == DI_OBJECTIVE_BCE || objective == DI_OBJECTIVE_MSE ||
+                 objective == DI_OBJECTIVE_CE;
 
     if (objective == DI_OBJECTIVE_PAIR) goto done;
+    if (objective == DI_OBJECTIVE_CE) DI_TRY(check_rewards(job, err));
     if (is(o->head_init, "probe"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--head-init", "leave it out",
                    "the probe is fitted on preference pairs, and the objective is %s", name);
@@ -116,6 +190,7 @@ dial_status di_job_resolve_objective(di_train_job *job, dial_error *err)
                    DI_FMT("use --objective %s", table[found].name),
                    "%s needs %s, which '%s' does not have", text,
                    table[job->set.loss.objective].rows, job->source.set[0]->path);
+    DI_TRY(count_classes(job, err));
     DI_TRY(di_job_check_labels(job, &job->source, "source", err));
     DI_TRY(check_flags(job, err));
 done:
@@ -141,7 +216,7 @@ done:
     return st;
 }
 
-/* Loss and accuracy of one example by its rewards, in the order of its texts. */
+/* Loss and accuracy of one example by its rewards in the order of its texts, or by its logits. */
 static di_loss_result loss_of(const di_train_job *job, const di_example *x, const float *r)
 {
     int32_t row[DI_ROW_TEXTS];
@@ -152,6 +227,8 @@ static di_loss_result loss_of(const di_train_job *job, const di_example *x, cons
     switch (o->objective) {
     case DI_OBJECTIVE_BCE: return di_bce_loss(&point);
     case DI_OBJECTIVE_MSE: return di_mse_loss(&point);
+    case DI_OBJECTIVE_CE:
+        return di_ce_loss(&(di_ce_args){.z = r, .y = &x->score, .n = 1, .classes = o->classes});
     case DI_OBJECTIVE_MCQ:
         for (int32_t t = 0; t < x->n_texts; t++) row[t] = t;
         return di_mcq_loss(&(di_mcq_args){.r = r, .row_of = row, .n = 1, .per = x->n_texts});
@@ -168,7 +245,8 @@ dial_status di_job_losses(di_train_job *job, const di_examples *x, const char *w
     const float *w = di_head_at(&job->params, job->params.theta);
     di_seq_view *text = NULL;
     uint64_t *prompt = NULL;
-    float *e = NULL, r[DI_ROW_TEXTS];
+    int64_t classes = job->set.loss.classes;
+    float *e = NULL, r[MAX_CLASSES];
 
     for (int64_t i = 0; i < x->n; i++) n += di_example_at(x, i)->n_texts;
     text = di_new_array(job->al, (size_t)n, sizeof *text);
@@ -190,7 +268,9 @@ dial_status di_job_losses(di_train_job *job, const di_examples *x, const char *w
         const di_example *row = di_example_at(x, i);
         di_loss_result one;
 
-        for (int t = 0; t < row->n_texts; t++, at++) r[t] = di_reward(w, e + at * c, c);
+        if (classes > 0) di_class_logits(w, classes, e + at * c, 1, c, r);
+        for (int t = 0; t < row->n_texts; t++, at++)
+            if (classes == 0) r[t] = di_reward(w, e + at * c, c);
         one = loss_of(job, row, r);
         loss[i] = one.loss;
         *accuracy += one.accuracy / (double)x->n;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "dist/dist.h"
+#include "eval/classes.h"
 #include "model/head.h"
 #include "model/safetensors.h"
 
@@ -56,8 +57,28 @@ done:
     return st;
 }
 
-static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int final, json_t **out,
-                                dial_error *err)
+/* Result of evaluation set k by a head of classes. */
+static dial_status evaluate_classes(di_train_job *job, int k, json_t **result, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_dataset *d = job->eval_files.set[k];
+    int64_t j = job->set.loss.classes, tokens;
+    float *logit = di_new_array(job->al, (size_t)(d->n_seq * j), sizeof *logit);
+    double seconds;
+
+    if (logit == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for logits");
+    DI_TRY(di_logits_dataset(job->embedder, di_head_at(&job->params, job->params.theta), j, d,
+                             job->eval_files.name[k], logit, &seconds, &tokens, err));
+    DI_TRY(di_eval_classes(job->al, d, job->eval_files.name[k], logit, j, seconds, tokens, result,
+                           err));
+done:
+    di_free(job->al, logit);
+    return st;
+}
+
+/* The same by rewards, which are kept with the run at its end. */
+static dial_status evaluate_rewards(di_train_job *job, int k, int final, json_t **result,
+                                    dial_error *err)
 {
     dial_status st = DIAL_OK;
     const di_dataset *d = job->eval_files.set[k];
@@ -65,7 +86,6 @@ static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int fina
     float *reward = di_new_array(job->al, (size_t)d->n_seq, sizeof *reward);
     double seconds;
     int64_t tokens;
-    json_t *result = NULL;
 
     if (reward == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");
     o.seed = job->set.seed;
@@ -73,20 +93,32 @@ static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int fina
                             job->eval_files.name[k], reward, NULL, &seconds, &tokens, err));
     for (int64_t i = 0; final && job->match.applied && i < d->n_seq; i++)
         reward[i] = (float)(job->match.scale * (double)reward[i] + job->match.shift);
-    DI_TRY(di_eval_result(job->al, d, job->eval_files.name[k], reward, &o, seconds, tokens, &result,
+    DI_TRY(di_eval_result(job->al, d, job->eval_files.name[k], reward, &o, seconds, tokens, result,
                           err));
+    if (final && di_dist_of(job->env)->rank == 0)
+        DI_TRY(write_scores(job, d, job->eval_files.name[k], reward, err));
+done:
+    di_free(job->al, reward);
+    return st;
+}
+
+static dial_status evaluate_one(di_train_job *job, int k, int64_t step, int final, json_t **out,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *result = NULL;
+
+    DI_TRY(job->set.loss.classes > 0 ? evaluate_classes(job, k, &result, err)
+                                     : evaluate_rewards(job, k, final, &result, err));
     DI_TRY(di_journal_write(&job->journal,
                             json_pack("{s:s, s:I, s:s, s:b, s:O}", "event", "eval", "step",
                                       (json_int_t)step, "name", job->eval_files.name[k], "final",
                                       final, "result", result),
                             err));
-    if (final && di_dist_of(job->env)->rank == 0)
-        DI_TRY(write_scores(job, d, job->eval_files.name[k], reward, err));
     *out = result;
     result = NULL;
 done:
     json_decref(result);
-    di_free(job->al, reward);
     return st;
 }
 
@@ -278,10 +310,12 @@ dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err)
         DI_TRY(di_embed_texts(job->embedder, &view, NULL, 1, "self-test", e, err));
         list = json_array();
         for (int64_t k = 0; k < n; k++) di_json_add(list, json_integer(ids[k]), &failed);
-        di_json_add(texts,
-                    json_pack("{s:s%, s:o, s:o}", "text", p.text[i], p.size[i], "ids", list,
-                              "score", di_json_f32(di_reward(head, e, job->params.width))),
-                    &failed);
+        di_json_add(
+            texts,
+            json_pack(
+                "{s:s%, s:o, s:o}", "text", p.text[i], p.size[i], "ids", list, "score",
+                di_json_f32(di_reward_sum(head, di_head_rows(&job->params), e, job->params.width))),
+            &failed);
     }
     if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
     *out = json_pack("{s:s, s:s, s:O}", "backend", job->base.dev.ops->name, "dtype",
@@ -324,6 +358,11 @@ dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err
     dial_status st = DIAL_OK;
     json_t *source = NULL, *target = NULL;
 
+    if (job->set.loss.classes > 0) { /* no reward */
+        *out = json_pack("{s:n, s:n}", "source", "target");
+        if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for reward statistics");
+        goto done;
+    }
     DI_TRY(stats_of(job, job->held.n > 0 ? &job->held : &job->source, &source, err));
     if (job->has_target) DI_TRY(stats_of(job, &job->target, &target, err));
     *out = json_pack("{s:O, s:O?}", "source", source, "target", target);

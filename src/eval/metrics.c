@@ -202,8 +202,7 @@ static void set_deinit(di_eval_set *s)
     di_free(s->al, s->credit);
 }
 
-/* tokens, seconds, tokens_per_second */
-static void put_speed(const di_dataset *d, double seconds, int64_t tokens, json_t *o, int *failed)
+void di_put_speed(const di_dataset *d, double seconds, int64_t tokens, json_t *o, int *failed)
 {
     int64_t total = 0, texts = 0, most = 0;
 
@@ -249,7 +248,7 @@ dial_status di_eval_result(const di_alloc *al, const di_dataset *d, const char *
     case DI_ROW_CANDIDATES: DI_TRY(di_candidates_fields(&s, o, err)); break;
     case DI_ROW_SINGLE: break; /* refused by check_rows */
     }
-    put_speed(d, seconds, tokens, o, &failed);
+    di_put_speed(d, seconds, tokens, o, &failed);
     if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result of '%s'", name);
     *out = o;
     o = NULL;

@@ -39,6 +39,9 @@ json_t *di_stat_or_null(double value, int defined);
 /* Sets a key; a NULL value or a failed insertion sets *failed. */
 void di_put(json_t *object, const char *key, json_t *value, int *failed);
 
+/* tokens, seconds, tokens_per_second, as di_eval_result takes them. */
+void di_put_speed(const di_dataset *d, double seconds, int64_t tokens, json_t *o, int *failed);
+
 /* The fields of each kind, added to `out`. ERR_NOMEM. */
 dial_status di_pairs_fields(const di_eval_set *s, json_t *out, dial_error *err);
 dial_status di_scored_fields(const di_eval_set *s, json_t *out, dial_error *err);

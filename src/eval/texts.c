@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "dist/dist.h"
+#include "eval/classes.h"
 #include "model/adaptor.h"
 #include "model/head.h"
 #include "model/next_token.h"
@@ -622,5 +623,25 @@ done:
     di_free(al, text);
     di_free(al, prompt);
     di_free(al, own);
+    return st;
+}
+
+dial_status di_logits_dataset(di_embedder *m, const float *w, int64_t classes, const di_dataset *d,
+                              const char *what, float *logit, double *seconds, int64_t *tokens,
+                              dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_alloc *al = m->dev->al;
+    float *e = di_new_array(al, (size_t)(d->n_seq * m->width), sizeof *e);
+    float *unused = di_new_array(al, (size_t)d->n_seq, sizeof *unused);
+
+    if (e == NULL || unused == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the embeddings of %lld texts",
+                (long long)d->n_seq);
+    DI_TRY(di_score_dataset(m, w, d, what, unused, e, seconds, tokens, err));
+    di_class_logits(w, classes, e, d->n_seq, m->width, logit);
+done:
+    di_free(al, e);
+    di_free(al, unused);
     return st;
 }

@@ -74,4 +74,9 @@ dial_status di_score_dataset(di_embedder *m, const float *head, const di_dataset
                              const char *what, float *reward, float *e, double *seconds,
                              int64_t *tokens, dial_error *err);
 
+/* The same by a head of classes w [classes, C]: logit [d->n_seq, classes]. */
+dial_status di_logits_dataset(di_embedder *m, const float *w, int64_t classes, const di_dataset *d,
+                              const char *what, float *logit, double *seconds, int64_t *tokens,
+                              dial_error *err);
+
 #endif

@@ -130,7 +130,7 @@ dial_status di_params_init(di_params *p, const di_alloc *al, const di_config *c,
             if (opt->targets >> l & 1) add_pair(&q, c, i, (di_linear)l);
     if (opt->adaptor_r > 0) add_adaptor(&q);
     q.head_at = q.size;
-    add_param(&q, "base_model.model.score.weight", 1, c->width);
+    add_param(&q, "base_model.model.score.weight", di_head_rows(&q), c->width);
     q.theta = di_new_array(al, (size_t)q.size, sizeof *q.theta);
     if (q.theta == NULL)
         DI_FAIL_AT(err, DIAL_ERR_NOMEM, NULL, "use a smaller --lora-r or fewer --lora-targets",

@@ -30,6 +30,7 @@ typedef struct di_lora_options {
     int64_t first_layer, end_layer; /* layers [first, end) carry LoRA */
     int64_t adaptor_r; /* rank of the adaptor (model/adaptor.h); 0: none. r must be 0 */
     int adaptor_tanh;  /* 0: linear */
+    int64_t classes;   /* rows of the head: 0 or 1: a reward; else a logit for each class */
 } di_lora_options;
 
 enum { DI_HEAD = -1, DI_ADAPTOR = -2 }; /* places of a di_param outside the layers */
@@ -52,7 +53,7 @@ typedef struct di_params {
     di_param *param;
     int n;
     int64_t size;    /* floats in all */
-    int64_t head_at; /* LoRA or adaptor comes first; the head is [head_at, head_at + C) */
+    int64_t head_at; /* LoRA or adaptor comes first; the head [rows, C] is at its end */
     float *theta;    /* values */
     int16_t (*index)[DI_LINEAR_COUNT][2]; /* [layer][linear][A, B] -> param, -1: none */
 } di_params;
@@ -87,6 +88,12 @@ float *di_param_at(const di_params *p, float *block, int64_t layer, di_linear l,
 static inline float *di_head_at(const di_params *p, float *block)
 {
     return block + p->head_at;
+}
+
+/* Rows of the head: 1, or the number of classes. */
+static inline int64_t di_head_rows(const di_params *p)
+{
+    return p->lora.classes > 1 ? p->lora.classes : 1;
 }
 
 /*

@@ -103,6 +103,17 @@ static void mcq_text(const json_t *r, di_buf *out)
     end(out);
 }
 
+static void classes_text(const json_t *r, di_buf *out)
+{
+    head(out, "accuracy", di_num(r, "accuracy"));
+    range(out, "   95%: ", di_at(r, "ci95"), "");
+    di_buf_printf(out, "; the most frequent class %s\n", DI_DECIMAL(di_num(r, "majority"), 3));
+    head(out, "macro F1", di_num(r, "macro_f1"));
+    di_buf_printf(out, "   mean over %zu classes\n", json_array_size(di_at(r, "classes")));
+    head(out, "loss", di_num(r, "loss"));
+    di_puts(out, "   cross-entropy\n");
+}
+
 /* RewardBench: its score, and what it is the mean of. */
 static void bench_text(const json_t *r, di_buf *out)
 {
@@ -215,6 +226,7 @@ dial_status di_report_eval_text(const json_t *doc, di_buf *out, dial_error *err)
                       kind != NULL && strcmp(kind, "mcq") == 0          ? "questions"
                       : kind != NULL && strcmp(kind, "candidates") == 0 ? "sets of candidates"
                       : kind != NULL && strcmp(kind, "scored") == 0     ? "scored texts"
+                      : kind != NULL && strcmp(kind, "classes") == 0    ? "texts of a class"
                                                                         : "pairs");
         di_put_plain(out, di_text_at(r, "file"));
         end(out);
@@ -222,6 +234,8 @@ dial_status di_report_eval_text(const json_t *doc, di_buf *out, dial_error *err)
             scored_text(r, out);
         else if (kind != NULL && strcmp(kind, "mcq") == 0)
             mcq_text(r, out);
+        else if (kind != NULL && strcmp(kind, "classes") == 0)
+            classes_text(r, out);
         else if (kind == NULL || strcmp(kind, "candidates") != 0)
             pairs_text(r, out);
         if (json_is_object(di_at(r, "subsets"))) bench_text(r, out);

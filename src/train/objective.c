@@ -85,6 +85,31 @@ di_loss_result di_mse_loss(const di_point_args *a)
     return out;
 }
 
+di_loss_result di_ce_loss(const di_ce_args *a)
+{
+    di_loss_result out = {.margin = NAN};
+    double total = di_weight_sum(a->weight, a->n), mean = 1 / (double)a->n;
+
+    for (int64_t i = 0; i < a->n; i++) {
+        const float *z = a->z + i * a->classes;
+        int64_t y = (int64_t)a->y[i], above = 0, equal = 0;
+        double u = weight_at(a->weight, i) / total, most = (double)z[0], sum = 0;
+
+        for (int64_t j = 1; j < a->classes; j++) most = fmax(most, (double)z[j]);
+        for (int64_t j = 0; j < a->classes; j++) {
+            sum += exp((double)z[j] - most);
+            above += z[j] > z[y];
+            equal += z[j] == z[y];
+        }
+        out.loss += u * (most + log(sum) - (double)z[y]);
+        out.accuracy += above > 0 ? 0 : mean / (double)equal;
+        out.ties += above == 0 && equal > 1;
+        for (int64_t j = 0; a->dz != NULL && j < a->classes; j++)
+            a->dz[i * a->classes + j] = (float)(u * (exp((double)z[j] - most) / sum - (j == y)));
+    }
+    return out;
+}
+
 di_loss_result di_mcq_loss(const di_mcq_args *a)
 {
     di_loss_result out = {0};

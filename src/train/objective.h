@@ -11,6 +11,7 @@ typedef enum di_objective {
     DI_OBJECTIVE_PAIR, /* Bradley-Terry on chosen and rejected */
     DI_OBJECTIVE_BCE,  /* a score of 0 or 1 */
     DI_OBJECTIVE_MSE,  /* a real score */
+    DI_OBJECTIVE_CE,   /* a class 0 .. J-1; the head has a row for each */
     DI_OBJECTIVE_MCQ   /* one right option against each wrong one */
 } di_objective;
 
@@ -55,6 +56,21 @@ typedef struct di_point_args {
 
 di_loss_result di_bce_loss(const di_point_args *a);
 di_loss_result di_mse_loss(const di_point_args *a);
+
+/*
+ *     L = sum_i u_i (log sum_j exp z_ij - z_i,y) / sum u,     dz_i = u_i (softmax z_i - onehot y)
+ *
+ * J classes with a logit each. accuracy: the label's logit on top, 1/k of a k-way tie there.
+ */
+typedef struct di_ce_args {
+    const float *z;      /* [n, J] */
+    const float *y;      /* [n] 0 .. J-1 */
+    const float *weight; /* [n] */
+    int64_t n, classes;  /* n >= 1; J >= 2 */
+    float *dz;           /* [n, J]; NULL: not wanted */
+} di_ce_args;
+
+di_loss_result di_ce_loss(const di_ce_args *a);
 
 /*
  *     L = sum_b u_b (1/n_b) sum_k [(1-s) softplus(-(r_b0 - r_bk)) + s softplus(r_b0 - r_bk)] / sum

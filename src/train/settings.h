@@ -52,6 +52,7 @@ typedef struct di_loss_options {
     double smoothing;
     int use_margin;
     double score_mean, score_sd; /* MSE */
+    int64_t classes;             /* CE: J; else 0 */
 } di_loss_options;
 
 typedef struct di_train_settings {

@@ -56,10 +56,10 @@ di_step_report di_step_report_empty(void)
                             .gp = x};
 }
 
-void di_step_describe(const di_step *s, di_step_report *out)
+/* Rewards of the source, and of the target where it takes part. */
+static void describe_rewards(const di_step *s, di_step_report *out)
 {
-    int64_t m = s->side[DI_SOURCE].n, n = s->side[DI_SOURCE].n_texts, c = s->width;
-    int64_t target = s->first[DI_TARGET];
+    int64_t m = s->side[DI_SOURCE].n, n = s->side[DI_SOURCE].n_texts;
     double unused;
 
     if (n > m) { /* texts 0 come first in the rows */
@@ -72,11 +72,20 @@ void di_step_describe(const di_step *s, di_step_report *out)
         out->reward_min = fmin(out->reward_min, (double)s->r[i]);
         out->reward_max = fmax(out->reward_max, (double)s->r[i]);
     }
-    out->embed_norm_source = mean_norm(s->e, n, c);
-    if (!s->present[DI_TARGET]) return;
-    n = s->side[DI_TARGET].n_texts;
-    mean_std(s->r + target, n, &out->reward_target_mean, &out->reward_target_std);
-    out->embed_norm_target = mean_norm(s->e + target * c, n, c);
+    if (s->present[DI_TARGET])
+        mean_std(s->r + s->first[DI_TARGET], s->side[DI_TARGET].n_texts, &out->reward_target_mean,
+                 &out->reward_target_std);
+}
+
+void di_step_describe(const di_step *s, di_step_report *out)
+{
+    int64_t c = s->width;
+
+    if (s->z == NULL) describe_rewards(s, out);
+    out->embed_norm_source = mean_norm(s->e, s->side[DI_SOURCE].n_texts, c);
+    if (s->present[DI_TARGET])
+        out->embed_norm_target =
+            mean_norm(s->e + s->first[DI_TARGET] * c, s->side[DI_TARGET].n_texts, c);
 }
 
 di_loss_result di_step_loss(const di_step *s, int k, const di_loss_options *o)
@@ -95,6 +104,13 @@ di_loss_result di_step_loss(const di_step *s, int k, const di_loss_options *o)
     switch (o->objective) {
     case DI_OBJECTIVE_BCE: return di_bce_loss(&point);
     case DI_OBJECTIVE_MSE: return di_mse_loss(&point);
+    case DI_OBJECTIVE_CE:
+        return di_ce_loss(&(di_ce_args){.z = s->z + s->first[k] * s->classes,
+                                        .y = side->score,
+                                        .weight = side->weight,
+                                        .n = side->n,
+                                        .classes = s->classes,
+                                        .dz = s->dz + s->first[k] * s->classes});
     case DI_OBJECTIVE_MCQ:
         return di_mcq_loss(&(di_mcq_args){.r = r,
                                           .row_of = side->row_of,

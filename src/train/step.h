@@ -14,7 +14,9 @@ typedef struct di_step {
     int64_t first[DI_SIDES + 1]; /* rows [first[k], first[k+1]) are those of side k */
     int64_t width;               /* C */
     float *e, *de;               /* [rows, C] */
-    float *r, *dr;               /* [rows] */
+    float *r, *dr;               /* [rows]; all zero where there are logits */
+    int64_t classes;             /* CE: J */
+    float *z, *dz;               /* [rows, J] logits; NULL unless CE */
 } di_step;
 
 /* What becomes of it in the journal: STEP KEYS of interfaces.md 1.5; NaN where there is no such
@@ -38,7 +40,8 @@ void di_step_describe(const di_step *s, di_step_report *out);
 
 /*
  * The loss of side k's own labels (train/objective.h), dr "=" for its rows. Under MCQ and PAIR text
- * 0 of an example is the right one; under BCE and MSE its score is its label.
+ * 0 of an example is the right one; under BCE, MSE and CE its score is its label. CE reads z and
+ * writes dz instead.
  */
 di_loss_result di_step_loss(const di_step *s, int k, const di_loss_options *o);
 

@@ -88,8 +88,14 @@ static dial_status new_step(di_trainer *t, const di_examples *const side[DI_SIDE
     s->de = dev->ops->buffer_new(dev, rows * (size_t)s->width * f);
     s->r = di_new_array(dev->al, rows, f);
     s->dr = di_new_array(dev->al, rows, f);
-    if (!s->e || !s->de || !s->r || !s->dr)
+    s->classes = t->set.loss.classes;
+    if (s->classes > 0) {
+        s->z = di_new_array(dev->al, rows * (size_t)s->classes, f);
+        s->dz = di_new_array(dev->al, rows * (size_t)s->classes, f);
+    }
+    if (!s->e || !s->de || !s->r || !s->dr || (s->classes > 0 && (!s->z || !s->dz)))
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %zu embeddings", rows);
+    memset(s->r, 0, rows * f);
     DI_TRY(di_auxiliary_init(&t->aux, dev->al, &t->set, s, seen, err));
 done:
     return st;
@@ -144,6 +150,8 @@ void di_trainer_free(di_trainer *t)
     dev->ops->buffer_free(dev, t->s.de);
     di_free(dev->al, t->s.r);
     di_free(dev->al, t->s.dr);
+    di_free(dev->al, t->s.z);
+    di_free(dev->al, t->s.dz);
     di_free(dev->al, t);
 }
 
@@ -156,7 +164,7 @@ static void pick(di_trainer *t, int k, di_sampler *order)
     s->first[k + 1] = s->first[k] + (s->present[k] ? s->side[k].n_texts : 0);
 }
 
-/* Embeddings and rewards of side k. */
+/* Embeddings of side k, and their rewards or logits. */
 static dial_status forward_side(di_trainer *t, int k, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -165,13 +173,28 @@ static dial_status forward_side(di_trainer *t, int k, dial_error *err)
 
     if (!s->present[k]) return DIAL_OK;
     DI_TRY(di_pass_forward(t->pass, k, &s->side[k], s->e + s->first[k] * s->width, err));
-    for (int64_t i = s->first[k]; i < s->first[k + 1]; i++)
-        s->r[i] = di_reward(w, s->e + i * s->width, s->width);
+    for (int64_t i = s->first[k]; i < s->first[k + 1]; i++) {
+        const float *e = s->e + i * s->width;
+
+        for (int64_t j = 0; j < s->classes; j++)
+            s->z[i * s->classes + j] = di_reward(w + j * s->width, e, s->width);
+        if (s->classes == 0) s->r[i] = di_reward(w, e, s->width);
+    }
 done:
     return st;
 }
 
-/* r = w.e backwards for all rows: dE += dr w^T, dw += E^T dr. */
+/* r = w.e backwards for one row: de += dr w, dw += dr e. */
+static void row_back(float dr, const float *w, const float *e, int64_t c, float *de, float *dw)
+{
+    if (dr == 0) return; /* the target, where only the source has a loss */
+    for (int64_t j = 0; j < c; j++) {
+        de[j] += dr * w[j];
+        dw[j] += dr * e[j];
+    }
+}
+
+/* The same for all rows, and for each of their logits where the head has classes. */
 static void reward_back(di_trainer *t)
 {
     di_step *s = &t->s;
@@ -180,11 +203,10 @@ static void reward_back(di_trainer *t)
     float *dw = di_head_at(t->params, t->optimizer.g);
 
     for (int64_t i = 0; i < s->first[SIDES]; i++) {
-        if (s->dr[i] == 0) continue; /* the target, where only the source has a loss */
-        for (int64_t j = 0; j < c; j++) {
-            s->de[i * c + j] += s->dr[i] * w[j];
-            dw[j] += s->dr[i] * s->e[i * c + j];
-        }
+        row_back(s->dr[i], w, s->e + i * c, c, s->de + i * c, dw);
+        for (int64_t j = 0; j < s->classes; j++)
+            row_back(s->dz[i * s->classes + j], w + j * c, s->e + i * c, c, s->de + i * c,
+                     dw + j * c);
     }
 }
 
@@ -225,6 +247,7 @@ static void zero_gradients(di_trainer *t)
 
     memset(t->s.de, 0, rows * (size_t)t->s.width * sizeof *t->s.de);
     memset(t->s.dr, 0, rows * sizeof *t->s.dr);
+    if (t->s.dz != NULL) memset(t->s.dz, 0, rows * (size_t)t->s.classes * sizeof *t->s.dz);
 }
 
 /* What the alignment sees of the step. */

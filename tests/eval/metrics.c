@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "eval/classes.h"
 #include "eval/metrics.h"
 
 /* A text: what the metrics read of it. */
@@ -123,6 +124,44 @@ static json_t *evaluate(const toy *t, const di_eval_options *opt)
 
     assert_ok(di_eval_result(t->d.al, &t->d, "toy", t->reward, opt, 2, -1, &out, &err), err);
     return out;
+}
+
+/* Against scikit-learn's accuracy_score, f1_score(average="macro"),
+ * precision_recall_fscore_support; class 3 is neither a label nor an answer, so that it is in no
+ * mean. */
+static void class_fields(void **state)
+{
+    static const int label[] = {0, 0, 1, 2, 2, 1}, answer[] = {0, 1, 1, 2, 0, 1};
+    text list[6] = {{"a", "p", 0, 1, 1, 3}, {"b", "p", 0, 1, 1, 3}, {"c", "p", 0, 1, 1, 3},
+                    {"d", "p", 0, 1, 1, 3}, {"e", "p", 0, 1, 1, 3}, {"f", "p", 0, 1, 1, 3}};
+    float logit[6][4] = {{0}};
+    dial_error err = {0};
+    toy t;
+    json_t *o = NULL;
+    (void)state;
+
+    toy_texts(&t, list, 6);
+    for (int i = 0; i < 6; i++) {
+        toy_row(&t, DI_ROW_SCORED, 1, &i)->score = (float)label[i];
+        logit[i][answer[i]] = 2;
+    }
+    assert_ok(di_eval_classes(t.d.al, &t.d, "toy", logit[0], 4, 2, 18, &o, &err), err);
+    assert_string_equal(json_string_value(json_object_get(o, "kind")), "classes");
+    equals(o, "accuracy", 0.6666666666666666);
+    equals(o, "macro_f1", 0.6555555555555556);
+    equals(o, "majority", 1.0 / 3);
+    equals(o, "loss", (4 * (log(exp(2) + 3) - 2) + 2 * log(exp(2) + 3)) / 6);
+    equals(o, "classes.0.precision", 0.5);
+    equals(o, "classes.1.precision", 2.0 / 3);
+    equals(o, "classes.2.recall", 0.5);
+    equals(o, "classes.1.f1", 0.8);
+    assert_true(json_is_null(at(o, "classes.3.f1")));
+    equals(o, "tokens_per_second", 9);
+    json_decref(o);
+    t.example[4].score = 4; /* none of 0 .. 3 */
+    assert_int_equal(di_eval_classes(t.d.al, &t.d, "toy", logit[0], 4, 2, 18, &o, &err),
+                     DIAL_ERR_INPUT);
+    assert_non_null(strstr(err.message, "from 0 to 3"));
 }
 
 static void pair_fields(void **state)
@@ -464,6 +503,7 @@ static void macro(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(class_fields),
         cmocka_unit_test(pair_fields),
         cmocka_unit_test(length_correlation),
         cmocka_unit_test(calibration),

@@ -54,6 +54,24 @@ static void bradley_terry(void **state)
     check("bt.full", di_bt_loss(&a).loss, d, 10);
 }
 
+static void classes(void **state)
+{
+    float d[20], y[5], far[3] = {1e30f, -1e30f, 0}, one = 1;
+    di_ce_args a = {
+        .z = input("ce.z"), .weight = input("ce.weight"), .n = 5, .classes = 4, .dz = d};
+    di_loss_result out;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) y[i] = input("ce.label")[i];
+    a.y = y;
+    check("ce", di_ce_loss(&a).loss, d, 20);
+    /* a tie of two of three is half right; far logits overflow nothing */
+    out = di_ce_loss(&(di_ce_args){.z = (float[3]){2, 2, 1}, .y = &one, .n = 1, .classes = 3});
+    assert_true(out.accuracy == 0.5 && out.ties == 1);
+    out = di_ce_loss(&(di_ce_args){.z = far, .y = &one, .n = 1, .classes = 3, .dz = d});
+    assert_true(isfinite(out.loss) && d[0] == 1 && d[1] == -1 && out.accuracy == 0);
+}
+
 static void points(void **state)
 {
     float d[6];
@@ -225,11 +243,11 @@ static void accepted_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bradley_terry),   cmocka_unit_test(points),
-        cmocka_unit_test(multiple_choice), cmocka_unit_test(centring),
-        cmocka_unit_test(pseudo_labels),   cmocka_unit_test(length_guard),
-        cmocka_unit_test(anchors),         cmocka_unit_test(temperature),
-        cmocka_unit_test(accepted_labels),
+        cmocka_unit_test(bradley_terry), cmocka_unit_test(points),
+        cmocka_unit_test(classes),       cmocka_unit_test(multiple_choice),
+        cmocka_unit_test(centring),      cmocka_unit_test(pseudo_labels),
+        cmocka_unit_test(length_guard),  cmocka_unit_test(anchors),
+        cmocka_unit_test(temperature),   cmocka_unit_test(accepted_labels),
     };
     dial_error err;
     int failed;
