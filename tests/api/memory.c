@@ -202,15 +202,16 @@ static dial_status score(dial_error *err)
     return st;
 }
 
-static dial_status evaluate(dial_error *err)
+static dial_status evaluate_by(const char *model, const char *data, const char *base_score,
+                               dial_error *err)
 {
     dial_eval_options o;
-    const char *data = head_of("val", 4);
     char *json = NULL;
     dial_status st;
 
     dial_options_default(dial_eval_table, &o, sizeof o);
-    o.model = run;
+    o.model = model;
+    o.base_score = base_score;
     o.data = (dial_list){&data, 1};
     o.bootstrap = 20;
     o.common.threads = 1;
@@ -220,6 +221,55 @@ static dial_status evaluate(dial_error *err)
     if (st == DIAL_OK) note(NULL, json, strlen(json));
     dial_free(&env, json);
     return st;
+}
+
+static dial_status evaluate(dial_error *err)
+{
+    return evaluate_by(run, head_of("val", 4), "head", err);
+}
+
+static dial_status compare_answers(dial_error *err)
+{
+    return evaluate_by(TOY, head_of("val", 3), "ab", err);
+}
+
+/* Trained gradually on classes, and judged. */
+static dial_status tell_classes(dial_error *err)
+{
+    char path[128], out[128];
+    const char *source = path, *target = head_of("target", 6);
+    dial_train_options o;
+    char *json = NULL;
+    dial_status st;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/classes.jsonl", folder);
+    snprintf(out, sizeof out, "%s/classes", folder);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 6; i++)
+        fprintf(f, "{\"prompt\":\"%d? \",\"response\":\"It is.\",\"score\":%d}\n", i, i % 3);
+    fclose(f);
+    dial_options_default(dial_train_table, &o, sizeof o);
+    o.base = TOY;
+    o.out = out;
+    o.source = (dial_list){&source, 1};
+    o.target = (dial_list){&target, 1};
+    o.objective = "ce";
+    o.curriculum = "gradual:2";
+    o.steps = 2;
+    o.lora_r = 2;
+    o.critic_warmup = 0;
+    o.critic_widths = "8,4";
+    o.maps = 0;
+    o.overwrite = 1;
+    o.common.threads = 1;
+    o.common.dtype = "f32";
+    o.common.batch_tokens = 256;
+    st = dial_train(&o, &env, &json, err);
+    if (st == DIAL_OK) note(NULL, json, strlen(json));
+    dial_free(&env, json);
+    return st == DIAL_OK ? evaluate_by(out, source, "head", err) : st;
 }
 
 static dial_status diagnose(dial_error *err)
@@ -345,6 +395,16 @@ static void in_evaluation(void **state)
     (void)state;
     fail_each(evaluate, "eval", 60);
 }
+static void in_base_scores(void **state)
+{
+    (void)state;
+    fail_each(compare_answers, "eval --base-score", 30);
+}
+static void in_classes(void **state)
+{
+    (void)state;
+    fail_each(tell_classes, "classes", 30);
+}
 static void in_doctor(void **state)
 {
     (void)state;
@@ -387,7 +447,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_training),   cmocka_unit_test(in_scoring),
-        cmocka_unit_test(in_evaluation), cmocka_unit_test(in_doctor),
+        cmocka_unit_test(in_evaluation), cmocka_unit_test(in_base_scores),
+        cmocka_unit_test(in_classes),    cmocka_unit_test(in_doctor),
         cmocka_unit_test(in_select),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
