@@ -132,7 +132,7 @@ static dial_status embed_file(picking *p, di_session *s, const char *file, int t
 
     DI_TRY(di_evidence_load(s, &p->opt->common, file, target, max_rows,
                             (uint64_t)p->opt->common.seed, x, err));
-    if (x->single_texts)
+    if (x->single_texts || x->several)
         DI_FAIL_AT(err, DIAL_ERR_INPUT, file, "give rows of two texts",
                    "no row holds a pair of texts");
     *e = di_new_array(p->al, (size_t)(2 * x->n * s->params.width), sizeof **e);

@@ -347,7 +347,7 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
     r->c = di_source_config(r->s.source)->width;
     DI_TRY(di_evidence_load(&r->s, &o->common, o->source, 0, rows, r->seed, &r->source, err));
     DI_TRY(di_evidence_load(&r->s, &o->common, o->target, 1, rows, r->seed, &r->target, err));
-    if (o->suggest > 0 && r->target.single_texts)
+    if (o->suggest > 0 && (r->target.single_texts || r->target.several))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--suggest", "give target rows of two texts",
                    "there are no pairs to label");
     r->doc = json_pack("{s:s, s:s, s:{s:I, s:I}, s:n, s:n, s:n, s:n, s:n}", "schema",

@@ -32,18 +32,28 @@ static void add_pair(di_evidence *x, int64_t i, int32_t row, int32_t a, int32_t 
     x->picked = x->picked || d->example[row].picked;
 }
 
-/* Usable rows in `order`; returns how many. Pairs of equal texts say nothing. */
-static int64_t usable(const di_dataset *d, int drop_labels, int single, int64_t *order)
+/* Two texts of a row, or one. */
+typedef struct unit {
+    int64_t row;
+    int32_t at; /* of the row's texts */
+} unit;
+
+/* Usable ones in `order`; returns how many. Pairs of equal texts say nothing; of a target's row
+ * with several texts two and two make a pair. */
+static int64_t usable(const di_dataset *d, int drop_labels, int single, unit *order)
 {
     int64_t n = 0;
 
     for (int64_t i = 0; i < d->n; i++) {
         const di_example *x = &d->example[i];
+        const int32_t *t = d->text_of + x->first;
 
-        if (single ? x->n_texts == 1 : x->kind == DI_ROW_PAIR && !x->identical)
-            order[n++] = i;
-        else if (!single && !drop_labels && x->kind != DI_ROW_PAIR)
-            return -1 - i;
+        if (single && x->n_texts == 1) order[n++] = (unit){i, 0};
+        if (single) continue;
+        if (!drop_labels && x->kind != DI_ROW_PAIR) return -1 - i;
+        if (x->kind == DI_ROW_PAIR && x->identical) continue;
+        for (int32_t k = 0; k + 1 < x->n_texts; k += 2)
+            if (x->kind == DI_ROW_PAIR || t[k] != t[k + 1]) order[n++] = (unit){i, k};
     }
     return n;
 }
@@ -56,13 +66,17 @@ dial_status di_evidence_load(di_session *s, const dial_common_options *common, c
     di_dataset_options o = {.drop_identical = 0};
     di_evidence x = {.al = s->al};
     di_rng r = di_rng_make(seed, DI_RNG_LIMIT, (uint32_t)drop_labels);
-    int64_t *order = NULL, n;
+    unit *order = NULL;
+    int64_t *turn = NULL, n, texts = 0;
 
     DI_TRY(di_rows_options_from(common, &o.rows, err));
     o.rows.drop_labels = drop_labels;
     DI_TRY(di_dataset_load(s->al, path, &o, &s->policy, s->tok, s->env, &x.d, err));
-    order = di_new_array(s->al, (size_t)x.d->n, sizeof *order);
-    if (order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the rows of '%s'", path);
+    for (int64_t i = 0; i < x.d->n; i++) texts += x.d->example[i].n_texts;
+    order = di_new_array(s->al, (size_t)texts, sizeof *order);
+    turn = di_new_array(s->al, (size_t)texts, sizeof *turn);
+    if (order == NULL || turn == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the rows of '%s'", path);
     n = usable(x.d, drop_labels, 0, order);
     if (n < 0)
         DI_FAIL_AT(err, DIAL_ERR_INPUT,
@@ -72,7 +86,8 @@ dial_status di_evidence_load(di_session *s, const dial_common_options *common, c
         x.single_texts = 1;
         n = usable(x.d, 1, 1, order);
     }
-    di_rng_shuffle(&r, order, n);
+    for (int64_t i = 0; i < n; i++) turn[i] = i;
+    di_rng_shuffle(&r, turn, n);
     x.n = x.single_texts ? n / 2 : n;
     if (max_rows > 0 && x.n > max_rows) x.n = max_rows;
     if (x.n < 1)
@@ -86,16 +101,19 @@ dial_status di_evidence_load(di_session *s, const dial_common_options *common, c
     if (!x.text || !x.row || !x.group || !x.log_length || !x.matched)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the rows of '%s'", path);
     for (int64_t i = 0; i < x.n; i++) {
-        int64_t row = order[x.single_texts ? 2 * i : i];
-        const int32_t *t = x.d->text_of + x.d->example[row].first;
+        const unit *u = &order[turn[x.single_texts ? 2 * i : i]];
+        const int32_t *t = x.d->text_of + x.d->example[u->row].first + u->at;
 
-        add_pair(&x, i, (int32_t)row, t[0],
-                 x.single_texts ? x.d->text_of[x.d->example[order[2 * i + 1]].first] : t[1]);
+        add_pair(&x, i, (int32_t)u->row, t[0],
+                 x.single_texts ? x.d->text_of[x.d->example[order[turn[2 * i + 1]].row].first]
+                                : t[1]);
+        x.several |= x.d->example[u->row].n_texts > 2;
     }
     *out = x;
     x = (di_evidence){.al = s->al};
 done:
     di_free(s->al, order);
+    di_free(s->al, turn);
     di_evidence_deinit(&x);
     return st;
 }

@@ -19,6 +19,7 @@ typedef struct di_evidence {
     char *matched;      /* (n) the row says so, else |log_length| < 0.3 (interfaces.md 1.6) */
     int64_t n_matched;
     int picked;       /* a row was chosen by disagreement: no random sample */
+    int several;      /* a row of more than two texts: its pairs are drawn, and none is the row */
     int single_texts; /* rows of one text, drawn in twos by the seed: a pair means nothing */
 } di_evidence;
 
