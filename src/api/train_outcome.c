@@ -348,6 +348,7 @@ static dial_status stats_of(di_train_job *job, const di_examples *x, json_t **ou
     sum /= (double)(2 * n);
     *out = json_pack("{s:o, s:o}", "mean", di_json_stat(sum), "std",
                      di_json_stat(sqrt(fmax(0, squares / (double)(2 * n) - sum * sum))));
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for reward statistics");
 done:
     di_free(job->al, e);
     return st;
