@@ -193,9 +193,13 @@ static void claim_closure(summary *m)
         take[i] = counts_as_gap(m, &m->s[i]) && isfinite(m->s[i].closed);
         value[i] = m->s[i].closed;
         se[i] = m->s[i].closed_se;
-        if (take[i])
+        if (!take[i]) continue;
+        if (isfinite(m->s[i].paper))
             add_detail(m, detail, "%s: %.2f (paper's settings %.2f)", m->s[i].name, m->s[i].closed,
                        m->s[i].paper);
+        else
+            add_detail(m, detail, "%s: %.2f (paper's settings not run)", m->s[i].name,
+                       m->s[i].closed);
     }
     n = family_mean(m, take, value, se, &mean, &mean_se);
     if (isfinite(needed))
