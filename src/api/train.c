@@ -331,8 +331,8 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     if (doc == NULL || job->warnings_failed)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     end = json_pack("{s:s}", "event", "end");
-    if (end == NULL || json_object_update(end, doc) != 0)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+    end = di_json_whole(end, json_object_update(end, doc) != 0);
+    if (end == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     DI_TRY(di_journal_write(&job->journal, end, err));
     DI_TRY(di_journal_sync(&job->journal, err));
     if (job->selected_step > 0)
