@@ -222,7 +222,7 @@ DIAL_API dial_status dial_train(const dial_train_options *options, const dial_en
 typedef struct dial_eval_options {
     dial_common_options common;
     const char *model, *compare;
-    dial_list data; /* [NAME=]FILE */
+    dial_list data;         /* [NAME=]FILE */
     const char *base_score; /* "head"; "logp", "ab": by the language model, which needs no head */
     const char *length_unit, *cluster, *scores;
     int64_t bootstrap;

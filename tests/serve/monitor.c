@@ -300,7 +300,9 @@ static void requests_to_target_file(void **state)
         expect_status(s.port, "/classify", "{\"input\":[]}", 422);
         assert_ok(server_stop(&s), s.err); /* the end writes what waits */
         snprintf(out, sizeof out, "%s/target.jsonl", folder);
-        assert_ok(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), err);
+        assert_ok(
+            di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err),
+            err);
         f = fopen(out, "r");
         assert_non_null(f);
         found[fread(found, 1, sizeof found - 1, f)] = '\0';

@@ -245,22 +245,29 @@ static void no_store(void **state)
     FILE *f;
 
     (void)state;
-    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err),
+                     DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "no such store"));
     f = fopen(store, "w");
     assert_non_null(f);
     for (int i = 0; i < 300; i++) fputs("this is no database\n", f);
     fclose(f);
-    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_INPUT);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err),
+                     DIAL_ERR_INPUT);
     assert_int_equal(di_traffic_open(di_alloc_default(), store, 10, &t, &err), DIAL_ERR_INPUT);
     assert_int_equal(di_traffic_open(di_alloc_default(), folder, 10, &t, &err), DIAL_ERR_IO);
     unlink(store);
     put(NULL, 0, 10);
-    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){0}, out, &c, &err),
+                     DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "no traffic"));
     put((di_traffic_row[]){row_of("a", DI_TRAFFIC_TEXT, NULL, NULL)}, 1, 10);
-    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "b"}, out, &c, &err), DIAL_ERR_USAGE);
-    assert_int_equal(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), DIAL_ERR_USAGE);
+    assert_int_equal(
+        di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "b"}, out, &c, &err),
+        DIAL_ERR_USAGE);
+    assert_int_equal(
+        di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err),
+        DIAL_ERR_USAGE);
     assert_non_null(strstr(err.message, "--monitor-texts"));
     assert_int_not_equal(access(out, F_OK), 0);
 }
@@ -347,7 +354,9 @@ static void schemas(void **state)
             row[k] =
                 row_of("a", cases[i].row[k].form, cases[i].row[k].prompt, cases[i].row[k].response);
         put(row, cases[i].n, 100);
-        assert_ok(di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err), err);
+        assert_ok(
+            di_collect(di_alloc_default(), store, &(di_traffic_of){.run = "a"}, out, &c, &err),
+            err);
         assert_ok(di_read_file(di_alloc_default(), out, &text, &size, &err), err);
         if (strcmp(text, cases[i].file) != 0 || strcmp(c.schema, cases[i].schema) != 0)
             fail_msg("%s: expected %s\n%s\nfound %s\n%s", cases[i].why, cases[i].schema,
