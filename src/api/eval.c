@@ -24,6 +24,19 @@ static di_eval_options eval_options(const dial_eval_options *o)
     return e;
 }
 
+/* A line of --scores, which it takes over; NULL: there was no memory for it. */
+static dial_status put_line(json_t *line, di_buf *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
+    DI_TRY(di_json_write(line, out, err));
+    di_buf_append(out, "\n", 1);
+done:
+    json_decref(line);
+    return st;
+}
+
 /* One line a row, as --scores writes it. */
 static dial_status score_lines(const di_dataset *d, const float *reward, di_buf *out,
                                dial_error *err)
@@ -49,12 +62,7 @@ static dial_status score_lines(const di_dataset *d, const float *reward, di_buf 
                 di_json_add(scores, di_json_f32(reward[t[k]]), &failed);
             di_json_put(line, "scores", scores, &failed);
         }
-        line = di_json_whole(line, failed);
-        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
-        st = di_json_write(line, out, err);
-        json_decref(line);
-        if (st != DIAL_OK) goto done;
-        di_buf_append(out, "\n", 1);
+        DI_TRY(put_line(di_json_whole(line, failed), out, err));
     }
     DI_TRY(di_buf_status(out, err));
 done:
@@ -110,11 +118,7 @@ static dial_status class_lines(const di_dataset *d, const float *logit, int64_t 
             di_json_whole(json_pack("{s:I, s:s?, s:I, s:o}", "i", (json_int_t)x->row, "id", x->id,
                                     "class", (json_int_t)di_class_of(z, classes), "logits", list),
                           failed);
-        if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
-        st = di_json_write(line, out, err);
-        json_decref(line);
-        if (st != DIAL_OK) goto done;
-        di_buf_append(out, "\n", 1);
+        DI_TRY(put_line(line, out, err));
     }
     DI_TRY(di_buf_status(out, err));
 done:

@@ -94,7 +94,8 @@ static dial_status list_missing(lookup *l, const int32_t *text, dial_error *err)
         di_seq_view s = seq_of(l, text[i]);
         int lacks = 0;
 
-        if (seen[text[i]]++) continue;
+        if (seen[text[i]]) continue;
+        seen[text[i]] = 1;
         for (int v = 0; v < l->j->n_views; v++)
             lacks |= di_trunk_find(l->view[v].trunk, &s) == NULL;
         if (lacks) l->missing[l->n_missing++] = text[i];
