@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
 
 all: build
-.PHONY: all build deps deps-dev test test-long test-peers fuzz bench bench-peers asan format lint \
+.PHONY: all build deps deps-dev test test-long test-peers fuzz bench bench-peers asan tsan format lint \
         demo experiments install clean
 
 build: build/release/build.ninja
@@ -42,6 +42,12 @@ asan: deps-dev
 	@$(MAKE) --no-print-directory build/asan-ubsan/build.ninja
 	@cmake --build build/asan-ubsan -j $(JOBS)
 	ctest --test-dir build/asan-ubsan -j $(JOBS) -LE long --output-on-failure
+
+# The server's threads; a kernel's are OpenMP's, which the thread sanitizer cannot see into.
+tsan: deps-dev
+	@$(MAKE) --no-print-directory build/tsan/build.ninja
+	@cmake --build build/tsan -j $(JOBS)
+	ctest --test-dir build/tsan -j $(JOBS) -R '^serve_' -LE long --output-on-failure
 
 # A finding is left as build/fuzz/crash-*; commit it to tests/fuzz/corpus/NAME/ with the fix.
 fuzz: deps-dev

@@ -49,7 +49,7 @@ typedef struct connection {
 struct di_http {
     di_server *s;
     struct MHD_Daemon *daemon;
-    int listener, port;
+    int listener, port, quiesced;
     double began;         /* di_now() at the start */
     double looked;        /* when connections were last asked whether the client has gone */
     pthread_mutex_t lock; /* of the list of connections */
@@ -271,7 +271,7 @@ static di_answer check_head(exchange *x)
     if (x->route->parse != NULL ? strcmp(x->method, "POST") != 0 : !get)
         return refuse(x, DI_ANSWER_NO_METHOD, "method", "%s takes %s", x->route->path,
                       x->route->parse != NULL ? "POST" : "GET");
-    if (!x->route->open && !atomic_load(&s->ready))
+    if (!x->route->open && x->call.models == NULL)
         return refuse(x, DI_ANSWER_UNAVAILABLE, "loading", "the model is being loaded");
     if (x->route->parse == NULL) return DI_ANSWER_OK;
     if (atomic_load(&s->draining))
@@ -453,7 +453,9 @@ static exchange *begin(di_http *h, struct MHD_Connection *mhd, const char *url, 
     x->started = di_now();
     di_buf_init(&x->body, h->s->al);
     di_buf_init(&x->out, h->s->al);
-    di_call_init(&x->call, h->s->al, &h->s->opt.settings, h->s->models);
+    /* while they are opened: none, and check_head refuses what would need them */
+    di_call_init(&x->call, h->s->al, &h->s->opt.settings,
+                 atomic_load(&h->s->ready) ? h->s->models : NULL);
     x->call.tei = x->route != NULL && x->route->tei;
     atomic_fetch_add(&h->in_flight, 1);
     return x;
@@ -616,10 +618,8 @@ done:
 void di_http_free(di_http *h)
 {
     if (h == NULL) return;
-    if (h->daemon != NULL)
-        MHD_stop_daemon(h->daemon); /* closes the listener unless quiesced */
-    else if (h->listener >= 0)
-        close(h->listener);
+    if (h->daemon != NULL) MHD_stop_daemon(h->daemon); /* closes the listener unless quiesced */
+    if (h->listener >= 0 && (h->daemon == NULL || h->quiesced)) close(h->listener);
     pthread_mutex_destroy(&h->lock);
     di_free(h->s->al, h);
 }
@@ -629,11 +629,14 @@ int di_http_port(const di_http *h)
     return h->port;
 }
 
+/*
+ * Its threads may be about to wait for the listener again, so its number must not go to another
+ * file: it is closed when they have ended, and deaf until then.
+ */
 void di_http_quiesce(di_http *h)
 {
-    int fd = MHD_quiesce_daemon(h->daemon);
-
-    if (fd >= 0) close(fd);
+    h->quiesced = MHD_quiesce_daemon(h->daemon) != MHD_INVALID_SOCKET;
+    if (h->quiesced) shutdown(h->listener, SHUT_RD);
 }
 
 int64_t di_http_in_flight(di_http *h)

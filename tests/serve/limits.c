@@ -162,6 +162,34 @@ static void queue_full(void **state)
     assert_ok(server_stop(&s), s.err);
 }
 
+/* Whoever comes when all places are taken waits, unanswered, until one is free. */
+static void no_place(void **state)
+{
+    enum { PLACES = 8 };
+    static const char page[] = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    server s;
+    int fd[PLACES + 1];
+    char c;
+
+    (void)state;
+    server_init(&s, one, 1);
+    s.o.max_connections = PLACES;
+    server_start(&s);
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = client_open(s.port);
+        expect(client_send(fd[i], "GET", "/health", "", "", 0), 200, "ok");
+    }
+    fd[PLACES] = client_open(s.port);
+    assert_true(send_all(fd[PLACES], page, sizeof page - 1));
+    pause_ms(300);
+    assert_int_equal(recv(fd[PLACES], &c, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+    close(fd[0]);
+    expect(client_read(fd[PLACES]), 200, "ok");
+    for (int i = 1; i <= PLACES; i++) close(fd[i]);
+    assert_ok(server_stop(&s), s.err);
+}
+
 static void time_is_up(void **state)
 {
     server s;
@@ -252,9 +280,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bearer_token), cmocka_unit_test(one_origin), cmocka_unit_test(sizes),
-        cmocka_unit_test(queue_full),   cmocka_unit_test(time_is_up), cmocka_unit_test(drain),
-        cmocka_unit_test(end_of_grace),
+        cmocka_unit_test(bearer_token), cmocka_unit_test(one_origin),
+        cmocka_unit_test(sizes),        cmocka_unit_test(queue_full),
+        cmocka_unit_test(no_place),     cmocka_unit_test(time_is_up),
+        cmocka_unit_test(drain),        cmocka_unit_test(end_of_grace),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
