@@ -138,6 +138,8 @@ static json_t *document(const di_export_job *job, json_t *verify)
     }
     if (job->shift != 0 && !is(job, "st"))
         di_json_put(doc, "shift_dropped", di_json_stat(job->shift), &failed);
+    if (job->window_ignored > 0)
+        di_json_put(doc, "window_ignored", json_integer((json_int_t)job->window_ignored), &failed);
     di_json_put(doc, "verify", verify != NULL ? json_incref(verify) : json_null(), &failed);
     return di_json_whole(doc, failed);
 }

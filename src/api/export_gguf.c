@@ -6,6 +6,7 @@
 
 #include "api/export_job.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "model/gguf_model.h"
 
 enum { POOL_MEAN = 1, POOL_LAST = 3, POOL_RANK = 4 };
@@ -91,6 +92,20 @@ done:
     return st;
 }
 
+/*
+ * llama.cpp reads a sliding window of gemma2 and gemma3 files alone. Of the other families it looks
+ * at the whole past, so a text longer than the window has another reward there than here.
+ */
+static int64_t window_ignored(const di_export_job *job)
+{
+    const di_config *c = di_source_config(job->run.source);
+    int64_t least = 0;
+
+    for (int64_t i = 0; !c->post_norms && i < job->fold.layers; i++)
+        if (c->window[i] > 0 && (least == 0 || c->window[i] < least)) least = c->window[i];
+    return least < job->run.policy.max_length ? least : 0;
+}
+
 dial_status di_export_gguf(di_export_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -121,6 +136,12 @@ dial_status di_export_gguf(di_export_job *job, dial_error *err)
         di_gguf_put_f32s(&o, "dial.head.weight", job->head, (size_t)s->params.width);
     }
     if (job->shift != 0) di_gguf_put_f32(&o, "dial.head.shift", (float)job->shift);
+    job->window_ignored = window_ignored(job);
+    if (job->window_ignored > 0)
+        di_log(job->run.env, DIAL_LOG_WARN,
+               "llama.cpp does not read the model's sliding window: texts of more than %lld tokens "
+               "have other rewards there",
+               (long long)job->window_ignored);
     DI_TRY(put_run(job, &o, err));
     DI_TRY(di_gguf_model_write(&m, job->tmp, &o, err));
 done:

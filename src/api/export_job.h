@@ -18,6 +18,7 @@ typedef struct di_export_job {
     char *tmp;    /* where it is written, beside out */
     int32_t pad;  /* hf, st: the id for padding; -1: none */
     int pad_changed;
+    int64_t window_ignored; /* gguf: tokens of a window that llama.cpp does not read; 0: none */
     json_t *selftest; /* of the run, with f32 scores under the folded head; NULL: it has none */
     json_t *files;    /* {"path","bytes"} */
 } di_export_job;

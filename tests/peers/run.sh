@@ -15,5 +15,7 @@ build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jso
 "$python" tests/peers/serve_clients.py build/dial $work/run
 # and beside the programs that its exports are for
 "$python" tests/peers/export_equal.py build/dial $toy tests/fixtures/models $work/export
+llama=$(sh bench/peers/llama.sh)
+"$python" tests/peers/llama_equal.py build/dial "$llama/llama-server" $toy $work/export
 # and from Python
 "$python" tests/peers/python_package.py build/dial $work/run $work/python
