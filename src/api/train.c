@@ -587,13 +587,14 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     job->stored[DI_SOURCE] = whole;
     job->stored[DI_TARGET] = whole_target;
     job->stored_held = 1;
-    if (set->ranks >
-        1) { /* the store is one process's: whether a text is there differs by machine */
+    if (set->ranks > 1 && !set->head_only) {
         di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");
         return st;
     }
-    DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder, o->trunk_cache,
-                             o->trunk_cache_max, err));
+    /* Whether a text is in a folder differs by machine: ranks compute a share each, and all of them
+       keep all embeddings in memory. */
+    DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder,
+                             set->ranks > 1 ? "off" : o->trunk_cache, o->trunk_cache_max, err));
     for (int k = 0; k < 1 + whole; k++) DI_TRY(fill_votes(job, &job->source_files, source[k], err));
     DI_TRY(fill_votes(job, &job->heldout_files, &job->held, err));
     if (whole_target) DI_TRY(fill_votes(job, &job->target_files, &job->target, err));

@@ -568,6 +568,24 @@ done:
     return st;
 }
 
+/* Embeddings by several ranks: a share each, and all of them to every rank. */
+static dial_status trunk_shared(di_embedder *m, const di_seq_view *text, const uint64_t *prompt,
+                                int64_t n, di_put_rows put, void *ctx, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    float *e = di_new_array(m->dev->al, (size_t)n, (size_t)m->width * sizeof *e);
+
+    st = e != NULL ? DIAL_OK
+                   : di_error_set(err, DIAL_ERR_NOMEM, __FILE__, __LINE__, NULL, NULL,
+                                  "no memory for the embeddings of %lld texts", (long long)n);
+    DI_TRY(di_dist_agree(di_dist_of(m->dev->env), st, err));
+    DI_TRY(embed_shared(m, text, prompt, n, "trunk", e, err));
+    for (int64_t i = 0; i < n; i++) DI_TRY(put(ctx, &text[i], e + i * m->width, err));
+done:
+    di_free(m->dev->al, e);
+    return st;
+}
+
 dial_status di_trunk_texts(di_embedder *m, const di_trunk_shape *shape, const di_seq_view *text,
                            const uint64_t *prompt, int64_t n, di_put_rows put, void *ctx,
                            dial_error *err)
@@ -582,6 +600,8 @@ dial_status di_trunk_texts(di_embedder *m, const di_trunk_shape *shape, const di
               .ctx = &p,
               .stoppable = 1};
 
+    if (!shape->per_token && di_dist_of(m->dev->env)->size > 1)
+        return trunk_shared(m, text, prompt, n, put, ctx, err);
     w.order = di_new_array(m->dev->al, (size_t)n, sizeof *w.order);
     if (w.order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
     DI_TRY(reserve_rows(m, shape, err));

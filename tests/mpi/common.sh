@@ -15,7 +15,7 @@ train() { # OUT [FLAGS]
     out=$1
     shift
     set -- train --base "$toy" --source "$toy/source.jsonl" --target "$toy/target.jsonl" \
-        --critic-warmup 2 --critic-widths 8 --lora-r 2 --threads 1 --quiet \
+        --critic-warmup 2 --critic-widths 8 --lora-r "${LORA:-2}" --threads 1 --quiet \
         --json --out "$out" "$@"
     if [ -n "${N:-}" ]; then ranks "$N" "$DIAL" "$@"; else "$DIAL" "$@"; fi
 }

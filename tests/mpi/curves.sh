@@ -63,3 +63,13 @@ N=2 run cut --resume
 N= run other --resume # one process goes on where two ranks stopped
 [ "$(grep -c '"event":"step"' other/metrics.jsonl)" = 12 ] || failed "expected 12 steps" other.log
 [ "$(find n4 -name '*.tmp-*' | wc -l)" = 0 ] || failed "stray files"
+
+# Where the model is frozen, embeddings are computed once, a share by each rank, and never again; with
+# no LoRA gradient to add up, what 2 ranks train is what one process trains, to the last bit.
+frozen() { # OUT
+    LORA=0 run "$@" --adaptor 4 --method mmd
+}
+N= frozen alone
+N=2 frozen both
+[ "$(series alone)" = "$(series both)" ] || failed "ranks of a frozen model leave the curve" both.log
+[ "$(weights alone)" = "$(weights both)" ] || failed "ranks of a frozen model train another adaptor"
