@@ -298,6 +298,12 @@ static void panel(int64_t n, int64_t i, int64_t *lo, int64_t *hi)
     *hi = n - *lo < DI_PANEL ? n : *lo + DI_PANEL;
 }
 
+/* By its products, 16 of which cost what one element of a pass over memory does. */
+static int threads_of(const di_device *dev, const call *c)
+{
+    return di_threads_for(dev, c->n * c->r * (c->in + c->out) / 16);
+}
+
 void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
 {
     call c = plan_call(dev, a->x.rows, a->x.cols, a->y.cols, a->u.cols);
@@ -308,7 +314,7 @@ void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
     c.a = a;
     own = carve_thread(&c, NULL, &none);
     if (c.n == 0) return;
-#pragma omp parallel num_threads(dev->threads)
+#pragma omp parallel num_threads(threads_of(dev, &c))
     {
         thread_memory m;
 
@@ -341,7 +347,7 @@ void di_cpu_lora_backward(di_device *dev, const di_lora_args *a)
     c.a = a;
     own = carve_thread(&c, NULL, &none);
     if (c.n == 0) return;
-#pragma omp parallel num_threads(dev->threads)
+#pragma omp parallel num_threads(threads_of(dev, &c))
     {
         thread_memory m;
 
