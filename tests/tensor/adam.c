@@ -14,6 +14,7 @@ static const adam_case cases[] = {
     {  37,    1, 1e-3, 1,   1, "coupled decay, odd"},
     {1000,    7, 1e-2, 0.5, 0, "decoupled decay, clipped"},
     { 515, 3000, 1e-3, 2,   1, "late: bias corrections near 1"},
+    {140000, 3, 1e-3, 1,  0, "enough for a second thread"},
     {   0,    1, 0,    1,   0, "nothing"},
 };
 static const adam_case perf_cases[] = {{5000000, 10, 0.01, 1, 0, "5 M parameters"}};

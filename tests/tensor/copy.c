@@ -16,6 +16,7 @@ static const copy_case copy_cases[] = {
     { 67,  64, 1, 0, 1, "added to the stream"},
     {  5,  19, 0, 1, 1, "added in act: rounded after the sum"},
     {  4,  48, 1, 1, 1, "both act"},
+    {240, 576, 0, 1, 0, "enough for a second thread"},
     {  0,  64, 0, 1, 0, "no rows: nothing written"},
 };
 static const copy_case copy_perf[] = {

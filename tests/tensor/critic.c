@@ -14,7 +14,7 @@ typedef struct critic_case {
 static const critic_case cases[] = {
     { 1, 3, {  2,   2,   2, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "least widths"},
     { 5, 3, { 37,  19,  11, 1},       DI_CRITIC_GELU,   DI_GP_ONE_SIDED,    "all odd"},
-    {24, 3, {200, 256, 128, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "the paper's"},
+    {48, 3, {200, 256, 128, 1},       DI_CRITIC_GELU,   DI_GP_TWO_SIDED,    "the paper's; enough for a second thread"},
     {13, 3, { 96,  32,  16, 1},       DI_CRITIC_LINEAR, DI_GP_TWO_SIDED,    "as released"},
     { 6, 3, { 64,  33,   7, 1},       DI_CRITIC_TANH,   DI_GP_ZERO_CENTRED, "tanh"},
     { 7, 2, { 50,  24,   1},          DI_CRITIC_RELU,   DI_GP_TWO_SIDED,    "one hidden layer"},

@@ -16,6 +16,7 @@ static const glu_case cases[] = {
     {  9,  500, DI_GELU_TANH, 0, 0, "not a multiple of 8"},
     {  2,   40, DI_SILU,      0, 1, "gates where exp overflows"},
     {  2,   40, DI_GELU_TANH, 1, 1, "gates where tanh is 1 and z^3 large"},
+    {180,  384, DI_SILU,      1, 0, "enough for a second thread"},
     {  0,  192, DI_SILU,      0, 0, "no rows: nothing written"},
 };
 static const glu_case perf_cases[] = {

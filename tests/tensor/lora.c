@@ -15,6 +15,7 @@ static const lora_case cases[] = {
     { 40, 576,  64, 16, 0, 0, 0, "into an f32 output"},
     { 18,  64, 200, 32, 1, 0, 0, "wide rank"},
     {130,  48,  40,  8, 1, 1, 0, "long sums over rows; dx not wanted"},
+    {130, 384, 384, 32, 1, 0, 0, "enough for a second thread"},
     {  0,  64,  48,  8, 1, 0, 0, "no rows: nothing written"},
     { 70,  96,  96, 20, 0, 1, 1, "tanh between the two, as the adaptor has it"},
 };

@@ -16,6 +16,7 @@ static const multiply_case cases[] = {
     { 40,  576,  72, 1, 0, "inner products of rows"},
     { 40,   72, 576, 0, 1, "rows weighted by a matrix"},
     { 13, 2304,  40, 1, 0, "a long sum"},
+    { 64,  576,  72, 1, 0, "enough for a second thread"},
     {  0,   64,  64, 1, 0, "no rows"},
 };
 static const multiply_case perf_cases[] = {

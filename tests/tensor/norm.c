@@ -16,6 +16,7 @@ static const norm_case cases[] = {
     {  5, 1,  100, 0, 0, 1, "post norm: added to the stream"},
     { 19, 5,   64, 1, 1, 0, "q_norm and k_norm: per head, in place"},
     {  4, 3,   33, 1, 1, 0, "odd heads in place"},
+    {240, 1,  576, 1, 0, 0, "enough for a second thread"},
     {  0, 1,  576, 1, 0, 0, "no rows: nothing written"},
 };
 static const norm_case perf_cases[] = {

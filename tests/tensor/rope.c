@@ -15,6 +15,7 @@ static const rope_case cases[] = {
     { 33,  3, 128, 1, "larger heads, inverse"},
     {  5,  2, 256, 0, "Gemma's heads"},
     {  7,  3,  22, 0, "half of 11"},
+    {240,  9,  64, 0, "enough for a second thread"},
     {  0,  9,  64, 0, "no rows: nothing written"},
 };
 static const rope_case perf_cases[] = {
