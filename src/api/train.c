@@ -8,6 +8,7 @@
 
 #include "api/adapt.h"
 #include "api/views.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -579,11 +580,13 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     int whole = steps * set->batch[DI_SOURCE] >= job->source.n;
     int whole_target = set->batch[DI_TARGET] > 0 && steps * set->batch[DI_TARGET] >= job->target.n;
     int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's rows are the labelled ones */
+    double started;
 
     /* the source alone is trained on, but every save looks at the target too */
     whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
 
     if (!stores_trunk(job)) return st;
+    started = di_now();
     job->stored[DI_SOURCE] = whole;
     job->stored[DI_TARGET] = whole_target;
     job->stored_held = 1;
@@ -606,6 +609,7 @@ static dial_status fill_trunk(di_train_job *job, dial_error *err)
     DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
     DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
     job->set.trunk = job->trunk.trunk;
+    job->trunk_seconds = di_now() - started;
     DI_TRY(di_embedder_set_trunk(job->embedder, job->trunk.trunk, err));
 done:
     return st;

@@ -142,9 +142,11 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
     int64_t available = di_memory_available() + resident();
     forecast f = {0};
     json_t *advice = json_array();
+    double again; /* what the plan stored need not be computed again */
     int failed = 0;
 
     DI_TRY(make_forecast(job, &f, err));
+    again = job->trunk.dir != NULL ? 0 : job->trunk_seconds;
     if (!fits)
         di_json_add(advice,
                     json_string("lower --max-length, --batch-source and "
@@ -153,7 +155,7 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
     if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
     *out = json_pack(
         "{s:s, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:{s:o, "
-        "s:o, s:s}, s:I, s:b, s:b, s:O}",
+        "s:o, s:o, s:s}, s:I, s:b, s:b, s:O}",
         "schema", "dial.plan/1", "params", "total",
         (json_int_t)(block * job->base.layers + c->vocab * c->width + job->params.size),
         "trainable", (json_int_t)job->params.size, "rows", "source", (json_int_t)job->source.n,
@@ -162,9 +164,10 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
         (json_int_t)optimizer, "activations", (json_int_t)f.activations, "workspace",
         (json_int_t)(f.total - weights - trainable - optimizer - f.activations), "total",
         (json_int_t)f.total, "available", (json_int_t)available, "time", "seconds_per_step",
-        di_json_stat(f.seconds), "total_seconds", di_json_stat(f.seconds * (double)job->set.steps),
-        "basis", f.basis, "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
-        job->set.grad_checkpoint, "fits", fits, "advice", advice);
+        di_json_stat(f.seconds), "trunk_seconds", di_json_stat(job->trunk_seconds), "total_seconds",
+        di_json_stat(again + f.seconds * (double)job->set.steps), "basis", f.basis, "micro_batch",
+        (json_int_t)job->set.micro_texts, "grad_checkpoint", job->set.grad_checkpoint, "fits", fits,
+        "advice", advice);
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the plan");
     if (job->set.curriculum.bins > 0)
         di_json_put(*out, "curriculum", di_job_curriculum_json(job), &failed);

@@ -104,6 +104,7 @@ typedef struct di_train_job {
     di_decoder *decoder;
     di_embedder *embedder;
     di_trunk_job trunk;
+    double trunk_seconds; /* that filling it took */
     int stored[2];    /* of source and target: what the frozen part makes of every text is stored */
     int stored_held;  /* the same of the rows held out */
     int64_t *near;    /* of a curriculum: the target's rows from near to far; NULL: none */
