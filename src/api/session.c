@@ -1,5 +1,6 @@
 #include "api/session.h"
 
+#include <omp.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -413,6 +414,7 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     threads = common->threads > 0 ? (int)common->threads : di_dist_of(env)->threads;
     DI_TRY(di_device_open(s->al, env, common->device, common->dtype, threads, &s->dev, err));
     s->device_open = 1;
+    omp_set_num_threads(s->dev.threads); /* of what computes without a device: statistics, maps */
     if (di_exists(config)) {
         DI_TRY(di_json_read(s->al, config, &s->run, err));
         if (classes_of(s->run) > 0 && !classes_too)

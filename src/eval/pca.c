@@ -27,7 +27,7 @@ typedef struct lanczos {
 } lanczos;
 
 /* Smaller matrices are multiplied faster than threads are woken. */
-enum { SMALL = 1 << 18 };
+enum { SMALL = 1 << 20 };
 
 static void deinit(lanczos *z)
 {

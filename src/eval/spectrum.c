@@ -26,7 +26,7 @@ static void tridiagonalise(double *a, int64_t n, double *d, double *e)
         h -= f * g;
         v[i - 1] = f - g;
         /* p = A v / h, then A -= v q^T + q v^T with q = p - (v.p / 2h) v; p stands in e[0..i) */
-#pragma omp parallel for schedule(static) if (i > 256)
+#pragma omp parallel for schedule(static) if (i > 1024)
         for (int64_t r = 0; r < i; r++) {
             double sum = 0;
 
