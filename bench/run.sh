@@ -26,6 +26,7 @@ for dtype in bf16 f32; do
     bench SmolLM2-135M "$smollm2" --what train --dtype $dtype
     bench SmolLM2-135M "$smollm2" --what forward --dtype $dtype
 done
+bench SmolLM2-135M "$smollm2" --what forward --weights int8
 bench SmolLM2-135M "$smollm2" --what train --lora-layers top:8 --trunk
 bench SmolLM2-135M "$smollm2" --what prefix
 bench SmolLM2-135M "$smollm2" --what train --length 4096 --batch-source 1 --batch-target 1 \
@@ -35,4 +36,6 @@ bench SmolLM2-135M "$smollm2" --what tokenize
 sh bench/jobs.sh "$smollm2"
 [ "$which" = small ] && exit
 bench Gemma-3-270M "$(sh demo/fetch_model.sh gemma3)" --what train --repeat 3
+bench Gemma-3-270M "$(sh demo/fetch_model.sh gemma3)" --what forward
+bench Gemma-3-270M "$(sh demo/fetch_model.sh gemma3)" --what forward --weights int8
 bench gemma-2b bench/shapes/gemma-2b/config.json --what train --repeat 1 --batch-source 1 --batch-target 1

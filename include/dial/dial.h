@@ -114,7 +114,7 @@ DIAL_API dial_status dial_options_to_json(const dial_env *env, const dial_option
 
 /* Flags that the verbs share (interfaces 1.4). */
 typedef struct dial_common_options {
-    const char *device, *dtype;
+    const char *device, *dtype, *weights;
     /* threads: from then on also what OpenMP takes by itself in the calling thread */
     int64_t threads, seed, batch_tokens, max_length;
     const char *template_name, *bos, *eos, *overlong;

@@ -94,6 +94,9 @@ static dial_status open_runs(merge_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
 
+    if (j->opt->common.weights != NULL && strcmp(j->opt->common.weights, "int8") == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--weights", "merge with --weights auto",
+                   "expected auto, found int8: the scores of the self-test are those of the dtype");
     for (; j->n < j->opt->runs.n; j->n++) {
         const char *path = j->opt->runs.item[j->n];
 

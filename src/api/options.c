@@ -18,6 +18,7 @@
 #define COMMON(S, max_length_initial)                                                                                                   \
     {"device",        DIAL_OPT_TEXT, offsetof(S, common.device),        "auto", "auto|cpu|ref",   "where to compute (ref: plain C, slow)"}, \
     {"dtype",         DIAL_OPT_TEXT, offsetof(S, common.dtype),         "auto", "auto|f32|bf16",  "weights and activations; auto = bf16 where the machine has bf16 products"}, \
+    {"weights",       DIAL_OPT_TEXT, offsetof(S, common.weights),       "auto", "auto|int8",      "frozen weights in --dtype, or (not to train) their products in 8 bits"}, \
     {"threads",       DIAL_OPT_INT,  offsetof(S, common.threads),       "0",    NULL, "threads; 0 = physical cores"},                     \
     {"seed",          DIAL_OPT_INT,  offsetof(S, common.seed),          "0",    NULL, "everything random derives from it"},               \
     {"batch-tokens",  DIAL_OPT_INT,  offsetof(S, common.batch_tokens),  "8192", NULL, "token budget of a forward pass; changes no score"},\

@@ -16,7 +16,8 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
     size_t i;
     const char *dtype = json_string_value(json_object_get(saved, "dtype"));
     const char *weights = json_string_value(json_object_get(saved, "weights"));
-    int same = dtype != NULL && strcmp(dtype, dev->act == DI_BF16 ? "bf16" : "f32") == 0;
+    int same =
+        !s->int8 && dtype != NULL && strcmp(dtype, dev->act == DI_BF16 ? "bf16" : "f32") == 0;
     int lossy = weights != NULL && strcmp(weights, "f32") != 0;
     double most = 0;
 
@@ -46,9 +47,14 @@ dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *o
     /*
      * Another dtype than that of the scores rounds differently: 2^-7 of a reward near 4. In an
      * export other things are rounded too (LoRA and base in one, weights in few bits): a twentieth
-     * tells it from another model.
+     * tells it from another model. In 8 bits rewards move by 0.09 to 0.21 of their standard
+     * deviation (docs/performance.md): the largest of a few texts by a quarter of the largest
+     * reward.
      */
-    *ok = *worst <= (same && !lossy ? 1e-4 : s->merged ? 0.03 + 0.05 * most : 0.03);
+    *ok = *worst <= (s->int8          ? 0.03 + 0.25 * most
+                     : same && !lossy ? 1e-4
+                     : s->merged      ? 0.03 + 0.05 * most
+                                      : 0.03);
 done:
     di_text_scratch_deinit(&scratch);
     di_free(s->al, e);

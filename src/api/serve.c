@@ -82,7 +82,7 @@ static void describe(const opened *o, di_served *out)
     out->mean = json_number_value(json_object_get(stats, "mean"));
     out->sd = json_number_value(json_object_get(stats, "std"));
     out->arch = di_source_config(s->source)->arch;
-    out->dtype = dev->act == DI_BF16 ? "bfloat16" : "float32";
+    out->dtype = s->int8 ? "int8" : dev->act == DI_BF16 ? "bfloat16" : "float32";
     out->device = dev->ops->name;
     out->text = json_object_get(s->run, "text");
     out->created = stat(s->path, &file) == 0 ? (int64_t)file.st_mtime : 0;
@@ -243,8 +243,11 @@ static void on_ready(void *ctx, const char *url, int port, di_served *first)
 
     di_buf_init(&line, di_env_alloc(&v->env));
     di_log(&v->env, DIAL_LOG_INFO, "%s (%s, %s, %s) ready on %s after %.1f s", v->opt->runs.item[0],
-           first->arch, strcmp(first->dtype, "bfloat16") == 0 ? "bf16" : "f32", first->device, url,
-           di_now() - v->started);
+           first->arch,
+           strcmp(first->dtype, "bfloat16") == 0  ? "bf16"
+           : strcmp(first->dtype, "float32") == 0 ? "f32"
+                                                  : first->dtype,
+           first->device, url, di_now() - v->started);
     if (doc != NULL && v->write != NULL && di_json_write(doc, &line, NULL) == DIAL_OK) {
         di_buf_append(&line, "\n", 1);
         if (!line.failed) v->write_failed = v->write(v->ctx, line.data, line.size) != 0;

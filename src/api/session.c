@@ -374,12 +374,13 @@ static dial_status check_ranks(di_session *s, dial_error *err)
 
     di_buf_init(&b, s->al);
     if (files == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the hashes of the model");
-    di_buf_printf(&b, "%s %s %s %d", DIAL_VERSION, s->dev.isa, di_dtype_name(s->dev.act),
-                  s->dev.threads);
+    di_buf_printf(&b, "%s %s %s %d %d", DIAL_VERSION, s->dev.isa, di_dtype_name(s->dev.act),
+                  s->int8, s->dev.threads);
     DI_TRY(di_buf_status(&b, err));
-    DI_TRY(di_dist_same(d, di_fnv1a(b.data, b.size), "version, instruction set, dtype or threads",
-                        "use machines of one kind and the same dial, or give --dtype and --threads",
-                        err));
+    DI_TRY(di_dist_same(
+        d, di_fnv1a(b.data, b.size), "version, instruction set, dtype, weights or threads",
+        "use machines of one kind and the same dial, or give --dtype, --weights and --threads",
+        err));
     DI_TRY(di_source_hashes(s->source, files, err));
     b.size = 0;
     DI_TRY(di_json_write(files, &b, err));
@@ -404,8 +405,11 @@ dial_status di_session_open(di_session *s, const char *path, const dial_common_o
     int threads, classes_too = need >= DI_NEED_MODEL_OR_CLASSES;
 
     if (classes_too) need = need == DI_NEED_HEAD_OR_CLASSES ? DI_NEED_HEAD : DI_NEED_MODEL;
-    *s = (di_session){
-        .al = di_env_alloc(env), .env = env, .scale = 1, .batch_tokens = common->batch_tokens};
+    *s = (di_session){.al = di_env_alloc(env),
+                      .env = env,
+                      .scale = 1,
+                      .batch_tokens = common->batch_tokens,
+                      .int8 = common->weights != NULL && strcmp(common->weights, "int8") == 0};
     s->path = di_strdup(s->al, path);
     config = di_path_join(s->al, path, "dial.json");
     if (s->path == NULL || config == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
@@ -473,6 +477,7 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
     *s = (di_session){.al = al,
                       .env = env,
                       .batch_tokens = lender->batch_tokens,
+                      .int8 = lender->int8,
                       .run = run,
                       .source = lender->source,
                       .tok = lender->tok,
@@ -515,8 +520,10 @@ static int may_borrow_embedder(const di_session *s)
 dial_status di_session_ready(di_session *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_decoder_options o = {
-        .n_layers = s->layers, .pooling = s->pooling, .with_logits = s->with_logits};
+    di_decoder_options o = {.n_layers = s->layers,
+                            .pooling = s->pooling,
+                            .with_logits = s->with_logits,
+                            .int8 = s->int8};
     di_device *dev = s->lender != NULL ? &s->lender->dev : &s->dev;
 
     if (s->lender == NULL)

@@ -30,6 +30,7 @@ typedef struct di_session {
     /* before di_session_ready: its decoder keeps the output head; its longest text (0: as the
        policy has it) */
     int with_logits;
+    int int8; /* --weights int8 */
     int64_t longest;
     di_params params; /* a run's adapter and head */
     int has_params;

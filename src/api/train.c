@@ -404,6 +404,10 @@ static dial_status required(const dial_train_options *o, dial_error *err)
     if (o->base != NULL && o->resume_from != NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--base, --resume-from", "give one of them",
                    "both say where the training starts");
+    if (is(o->common.weights, "int8"))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--weights",
+                   "train with --weights auto; score, eval and serve take int8",
+                   "expected auto, found int8: a product in 8 bits has no gradient");
     if (two_sided && o->target.n == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--target", "add --target FILE, or --method src-pref",
                    "method %s needs rows of the target domain", o->method);

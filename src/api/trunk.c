@@ -55,7 +55,7 @@ dial_status di_trunk_about(const di_session *s, json_t **out, dial_error *err)
                      "backend", s->dev.ops->name,
                      "device", s->dev.isa,
                      "dtype", s->dev.act == DI_BF16 ? "bf16" : "f32",
-                     "weights", "auto");
+                     "weights", s->int8 ? "int8" : "auto");
     /* clang-format on */
     if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a key");
 done:

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cpu/gemm.h"
+#include "cpu/int8.h"
 #include "cpu/panels.h"
 
 static void close_device(di_device *dev)
@@ -19,6 +20,7 @@ static void close_device(di_device *dev)
 #endif
 #ifdef DI_VECTOR
     di_panels_close(dev);
+    di_int8_close(dev);
 #endif
     di_free(dev->al, dev->priv);
     dev->priv = NULL;

@@ -13,7 +13,8 @@
  * in the build (they would also apply to inline functions of shared headers, which the linker may
  * then choose for all), function multiversioning (not in all compilers, no way to force a set).
  *
- * DI_PASS is 2 (avx2, fma), 3 (avx512 f, bw, vl, dq) or 4 (the same with bf16 products).
+ * DI_PASS is 2 (avx2, fma), 3 (avx512 f, bw, vl, dq) or 4 (the same with products in bf16 and in 8
+ * bits). A file that defines DI_WITH_VNNI is also included with 5 (3 with products in 8 bits).
  */
 #ifndef DI_PASS
 
@@ -62,17 +63,36 @@ DI_TARGET_POP
 #define DI_SUFFIX bf16
 #if defined(__clang__)
 #pragma clang attribute push(                                                                      \
-    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"))),        \
+    __attribute__((                                                                                \
+        target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16"))),        \
     apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")
 #endif
 #include "cpu/simd.h"
 #include DI_SELF
 DI_TARGET_POP
 #undef DI_PASS
 #undef DI_SUFFIX
+
+#ifdef DI_WITH_VNNI
+#define DI_PASS 5
+#define DI_SUFFIX vnni
+#if defined(__clang__)
+#pragma clang attribute push(                                                                      \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))),        \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#endif
+#include "cpu/simd.h"
+#include DI_SELF
+DI_TARGET_POP
+#undef DI_PASS
+#undef DI_SUFFIX
+#endif
 
 #endif
 #endif

@@ -187,6 +187,7 @@ static dial_status failed(dnnl_status_t code, const char *what, dial_error *err)
 static void limit_isa(di_isa isa)
 {
     if (di_isa_without_amx()) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
+    if (isa == DI_ISA_VNNI) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_vnni);
     if (isa == DI_ISA_AVX512) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core);
     if (isa == DI_ISA_AVX2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     if (isa == DI_ISA_PLAIN) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const isa_name[] = {"plain c", "avx2", "avx512", "avx512-bf16"};
+static const char *const isa_name[] = {"plain c", "avx2", "avx512", "avx512-vnni", "avx512-bf16"};
 
 const char *di_isa_text(di_isa isa)
 {
@@ -40,6 +40,14 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static void try_av
 {
     _mm512_storeu_ps(x,
                      _mm512_fmadd_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(x), _mm512_loadu_ps(x)));
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))) static void
+try_vnni(float *x)
+{
+    __m512i a = _mm512_loadu_si512(x);
+
+    _mm512_storeu_si512(x, _mm512_dpbusd_epi32(a, a, a));
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16"))) static void
@@ -80,18 +88,19 @@ static unsigned saved_registers(void)
 
 static di_isa from_cpuid(void)
 {
-    unsigned a, b, c, d, saved, b7, a7;
+    unsigned a, b, c, d, saved, b7, c7, a7;
 
     if (!__get_cpuid(1, &a, &b, &c, &d)) return DI_ISA_PLAIN;
     if (!(c & bit_OSXSAVE) || !(c & bit_AVX) || !(c & bit_FMA) || !(c & bit_F16C))
         return DI_ISA_PLAIN;
     saved = saved_registers();
-    if ((saved & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b7, &c, &d)) return DI_ISA_PLAIN;
+    if ((saved & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return DI_ISA_PLAIN;
     if (!(b7 & bit_AVX2)) return DI_ISA_PLAIN;
     if ((saved & 0xe6) != 0xe6 || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) ||
         !(b7 & bit_AVX512VL) || !(b7 & bit_AVX512DQ))
         return DI_ISA_AVX2;
-    if (!__get_cpuid_count(7, 1, &a7, &b, &c, &d) || !(a7 & 1u << 5)) return DI_ISA_AVX512;
+    if (!(c7 & bit_AVX512VNNI)) return DI_ISA_AVX512;
+    if (!__get_cpuid_count(7, 1, &a7, &b, &c, &d) || !(a7 & 1u << 5)) return DI_ISA_VNNI;
     return DI_ISA_BF16;
 }
 
@@ -101,7 +110,8 @@ static di_isa detect(const dial_env *env)
 
     if (isa >= DI_ISA_AVX2 && !runs(try_avx2, "AVX2", env)) isa = DI_ISA_PLAIN;
     if (isa >= DI_ISA_AVX512 && !runs(try_avx512, "AVX-512", env)) isa = DI_ISA_AVX2;
-    if (isa >= DI_ISA_BF16 && !runs(try_bf16, "AVX-512 BF16", env)) isa = DI_ISA_AVX512;
+    if (isa >= DI_ISA_VNNI && !runs(try_vnni, "AVX-512 VNNI", env)) isa = DI_ISA_AVX512;
+    if (isa >= DI_ISA_BF16 && !runs(try_bf16, "AVX-512 BF16", env)) isa = DI_ISA_VNNI;
     return isa;
 }
 #else
@@ -122,7 +132,8 @@ di_isa di_isa_detect(const dial_env *env)
     for (di_isa low = DI_ISA_AVX2; low <= DI_ISA_BF16; low++)
         if (strcmp(wish, isa_name[low]) == 0) return low < isa ? low : isa;
     di_log(env, DIAL_LOG_WARN,
-           "DIAL_ISA: expected plain, avx2, avx512 or avx512-bf16, found '%s'; it lowers nothing",
+           "DIAL_ISA: expected plain, avx2, avx512, avx512-vnni or avx512-bf16, found '%s'; it "
+           "lowers nothing",
            wish);
     return isa;
 }

@@ -2,20 +2,26 @@
  * Which vector instructions run here, and how kernels are chosen.
  *
  * Kernels are compiled once for each set (each_isa.h) into functions name_avx2, name_avx512 and
- * name_bf16; a driver picks one by DI_PICK and calls it from its threads. Below AVX2, and on other
- * processors, the backend leaves its entries empty, so that those of `ref` run; matrix products
- * are oneDNN's on any machine.
+ * name_bf16 (those of int8.c also name_vnni); a driver picks one by DI_PICK and calls it from its
+ * threads. Below AVX2, and on other processors, the backend leaves its entries empty, so that those
+ * of `ref` run; matrix products are oneDNN's on any machine.
  *
- * The environment variable DIAL_ISA (plain, avx2, avx512, avx512-bf16) lowers what is detected,
- * for oneDNN too: it shows what a smaller machine computes (docs/performance.md), and cannot raise
- * anything.
+ * The environment variable DIAL_ISA (plain, avx2, avx512, avx512-vnni, avx512-bf16) lowers what is
+ * detected, for oneDNN too: it shows what a smaller machine computes (docs/performance.md), and
+ * cannot raise anything.
  */
 #ifndef DI_CPU_ISA_H
 #define DI_CPU_ISA_H
 
 #include "tensor/ops.h"
 
-typedef enum di_isa { DI_ISA_PLAIN, DI_ISA_AVX2, DI_ISA_AVX512, DI_ISA_BF16 } di_isa;
+typedef enum di_isa {
+    DI_ISA_PLAIN,
+    DI_ISA_AVX2,
+    DI_ISA_AVX512,
+    DI_ISA_VNNI, /* int8.c alone; to all others the same as AVX512 */
+    DI_ISA_BF16
+} di_isa;
 
 #if defined(__x86_64__)
 #define DI_VECTOR 1
@@ -29,12 +35,14 @@ int di_isa_without_amx(void);
 
 struct di_gemm_cache;
 struct di_panel_memory;
+struct di_int8_memory;
 
 /* dev->priv. A device serves one caller at a time; its threads are its own. */
 typedef struct di_cpu {
     di_isa isa;
     struct di_gemm_cache *gemm;     /* what gemm.c keeps; NULL without oneDNN */
     struct di_panel_memory *panels; /* what panels.c keeps; NULL: nothing is packed so yet */
+    struct di_int8_memory *int8;    /* the same of int8.c */
 } di_cpu;
 
 static inline di_isa di_cpu_isa(const di_device *dev)

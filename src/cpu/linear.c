@@ -1,6 +1,7 @@
 /*
- * Products with frozen weights: by panels.c in bf16 on AVX-512 BF16, where one packed copy serves
- * both directions; else the parts are expanded to f32 once, stacked, and given to gemm.c.
+ * Products with frozen weights: by int8.c where they are asked for in 8 bits; by panels.c in bf16
+ * on AVX-512 BF16, where one packed copy serves both directions; else the parts are expanded to f32
+ * once, stacked, and given to gemm.c.
  */
 #include "cpu/cpu.h"
 
@@ -10,12 +11,14 @@
 
 #include "base/error.h"
 #include "cpu/gemm.h"
+#include "cpu/int8.h"
 #include "cpu/panels.h"
 
 struct di_packed {
     int64_t out, in;
-    di_panels *panels;           /* NULL: by gemm.c */
-    di_gemm *forward, *backward; /* [in, out], [out, in]; NULL: not asked for, or panels */
+    di_int8 *int8;               /* NULL: not in 8 bits */
+    di_panels *panels;           /* NULL: not by panels.c */
+    di_gemm *forward, *backward; /* [in, out], [out, in]; NULL: not asked for, or one of these */
     float *bias;                 /* [out] or NULL */
 };
 
@@ -79,7 +82,9 @@ dial_status di_cpu_linear_pack(di_device *dev, const di_weight *part, int n_part
         if (p->bias == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a bias");
         memcpy(p->bias, bias, (size_t)p->out * sizeof *bias);
     }
-    if (by_panels(dev))
+    if (directions & DI_INT8)
+        DI_TRY(di_int8_new(dev, part, n_parts, &p->int8, err));
+    else if (by_panels(dev))
         DI_TRY(di_panels_new(dev, part, n_parts, (directions & DI_BACKWARD) != 0, &p->panels, err));
     else
         DI_TRY(pack_plain(dev, part, n_parts, directions, p, err));
@@ -93,6 +98,7 @@ done:
 void di_cpu_linear_free(di_device *dev, di_packed *w)
 {
     if (w == NULL) return;
+    di_int8_free(dev, w->int8);
     di_panels_free(dev, w->panels);
     di_gemm_free(dev, w->forward);
     di_gemm_free(dev, w->backward);
@@ -102,7 +108,8 @@ void di_cpu_linear_free(di_device *dev, di_packed *w)
 
 size_t di_cpu_linear_bytes(const di_packed *w)
 {
-    return (w->panels != NULL ? di_panels_bytes(w->panels) : 0) +
+    return (w->int8 != NULL ? di_int8_bytes(w->int8) : 0) +
+           (w->panels != NULL ? di_panels_bytes(w->panels) : 0) +
            (w->forward != NULL ? di_gemm_bytes(w->forward) : 0) +
            (w->backward != NULL ? di_gemm_bytes(w->backward) : 0) +
            (w->bias != NULL ? (size_t)w->out * sizeof *w->bias : 0);
@@ -110,7 +117,9 @@ size_t di_cpu_linear_bytes(const di_packed *w)
 
 void di_cpu_linear_forward(di_device *dev, const di_packed *w, const di_mat *x, di_mat *y, int add)
 {
-    if (w->panels != NULL)
+    if (w->int8 != NULL)
+        di_int8_run(dev, w->int8, x, w->bias, y, add);
+    else if (w->panels != NULL)
         di_panels_run(dev, w->panels, x, w->bias, y, add);
     else
         di_gemm_run(dev, w->forward, x, w->bias, y, add);

@@ -151,16 +151,6 @@ void di_panels_close(di_device *dev)
 /* ---- packing ----------------------------------------------------------------------------------
  */
 
-/* Row r of the stacked parts, as f32. */
-static void take_row(const di_weight *part, int64_t r, float *to)
-{
-    while (r >= part->out) r -= (part++)->out;
-    if (part->row_map != NULL) r = part->row_map[r];
-    di_dequantize(part->dtype,
-                  (const char *)part->data + (size_t)r * di_dtype_row_bytes(part->dtype, part->in),
-                  to, part->in);
-}
-
 dial_status di_panels_new(di_device *dev, const di_weight *part, int n_parts, int turned,
                           di_panels **out, dial_error *err)
 {
@@ -193,7 +183,7 @@ dial_status di_panels_new(di_device *dev, const di_weight *part, int n_parts, in
                         .scale = 1,
                         .to = p->data + first * p->units};
 
-        for (int64_t r = 0; r < some; r++) take_row(part, first + r, own + r * in);
+        for (int64_t r = 0; r < some; r++) di_weight_row(part, first + r, own + r * in);
         di_pack_across(DI_ISA_BF16, 1, &pack);
     }
     DI_TRY(prepare(dev, p, turned, err));

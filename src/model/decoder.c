@@ -9,6 +9,9 @@ static dial_status check_options(const di_config *c, const di_decoder_options *o
     if (o->n_layers < 0 || o->n_layers > c->layers)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, NULL, "choose a --layer that the model has",
                    "layer %lld: the model has %lld", (long long)o->n_layers, (long long)c->layers);
+    if (o->int8 && o->train)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--weights", "use --weights auto",
+                   "weights in 8 bits have no backward pass: they score, and do not train");
     if (o->first_trained < 0)
         DI_FAIL(err, DIAL_ERR_USAGE, "lowest trained layer %lld: expected 0 or more",
                 (long long)o->first_trained);

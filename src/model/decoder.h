@@ -25,7 +25,9 @@ typedef struct di_decoder_options {
     int train;             /* pack for the backward pass too (layers at or above first_trained) */
     int64_t first_trained; /* lowest layer that carries LoRA; backward stops there */
     int with_logits;       /* keep the output head for di_decoder_logits */
-    uint64_t random_seed;  /* source without weights (config.json alone): random ones from this */
+    int int8; /* the blocks' products in 8 bits (tensor/ops.h), but for blocks that want f32 and the
+                 output head; not with train (ERR_USAGE): there is no backward product */
+    uint64_t random_seed; /* source without weights (config.json alone): random ones from this */
 } di_decoder_options;
 
 /*

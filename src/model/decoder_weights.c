@@ -174,6 +174,8 @@ static dial_status load_layer(loader *ld, int64_t l, dial_error *err)
     /* in the lowest trained layer no gradient flows past q, k and v */
     unsigned dir_qkv = o->train && l > o->first_trained ? both : DI_FORWARD;
 
+    if (o->int8 && layer->dev == ld->d->dev) dir = dir_qkv = DI_FORWARD | DI_INT8;
+
     DI_TRY(load_norms(ld, l, err));
     DI_TRY(pack(ld, l, DI_Q_PROJ, 3, c->qkv_bias, dir_qkv, &layer->qkv, err));
     DI_TRY(pack(ld, l, DI_O_PROJ, 1, c->o_bias, dir, &layer->o, err));

@@ -58,7 +58,23 @@ typedef struct di_mat {
     int64_t rows, cols, stride;
 } di_mat;
 
-enum { DI_FORWARD = 1, DI_BACKWARD = 2 };
+enum { DI_FORWARD = 1, DI_BACKWARD = 2, DI_INT8 = 4 };
+
+/*
+ * Frozen weights in 8 bits (DI_INT8, for the forward product alone). Every 64 columns of W and of x
+ * (not the in mod 64 last ones) are turned by the orthonormal Hadamard matrix, W' and x', which
+ * leaves W x as it is and spreads the few columns that are a hundred times the others (Ashkboos et
+ * al. 2024, QuaRot). Then each row is divided into 127 steps on either side of zero:
+ *     s_o = max_i |W'_oi| / 127    v_oi = round(W'_oi (127 / max_i |W'_oi|))
+ *     t_n = max_i |x'_ni| / 127    q_ni = round(x'_ni (127 / max_i |x'_ni|))
+ *     y_no = (sum_i q_ni v_oi) (t_n s_o) + bias_o
+ * Rounding is to nearest even; the sum is exact, each other step is one of f32 and the turn adds
+ * and subtracts neighbours at distance 1, 2, 4, ... 32 and takes an eighth, so that all backends
+ * agree to the bit. Rows below DI_INT8_LEAST are zero; a row that is not finite gives none that is.
+ * More than DI_INT8_MOST inputs are refused (ERR_USAGE): the sum must fit in 32 bits.
+ */
+#define DI_INT8_LEAST 0x1p-100F
+enum { DI_INT8_BLOCK = 64, DI_INT8_MOST = 131072 };
 
 /*
  * One LoRA pair beside a linear layer; scale s = alpha / R (Hu et al. 2021, eq. 3).
@@ -197,8 +213,9 @@ typedef struct di_backend {
 
     /*
      * Packs n_parts weights of equal `in`, stacked by rows, for y = x W^T (DI_FORWARD) and for
-     * dx = dy W (DI_BACKWARD), in the act dtype. bias [sum out] may be NULL; copied. The weights'
-     * memory is not needed afterwards. Free with linear_free (NULL is fine).
+     * dx = dy W (DI_BACKWARD), in the act dtype, or for DI_FORWARD | DI_INT8 in 8 bits. bias
+     * [sum out] may be NULL; copied. The weights' memory is not needed afterwards. Free with
+     * linear_free (NULL is fine).
      */
     dial_status (*linear_pack)(di_device *dev, const di_weight *part, int n_parts,
                                const float *bias, unsigned directions, di_packed **out,
@@ -336,6 +353,16 @@ struct di_device {
 /* The tables; each lives in its own folder. */
 const di_backend *di_ref_backend(void);
 const di_backend *di_cpu_backend(void); /* ref's entries where cpu has none: filled by model */
+
+/* Row r of parts that are stacked by rows, as f32. */
+static inline void di_weight_row(const di_weight *part, int64_t r, float *to)
+{
+    while (r >= part->out) r -= (part++)->out;
+    if (part->row_map != NULL) r = part->row_map[r];
+    di_dequantize(part->dtype,
+                  (const char *)part->data + (size_t)r * di_dtype_row_bytes(part->dtype, part->in),
+                  to, part->in);
+}
 
 static inline size_t di_act_bytes(di_dtype t)
 {

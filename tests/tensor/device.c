@@ -130,7 +130,7 @@ static void failed_allocations(void **state)
             failing f = {.countdown = n};
             di_alloc al = {failing_resize, &f};
             di_weight part = {w, DI_F32, 8, 4, NULL};
-            di_packed *packed = NULL;
+            di_packed *packed = NULL, *int8 = NULL;
             di_device dev = {0};
             dial_error err = {0};
             dial_status st = di_device_open(&al, NULL, devices[k], "f32", 1, &dev, &err);
@@ -138,10 +138,13 @@ static void failed_allocations(void **state)
             if (st == DIAL_OK)
                 st = dev.ops->linear_pack(&dev, &part, 1, bias, DI_FORWARD | DI_BACKWARD, &packed,
                                           &err);
+            if (st == DIAL_OK)
+                st = dev.ops->linear_pack(&dev, &part, 1, bias, DI_FORWARD | DI_INT8, &int8, &err);
             done = st == DIAL_OK;
             if (!done) assert_int_equal(st, DIAL_ERR_NOMEM);
-            if (!done) assert_null(packed);
+            if (!done) assert_null(int8);
             if (dev.ops != NULL) dev.ops->linear_free(&dev, packed);
+            if (dev.ops != NULL) dev.ops->linear_free(&dev, int8);
             di_device_close(&dev);
             assert_int_equal(f.live, 0);
             assert_true(n < 1000);

@@ -1,4 +1,7 @@
-/* Products with frozen weights: packing from stored dtypes, parts, row order, both directions. */
+/*
+ * Products with frozen weights: packing from stored dtypes, parts, row order, both directions, and
+ * in 8 bits.
+ */
 #include "grad.h"
 #include "weight.h"
 
@@ -75,7 +78,7 @@ static void make_backward(problem *p, di_rng *r)
     make(p, r, 1);
 }
 
-static void prepare(di_device *dev, problem *p)
+static void pack(di_device *dev, problem *p, unsigned directions)
 {
     const linear_case *c = p->c;
     packed *k = di_zalloc(di_alloc_default(), sizeof *k);
@@ -89,8 +92,8 @@ static void prepare(di_device *dev, problem *p)
         for (int64_t r = 0; r < c->out[n]; r++) k->map[n][r] = mapped_row(r, c->out[n]);
         part[n] = (di_weight){k->data[n], c->stored, c->out[n], c->in, c->map ? k->map[n] : NULL};
     }
-    assert_ok(dev->ops->linear_pack(dev, part, n, c->bias ? p->arg[BIAS].m.data : NULL,
-                                    DI_FORWARD | DI_BACKWARD, &k->w, &err),
+    assert_ok(dev->ops->linear_pack(dev, part, n, c->bias ? p->arg[BIAS].m.data : NULL, directions,
+                                    &k->w, &err),
               err);
     assert_true(dev->ops->linear_bytes(k->w) > 0);
     for (int i = 0; i < n; i++) { /* the packed form does not need them */
@@ -99,6 +102,16 @@ static void prepare(di_device *dev, problem *p)
         di_free(di_alloc_default(), k->map[i]);
     }
     p->extra = k;
+}
+
+static void prepare(di_device *dev, problem *p)
+{
+    pack(dev, p, DI_FORWARD | DI_BACKWARD);
+}
+
+static void prepare_int8(di_device *dev, problem *p)
+{
+    pack(dev, p, DI_FORWARD | DI_INT8);
 }
 
 static void finish(di_device *dev, problem *p)
@@ -164,6 +177,13 @@ static void limit_backward(problem *p, const problem *answer)
     limit(p, answer, 1);
 }
 
+/* Whole numbers, then the same steps in f32: every backend has the bits of ref. */
+static void limit_int8(problem *p, const problem *answer)
+{
+    memset(p->arg[Y].limit, 0,
+           (size_t)(answer->arg[Y].m.rows * answer->arg[Y].m.cols) * sizeof(double));
+}
+
 /* Elsewhere packing rounds the weights themselves. */
 static int widens(const void *c)
 {
@@ -208,6 +228,21 @@ static const op linear_backward = {
     .run = run_backward,
     .limit = limit_backward,
     .widens = widens,
+    .cost = cost,
+};
+
+static const op linear_int8 = {
+    .name = "linear_int8",
+    .entry = offsetof(di_backend, linear_forward),
+    .drop = X,
+    .vnni = 1,
+    OP_TABLE(cases),
+    OP_PERF(perf_cases),
+    .make = make_forward,
+    .prepare = prepare_int8,
+    .finish = finish,
+    .run = run_forward,
+    .limit = limit_int8,
     .cost = cost,
 };
 
@@ -274,6 +309,148 @@ static void by_hand(void **state)
     }
 }
 
+/* Row n of a matrix turned by the matrix of Hadamard, of its definition; returns the largest. */
+static double turned(const problem *p, int weight, int64_t n, double *to)
+{
+    const int64_t in = ((const linear_case *)p->c)->in, whole = in / DI_INT8_BLOCK * DI_INT8_BLOCK;
+    double most = 0;
+
+    for (int64_t i = 0; i < in; i++) {
+        to[i] = 0;
+        for (int64_t j = i < whole ? i / DI_INT8_BLOCK * DI_INT8_BLOCK : i;
+             j <= (i < whole ? i | (DI_INT8_BLOCK - 1) : i); j++) {
+            double v = weight ? weight_at(p, n, j) : el(&p->arg[X].m, n, j);
+            int odd = __builtin_popcountll((unsigned long long)(i & j & (DI_INT8_BLOCK - 1))) & 1;
+
+            to[i] += i >= whole ? v : odd ? -v / 8 : v / 8;
+        }
+        most = fmax(most, fabs(to[i]));
+    }
+    return most;
+}
+
+/*
+ * ref's 8 bits against the product of what was given. Half a step of x' and of W' is lost at most:
+ * |sum x' w' - sum (x' + dx) (w' + dw)| <= sum |x'| s/2 + |w'| t/2 + s t / 4, and what f32 rounds
+ * in a turn, a scale and a product is below 2^-18 of it all.
+ */
+static void int8_by_hand(void **state)
+{
+    (void)state;
+    for (int k = 0; k < (int)(sizeof cases / sizeof *cases); k++) {
+        const linear_case *c = &cases[k];
+        problem p = make_problem(&linear_int8, c, DI_F32, 0), a;
+        double *x = di_new(di_alloc_default(), (size_t)c->in * sizeof *x), s, t;
+        double *w = di_new(di_alloc_default(), (size_t)c->in * sizeof *w);
+        int64_t rows = c->n < 3 ? c->n : 3;
+        di_device dev;
+
+        assert_true(open_device("ref", DI_F32, 1, &dev));
+        a = run_problem(&linear_int8, &dev, &p);
+        for (int64_t o = 0; o < total_out(c); o += total_out(c) / 16 + 1) {
+            s = turned(&p, 1, o, w) / 127;
+            for (int64_t n = 0; n < rows; n++) {
+                double want = c->bias ? el(&p.arg[BIAS].m, 0, o) : 0, lost = 0;
+                double got = el(&a.arg[Y].m, n, o);
+
+                t = turned(&p, 0, n, x) / 127;
+                if (c->add) want += el(&p.arg[Y].m, n, o);
+                for (int64_t i = 0; i < c->in; i++) {
+                    want += el(&p.arg[X].m, n, i) * weight_at(&p, o, i);
+                    lost += fabs(x[i]) * s / 2 + fabs(w[i]) * t / 2 + s * t / 4 +
+                            0x1p-18 * fabs(x[i] * w[i]);
+                }
+                lost += 0x1p-20 * fabs(want);
+                if (!(fabs(got - want) <= lost))
+                    fail_msg("row %d: y[%d, %d] is %.9g, unrounded %.9g, limit %.3g", k, (int)n,
+                             (int)o, got, want, lost);
+            }
+        }
+        free_problem(&p), free_problem(&a);
+        di_free(di_alloc_default(), x), di_free(di_alloc_default(), w);
+        di_device_close(&dev);
+    }
+}
+
+/*
+ * Rows that 8 bits cannot hold: of zeros, tiny, with NaN, with infinity; and in the midst of them
+ * one that is as it should be. Packed, the matrix takes a byte a number and little beside.
+ */
+static void int8_odd_rows(void **state)
+{
+    enum { WIDTH = 40, OUTPUTS = 33, N = 5 };
+    float w[OUTPUTS * WIDTH], x[N * WIDTH], y[N * OUTPUTS], alone[OUTPUTS];
+    di_rng r = di_rng_make(4, DI_RNG_TEXT_ORDER, 0);
+
+    (void)state;
+    for (int i = 0; i < OUTPUTS * WIDTH; i++) w[i] = (float)di_rng_normal(&r);
+    for (int i = 0; i < N * WIDTH; i++) x[i] = (float)di_rng_normal(&r);
+    for (int i = 0; i < WIDTH; i++) x[i] = w[i] = 0;
+    for (int i = 0; i < WIDTH; i++) x[WIDTH + i] *= 0x1p-120F;
+    x[2 * WIDTH + 39] = NAN;
+    x[3 * WIDTH + 7] = -INFINITY;
+    for (int k = 0; k < N_BACKENDS; k++) {
+        di_weight part = {w, DI_F32, OUTPUTS, WIDTH, NULL};
+        di_mat from = {x, DI_F32, N, WIDTH, WIDTH}, to = {y, DI_F32, N, OUTPUTS, OUTPUTS};
+        di_packed *held = NULL;
+        di_device dev;
+        dial_error err;
+
+        assert_true(open_backend(k, DI_F32, 1, &dev));
+        assert_ok(dev.ops->linear_pack(&dev, &part, 1, NULL, DI_FORWARD | DI_INT8, &held, &err),
+                  err);
+        if (has_own(&linear_int8, &dev)) /* two panels of 32, scales and sums */
+            assert_true(dev.ops->linear_bytes(held) <= 64 * (WIDTH + 8));
+        dev.ops->linear_forward(&dev, held, &from, &to, 0);
+        for (int o = 0; o < OUTPUTS; o++) {
+            assert_true(y[o] == 0 && y[OUTPUTS + o] == 0);
+            assert_true(!isfinite(y[2 * OUTPUTS + o]) && !isfinite(y[3 * OUTPUTS + o]));
+            assert_true(o == 0 ? y[4 * OUTPUTS] == 0 : isfinite(y[4 * OUTPUTS + o]));
+        }
+        from = (di_mat){x + 4 * WIDTH, DI_F32, 1, WIDTH, WIDTH};
+        to = (di_mat){alone, DI_F32, 1, OUTPUTS, OUTPUTS};
+        dev.ops->linear_forward(&dev, held, &from, &to, 0);
+        assert_memory_equal(alone, y + 4 * OUTPUTS, sizeof alone);
+        dev.ops->linear_free(&dev, held);
+        di_device_close(&dev);
+    }
+}
+
+/* What 8 bits do not do: sums past 32 bits, and processors below AVX2 but for ref. */
+static void int8_refused(void **state)
+{
+    static float w[DI_INT8_MOST + 1];
+    di_weight wide = {w, DI_F32, 1, DI_INT8_MOST + 1, NULL}, small = {w, DI_F32, 1, 8, NULL};
+    const char *set = getenv("DIAL_ISA");
+    char keep[32] = "";
+    di_packed *held = NULL;
+    di_device dev;
+    dial_error err;
+
+    (void)state;
+    for (int k = 0; k < N_BACKENDS; k++) {
+        assert_true(open_backend(k, DI_F32, 1, &dev));
+        assert_int_equal(
+            dev.ops->linear_pack(&dev, &wide, 1, NULL, DI_FORWARD | DI_INT8, &held, &err),
+            DIAL_ERR_USAGE);
+        assert_null(held);
+        di_device_close(&dev);
+    }
+    if (set != NULL) snprintf(keep, sizeof keep, "%s", set);
+    setenv("DIAL_ISA", "plain", 1);
+    assert_true(open_device("cpu", DI_F32, 1, &dev));
+    if (has_own(&linear_int8, &dev))
+        assert_int_equal(
+            dev.ops->linear_pack(&dev, &small, 1, NULL, DI_FORWARD | DI_INT8, &held, &err),
+            DIAL_ERR_USAGE);
+    assert_null(held);
+    di_device_close(&dev);
+    if (set != NULL)
+        setenv("DIAL_ISA", keep, 1);
+    else
+        unsetenv("DIAL_ISA");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -285,10 +462,19 @@ int main(int argc, char **argv)
         OP_TEST(linear_backward, drop),
         OP_TEST(linear_backward, rows),
         OP_TEST(linear_backward, dtype),
+        OP_TEST(linear_int8, value),
+        OP_TEST(linear_int8, drop),
+        OP_TEST(linear_int8, rows),
+        OP_TEST(linear_int8, dtype),
         cmocka_unit_test(backward_is_transposed),
         cmocka_unit_test(by_hand),
+        cmocka_unit_test(int8_by_hand),
+        cmocka_unit_test(int8_odd_rows),
+        cmocka_unit_test(int8_refused),
     };
 
-    if (argc > 1) return op_perf(&linear_forward, argv[1]) | op_perf(&linear_backward, argv[1]);
+    if (argc > 1)
+        return op_perf(&linear_forward, argv[1]) | op_perf(&linear_backward, argv[1]) |
+               op_perf(&linear_int8, argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,6 +64,7 @@ struct op {
     int drop;     /* index of the argument that loses its last column */
     int f32_only; /* the operation does not know act */
     int library;  /* a library's kernels, which DIAL_ISA does not lower: slow to set up */
+    int vnni;     /* has kernels of its own for AVX-512 VNNI */
     void (*make)(problem *p, di_rng *r);
     void (*prepare)(di_device *dev, problem *p); /* fills p->extra; NULL: buffer of work_bytes */
     void (*finish)(di_device *dev, problem *p);
@@ -330,10 +331,11 @@ static const struct {
 } backends[] = {
     {"ref", NULL, "ref"},
     {"cpu", NULL, "cpu"},
+    {"cpu", "avx512-vnni", "cpu up to avx512-vnni"}, /* of an op with `vnni` alone */
     {"cpu", "avx512", "cpu up to avx512"},
     {"cpu", "avx2", "cpu up to avx2"},
 };
-enum { N_BACKENDS = sizeof backends / sizeof *backends };
+enum { VNNI_BACKEND = 2, N_BACKENDS = sizeof backends / sizeof *backends };
 
 static inline int open_backend(int k, di_dtype act, int threads, di_device *dev)
 {
@@ -412,6 +414,7 @@ static inline void mode_value(void **state)
     const op *o = *state;
 
     for (int k = 1; k < (o->library ? 2 : N_BACKENDS); k++) {
+        if (k == VNNI_BACKEND && !o->vnni) continue;
         value_of(o, k, DI_F32);
         if (!o->f32_only) value_of(o, k, DI_BF16);
     }
@@ -510,6 +513,7 @@ static inline void mode_rows(void **state)
     const op *o = *state;
 
     for (int k = 0; k < (o->library ? 2 : N_BACKENDS); k++) {
+        if (k == VNNI_BACKEND && !o->vnni) continue;
         rows_of(o, k, DI_F32);
         if (!o->f32_only) rows_of(o, k, DI_BF16);
     }
