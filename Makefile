@@ -62,6 +62,7 @@ bench: deps
 bench-peers: deps
 	@$(MAKE) --no-print-directory build
 	sh bench/peers.sh
+	sh bench/serve_peers.sh
 
 demo: deps
 	@$(MAKE) --no-print-directory build

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The server under load: SmolLM2-135M, reviews of 10 to 120 words, one a request, over wrk's connections.
+# The server under load: SmolLM2-135M, distinct reviews of 10 to 120 words, one a request, over
+# wrk's connections. (Texts that repeat within a batch would be computed once.)
 # Three lines:
 #
 #   1. SECONDS of load: requests a second, p50 and p99, refusals (429) and errors, the tokens a second
@@ -20,7 +21,8 @@ idle=${4:-10000}
 reloads=${5:-50}
 dial=${DIAL:-$PWD/build/dial}
 work=$(mktemp -d "${TMPDIR:-/tmp}/dial-bench-XXXXXX")
-trap 'kill $pid 2> /dev/null; wait $pid 2> /dev/null; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+trap '{ kill $pid && wait $pid; } 2> /dev/null || true; rm -rf "$work"' EXIT
 pid=
 # shellcheck disable=SC3045
 ulimit -n "$(ulimit -H -n)" # wrk holds the other ends; dash knows -n and -H
@@ -31,7 +33,8 @@ ulimit -n "$(ulimit -H -n)" # wrk holds the other ends; dash knows -n and -H
 cp -r "$work/run" "$work/other"
 ln -s run "$work/live"
 # Reviews as rows for `dial score` and as bodies for the server.
-sed -n 's/.*"chosen": \("[^"\\]*"\).*/{"text":\1}/p' data/nollysenti/en_test.jsonl > "$work/texts.jsonl"
+grep -o '"\(chosen\|rejected\)": "[^"\\]*"' data/nollysenti/en_train.jsonl | sed 's/^[^:]*: //' |
+    awk 'NF >= 10 && NF <= 120 && !seen[$0]++ { print "{\"text\":" $0 "}" }' > "$work/texts.jsonl"
 sed 's/^{"text":\(.*\)}$/{"query":[\1]}/' "$work/texts.jsonl" > "$work/bodies"
 cat > "$work/post.lua" << END
 local body, n = {}, 0
@@ -123,7 +126,7 @@ held() {
 reload() {
     drained
     was=$(refused)
-    post "$connections" 3600 > "$work/wrk" & # until it is told to stop
+    wrk -t 1 -c "$connections" -d 3600 --timeout 60s -s "$work/post.lua" "$url" > "$work/wrk" & # until it is told to stop
     wrk=$!
     begin=$(now)
     start=$(memory)
