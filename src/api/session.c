@@ -1,7 +1,7 @@
 #include "api/session.h"
 
-#include <omp.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -685,19 +685,14 @@ typedef struct job {
     int add;
 } job;
 
-static char *element(const di_mat *m, int64_t row, int64_t col)
-{
-    return (char *)m->data + (size_t)(row * m->stride + col) * di_act_bytes(m->dtype);
-}
-
 /* Rows [r, r + rows) and chunk i by one slab, on thread t. */
 static void run_slab(const job *b, const slab *s, int i, int64_t r, int64_t rows, int t)
 {
     const plan *p = b->g->plan[i];
     const lane *l = &((const di_cpu *)b->dev->priv)->gemm->lane[t];
     di_dtype type = p->bf16 ? DI_BF16 : DI_F32;
-    di_mat from = {element(b->x, r, 0), b->x->dtype, rows, p->k, b->x->stride};
-    di_mat to = {element(b->y, r, i * b->g->width), b->y->dtype, rows, p->n, b->y->stride};
+    di_mat from = {di_mat_at(b->x, r, 0), b->x->dtype, rows, p->k, b->x->stride};
+    di_mat to = {di_mat_at(b->y, r, i * b->g->width), b->y->dtype, rows, p->n, b->y->stride};
     void *x = from.data;
     int ok;
 

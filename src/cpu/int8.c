@@ -315,16 +315,6 @@ struct di_int8_memory {
     float *scale; /* [threads][SLAB] */
 };
 
-static di_cpu *cpu_of(const di_device *dev)
-{
-    return dev->priv;
-}
-
-static int64_t panels_of(int64_t n)
-{
-    return (n + DI_PANEL - 1) / DI_PANEL;
-}
-
 static float quantise(di_isa isa, const void *x, int bf16, int64_t n, int offset, float *line,
                       uint8_t *to)
 {
@@ -353,7 +343,7 @@ static size_t row_bytes(int64_t n)
 static dial_status open_memory(di_device *dev, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_cpu *cpu = cpu_of(dev);
+    di_cpu *cpu = di_cpu_of(dev);
     int faster = cpu->isa >= DI_ISA_VNNI;
 
     if (cpu->isa < DI_ISA_AVX2)
@@ -381,7 +371,7 @@ done:
 static dial_status prepare(di_device *dev, int64_t in, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_cpu *cpu = cpu_of(dev);
+    di_cpu *cpu = di_cpu_of(dev);
     size_t need = row_bytes(in);
     uint8_t *row;
 
@@ -400,7 +390,7 @@ done:
 
 void di_int8_close(di_device *dev)
 {
-    di_cpu *cpu = cpu_of(dev);
+    di_cpu *cpu = di_cpu_of(dev);
 
     if (cpu->int8 == NULL) return;
     di_free(dev->al, cpu->int8->row);
@@ -504,14 +494,9 @@ typedef struct product {
     int64_t slab, slabs, cols, groups; /* rows of a slab, columns of a group */
 } product;
 
-static char *element(const di_mat *m, int64_t row, int64_t col)
-{
-    return (char *)m->data + (size_t)(row * m->stride + col) * di_act_bytes(m->dtype);
-}
-
 static void plan_pieces(const di_device *dev, product *m)
 {
-    int64_t panels = panels_of(m->w->out), wanted;
+    int64_t panels = di_panels_in(m->w->out), wanted;
 
     m->slabs = (m->x->rows + SLAB - 1) / SLAB;
     if (m->slabs == 0) return;
@@ -525,7 +510,7 @@ static void plan_pieces(const di_device *dev, product *m)
 /* Piece i of the grid, slab by slab. */
 static void run_piece(const di_device *dev, const product *m, int64_t i)
 {
-    struct di_int8_memory *own = cpu_of(dev)->int8;
+    struct di_int8_memory *own = di_cpu_of(dev)->int8;
     const di_int8 *w = m->w;
     int64_t row = i / m->groups * m->slab, col = i % m->groups * m->cols;
     size_t t = (size_t)omp_get_thread_num();
@@ -541,7 +526,7 @@ static void run_piece(const di_device *dev, const product *m, int64_t i)
                .b_scale = w->scale + col,
                .b_sums = w->sums + col,
                .bias = m->bias != NULL ? m->bias + col : NULL,
-               .y = element(m->y, row, col),
+               .y = di_mat_at(m->y, row, col),
                .y_row = m->y->stride,
                .y_bf16 = m->y->dtype == DI_BF16,
                .add = m->add};
@@ -549,7 +534,7 @@ static void run_piece(const di_device *dev, const product *m, int64_t i)
     if (p.m <= 0 || p.n <= 0) return;
     for (int64_t r = 0; r < p.m; r++)
         own->scale[t * SLAB + (size_t)r] =
-            quantise(isa, element(m->x, row + r, 0), m->x->dtype == DI_BF16, w->in,
+            quantise(isa, di_mat_at(m->x, row + r, 0), m->x->dtype == DI_BF16, w->in,
                      isa >= DI_ISA_VNNI ? OFFSET : 0, own->line + t * own->row_bytes,
                      a + (size_t)r * row_bytes(w->in));
     run(isa, &p);

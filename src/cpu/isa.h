@@ -45,17 +45,20 @@ typedef struct di_cpu {
     struct di_int8_memory *int8;    /* the same of int8.c */
 } di_cpu;
 
+static inline di_cpu *di_cpu_of(const di_device *dev)
+{
+    return dev->priv;
+}
+
 static inline di_isa di_cpu_isa(const di_device *dev)
 {
-    return ((const di_cpu *)dev->priv)->isa;
+    return di_cpu_of(dev)->isa;
 }
 
 #define DI_PICK(dev, name)                                                                         \
     (di_cpu_isa(dev) >= DI_ISA_BF16     ? name##_bf16                                              \
      : di_cpu_isa(dev) >= DI_ISA_AVX512 ? name##_avx512                                            \
                                         : name##_avx2)
-
-enum { THREAD_SHARE = 131072 };
 
 /*
  * Threads worth waking for a pass over n elements: each gets some 50 us of work. With less, a
@@ -64,7 +67,8 @@ enum { THREAD_SHARE = 131072 };
  */
 static inline int di_threads_for(const di_device *dev, int64_t n)
 {
-    int64_t most = n / THREAD_SHARE + 1;
+    enum { SHARE = 131072 };
+    int64_t most = n / SHARE + 1;
 
     return most < dev->threads ? (int)most : dev->threads;
 }

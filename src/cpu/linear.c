@@ -30,15 +30,11 @@ static int by_panels(const di_device *dev)
 /* Rows of one part to w; rounded where act is bf16, also if products are then computed in f32. */
 static void expand(const di_device *dev, const di_weight *part, float *w)
 {
-    size_t row_bytes = di_dtype_row_bytes(part->dtype, part->in);
-
 #pragma omp parallel for num_threads(dev->threads) schedule(static)
     for (int64_t r = 0; r < part->out; r++) {
-        int64_t from = part->row_map != NULL ? part->row_map[r] : r;
         float *row = w + r * part->in;
 
-        di_dequantize(part->dtype, (const char *)part->data + (size_t)from * row_bytes, row,
-                      part->in);
+        di_weight_row(part, r, row);
         if (dev->act == DI_BF16)
             for (int64_t i = 0; i < part->in; i++) row[i] = di_bf16_to_f32(di_f32_to_bf16(row[i]));
     }

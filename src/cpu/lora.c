@@ -287,11 +287,6 @@ static void gradient_piece(const call *c, const thread_memory *m, int64_t col, i
 }
 
 /* Panels of a dimension, and one of them: [*lo, *hi). */
-static int64_t panels(int64_t n)
-{
-    return (n + DI_PANEL - 1) / DI_PANEL;
-}
-
 static void panel(int64_t n, int64_t i, int64_t *lo, int64_t *hi)
 {
     *lo = i * DI_PANEL;
@@ -308,7 +303,7 @@ void di_cpu_lora_forward(di_device *dev, const di_lora_args *a)
 {
     call c = plan_call(dev, a->x.rows, a->x.cols, a->y.cols, a->u.cols);
     size_t shared = carve_shared(&c, a->work, 0), own;
-    int64_t n_a = panels(c.r), n_b = panels(c.out), blocks = (c.n + BLOCK - 1) / BLOCK;
+    int64_t n_a = di_panels_in(c.r), n_b = di_panels_in(c.out), blocks = (c.n + BLOCK - 1) / BLOCK;
     thread_memory none;
 
     c.a = a;
@@ -339,7 +334,7 @@ void di_cpu_lora_backward(di_device *dev, const di_lora_args *a)
 {
     call c = plan_call(dev, a->x.rows, a->x.cols, a->dy.cols, a->u.cols);
     size_t shared = carve_shared(&c, a->work, 1), own;
-    int64_t n_b = panels(c.r), n_a = panels(c.in), blocks = (c.n + BLOCK - 1) / BLOCK;
+    int64_t n_b = di_panels_in(c.r), n_a = di_panels_in(c.in), blocks = (c.n + BLOCK - 1) / BLOCK;
     int64_t of_a = (c.in + PIECE_COLS - 1) / PIECE_COLS,
             of_b = (c.out + PIECE_COLS - 1) / PIECE_COLS;
     thread_memory none;

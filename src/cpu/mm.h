@@ -26,6 +26,12 @@
 
 enum { DI_PANEL = 32 };
 
+/* Panels that n columns take. */
+static inline int64_t di_panels_in(int64_t n)
+{
+    return (n + DI_PANEL - 1) / DI_PANEL;
+}
+
 typedef struct di_mm {
     int64_t m, n, k;
     const void *a;

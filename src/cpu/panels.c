@@ -85,19 +85,9 @@ struct di_panel_memory {
     size_t x_bytes; /* of one thread */
 };
 
-static di_cpu *cpu_of(const di_device *dev)
-{
-    return dev->priv;
-}
-
-static int64_t panels_of(int64_t n)
-{
-    return (n + DI_PANEL - 1) / DI_PANEL;
-}
-
 static size_t turned_bytes(const di_panels *p)
 {
-    return (size_t)(panels_of(p->in) * di_units(1, p->out) * DI_PANEL) * 4;
+    return (size_t)(di_panels_in(p->in) * di_units(1, p->out) * DI_PANEL) * 4;
 }
 
 static int grow(const di_device *dev, size_t need, size_t *have, size_t copies, void *at)
@@ -117,7 +107,7 @@ static int grow(const di_device *dev, size_t need, size_t *have, size_t copies, 
 static dial_status prepare(di_device *dev, const di_panels *p, int turned, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_cpu *cpu = cpu_of(dev);
+    di_cpu *cpu = di_cpu_of(dev);
     struct di_panel_memory *m = cpu->panels;
     size_t threads = (size_t)dev->threads;
     int64_t k = di_units(1, p->in > p->out ? p->in : p->out);
@@ -137,7 +127,7 @@ done:
 
 void di_panels_close(di_device *dev)
 {
-    di_cpu *cpu = cpu_of(dev);
+    di_cpu *cpu = di_cpu_of(dev);
     struct di_panel_memory *m = cpu->panels;
 
     if (m == NULL) return;
@@ -172,7 +162,7 @@ dial_status di_panels_new(di_device *dev, const di_weight *part, int n_parts, in
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a weight of %lld x %lld", (long long)p->out,
                 (long long)in);
 #pragma omp parallel for num_threads(dev->threads) schedule(dynamic)
-    for (int64_t i = 0; i < panels_of(p->out); i++) {
+    for (int64_t i = 0; i < di_panels_in(p->out); i++) {
         float *own = rows + omp_get_thread_num() * DI_PANEL * in;
         int64_t first = i * DI_PANEL, some = p->out - first < DI_PANEL ? p->out - first : DI_PANEL;
         di_pack pack = {.x = own,
@@ -217,7 +207,7 @@ static void turn_panel(const di_panels *p, int64_t ip, uint32_t *turned)
     int64_t rows = p->units - ip * HALF < HALF ? p->units - ip * HALF : HALF;
     uint32_t from[HALF * DI_PANEL], to[HALF * DI_PANEL];
 
-    for (int64_t op = 0; op < panels_of(p->out); op++) {
+    for (int64_t op = 0; op < di_panels_in(p->out); op++) {
         const uint32_t *source = p->data + (op * p->units + ip * HALF) * DI_PANEL;
         uint32_t *target = turned + (ip * pairs + op * HALF) * DI_PANEL;
         int64_t left = pairs - op * HALF;
@@ -265,15 +255,10 @@ static product plan_product(const di_mat *x, const uint32_t *b, int64_t n, const
     return m;
 }
 
-static char *element(const di_mat *m, int64_t row, int64_t col)
-{
-    return (char *)m->data + (size_t)(row * m->stride + col) * di_act_bytes(m->dtype);
-}
-
 /* Piece i of the grid, column group by column group. */
 static void run_piece(const di_device *dev, const product *m, int64_t i)
 {
-    struct di_panel_memory *own = cpu_of(dev)->panels;
+    struct di_panel_memory *own = di_cpu_of(dev)->panels;
     int64_t row = i % m->slabs * m->slab, col = i / m->slabs * m->cols;
     int64_t rows = m->x->rows - row < m->slab ? m->x->rows - row : m->slab;
     int64_t cols = m->n - col < m->cols ? m->n - col : m->cols;
@@ -287,7 +272,7 @@ static void run_piece(const di_device *dev, const product *m, int64_t i)
                 .b_panel = m->units * DI_PANEL,
                 .c = lane,
                 .c_row = cols};
-    const uint32_t *a = (const uint32_t *)(const void *)element(m->x, row, 0);
+    const uint32_t *a = (const uint32_t *)(const void *)di_mat_at(m->x, row, 0);
 
     if (rows <= 0 || cols <= 0) return;
     mm.a_row = m->x->stride / 2;
@@ -308,7 +293,7 @@ static void run_piece(const di_device *dev, const product *m, int64_t i)
         mm.a_row = m->units;
     }
     if (direct) {
-        mm.c = element(m->y, row, col);
+        mm.c = di_mat_at(m->y, row, col);
         mm.c_row = m->y->stride;
         mm.c_bf16 = m->y->dtype == DI_BF16;
         mm.add = m->add;
@@ -323,7 +308,8 @@ static void run_piece(const di_device *dev, const product *m, int64_t i)
     if (!direct)
         di_store(DI_ISA_BF16, &(di_mat){lane, DI_F32, rows, cols, cols},
                  m->bias != NULL ? m->bias + col : NULL,
-                 &(di_mat){element(m->y, row, col), m->y->dtype, rows, cols, m->y->stride}, m->add);
+                 &(di_mat){di_mat_at(m->y, row, col), m->y->dtype, rows, cols, m->y->stride},
+                 m->add);
 }
 
 void di_panels_run(di_device *dev, const di_panels *p, const di_mat *x, const float *bias,
@@ -337,14 +323,14 @@ void di_panels_run(di_device *dev, const di_panels *p, const di_mat *x, const fl
 
 void di_panels_turned(di_device *dev, const di_panels *p, const di_mat *dy, di_mat *dx, int add)
 {
-    uint32_t *turned = cpu_of(dev)->panels->turned;
+    uint32_t *turned = di_cpu_of(dev)->panels->turned;
     product m = plan_product(dy, turned, p->in, NULL, dx, add);
 
     if (dy->rows == 0) return;
 #pragma omp parallel num_threads(dev->threads)
     {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < panels_of(p->in); i++) turn_panel(p, i, turned);
+        for (int64_t i = 0; i < di_panels_in(p->in); i++) turn_panel(p, i, turned);
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < m.slabs * m.groups; i++) run_piece(dev, &m, i);
     }

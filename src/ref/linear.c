@@ -44,13 +44,10 @@ static float quantise(float *x, int64_t n)
 /* Appends the rows of one part at row `at` of p. */
 static void pack_part(const di_device *dev, const di_weight *part, di_packed *p, int64_t at)
 {
-    size_t row_bytes = di_dtype_row_bytes(part->dtype, part->in);
-
     for (int64_t r = 0; r < part->out; r++) {
-        int64_t from = part->row_map != NULL ? part->row_map[r] : r;
         float *row = p->w + (at + r) * p->in;
 
-        di_dequantize(part->dtype, (const char *)part->data + (size_t)from * row_bytes, row, p->in);
+        di_weight_row(part, r, row);
         if (p->scale != NULL)
             p->scale[at + r] = quantise(row, p->in);
         else if (dev->act == DI_BF16)

@@ -369,4 +369,10 @@ static inline size_t di_act_bytes(di_dtype t)
     return t == DI_BF16 ? 2 : 4;
 }
 
+/* Where element (row, col) of m lies. */
+static inline char *di_mat_at(const di_mat *m, int64_t row, int64_t col)
+{
+    return (char *)m->data + (size_t)(row * m->stride + col) * di_act_bytes(m->dtype);
+}
+
 #endif

@@ -72,4 +72,6 @@ frozen() { # OUT
 N= frozen alone
 N=2 frozen both
 [ "$(series alone)" = "$(series both)" ] || failed "ranks of a frozen model leave the curve" both.log
+N=2 frozen filled --dry-run
+case $(cat filled.json) in *'"trunk_seconds":0.0,'* | *'"trunk_seconds":0,'*) failed "ranks of a frozen model keep no embeddings" filled.json ;; esac
 [ "$(weights alone)" = "$(weights both)" ] || failed "ranks of a frozen model train another adaptor"
