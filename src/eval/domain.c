@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "eval/dense.h"
 #include "eval/logistic.h"
 #include "eval/pca.h"
 #include "eval/rows.h"

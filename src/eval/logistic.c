@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "eval/dense.h"
 #include "train/objective.h"
 
 enum { NEWTON_STEPS = 30, CG_STEPS = 200 };
@@ -16,21 +17,6 @@ typedef struct fit {
     double *weight;                    /* [n] sigma(m) sigma(-m) / n */
     double *w, *g, *step, *r, *p, *hp; /* [c] */
 } fit;
-
-double di_dot(const double *a, const double *b, int64_t n)
-{
-    double s = 0;
-
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++) s += a[i] * b[i];
-    return s;
-}
-
-static void add_scaled(double *y, double k, const double *x, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] += k * x[i];
-}
 
 /* Loss at w; fills gradient and curvature weights where wanted. */
 static double loss_at(fit *f, const double *w, int with_gradient)
@@ -46,7 +32,7 @@ static double loss_at(fit *f, const double *w, int with_gradient)
         loss += di_softplus(-m) / (double)f->n;
         if (!with_gradient) continue;
         f->weight[i] = s * (1 - s) / (double)f->n;
-        add_scaled(f->g, -s / (double)f->n, x, f->c);
+        di_add_scaled(f->g, -s / (double)f->n, x, f->c);
     }
     return loss;
 }
@@ -58,7 +44,7 @@ static void hessian_times(fit *f, const double *p, double *hp)
     for (int64_t i = 0; i < f->n; i++) {
         const double *x = f->x + i * f->c;
 
-        add_scaled(hp, f->weight[i] * di_dot(p, x, f->c), x, f->c);
+        di_add_scaled(hp, f->weight[i] * di_dot(p, x, f->c), x, f->c);
     }
 }
 
@@ -76,8 +62,8 @@ static void solve(fit *f)
 
         hessian_times(f, f->p, f->hp);
         a = rr / di_dot(f->p, f->hp, f->c);
-        add_scaled(f->step, a, f->p, f->c);
-        add_scaled(f->r, -a, f->hp, f->c);
+        di_add_scaled(f->step, a, f->p, f->c);
+        di_add_scaled(f->r, -a, f->hp, f->c);
         next = di_dot(f->r, f->r, f->c);
         for (int64_t j = 0; j < f->c; j++) f->p[j] = f->r[j] + next / rr * f->p[j];
         rr = next;

@@ -21,7 +21,4 @@
 dial_status di_logistic_fit(const di_alloc *al, const double *x, int64_t n, int64_t c, double ridge,
                             int free, double *w, dial_error *err);
 
-/* Sum of products in f64. */
-double di_dot(const double *a, const double *b, int64_t n);
-
 #endif

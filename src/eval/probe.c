@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "eval/dense.h"
 #include "eval/logistic.h"
 #include "eval/rows.h"
 

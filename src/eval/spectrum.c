@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "eval/dense.h"
 #include "eval/tridiagonal.h"
-#include "eval/logistic.h"
 
 /* A Householder vector for each row from the last; d: diagonal, e[1..]: what stands beside it. */
 static void tridiagonalise(double *a, int64_t n, double *d, double *e)
@@ -27,21 +27,11 @@ static void tridiagonalise(double *a, int64_t n, double *d, double *e)
         v[i - 1] = f - g;
         /* p = A v / h, then A -= v q^T + q v^T with q = p - (v.p / 2h) v; p stands in e[0..i) */
 #pragma omp parallel for schedule(static) if (i > 1024)
-        for (int64_t r = 0; r < i; r++) {
-            double sum = 0;
-
-            for (int64_t j = 0; j <= r; j++) sum += a[r * n + j] * v[j];
-            for (int64_t j = r + 1; j < i; j++) sum += a[j * n + r] * v[j];
-            e[r] = sum / h;
-        }
+        for (int64_t r = 0; r < i; r++) e[r] = di_dot(a + r * n, v, i) / h;
         k = di_dot(v, e, i) / (2 * h);
         for (int64_t r = 0; r < i; r++) e[r] -= k * v[r];
-        for (int64_t r = 0; r < i; r++) {
-            double *row = a + r * n, vr = v[r], qr = e[r];
-
-#pragma omp simd
-            for (int64_t j = 0; j <= r; j++) row[j] -= vr * e[j] + qr * v[j];
-        }
+#pragma omp parallel for schedule(static) if (i > 1024)
+        for (int64_t r = 0; r < i; r++) di_take_two(a + r * n, v[r], e, e[r], v, i);
     }
     d[0] = a[0];
 }
@@ -62,34 +52,19 @@ int di_symmetric_eigenvalues(double *a, int64_t n, double *d, double *e)
     return 0;
 }
 
-/* X X^T or X^T X, whichever is smaller: m = min(n, c). */
-static void gram(const float *x, int64_t n, int64_t c, int64_t m, double *g)
+/* X X^T or X^T X, whichever is smaller: m = min(n, c). wide (c, m): scratch. */
+static void gram(const float *x, int64_t n, int64_t c, int64_t m, double *g, double *wide)
 {
     memset(g, 0, (size_t)(m * m) * sizeof *g);
-    if (n <= c) {
+    for (int64_t i = 0; n <= c && i < n * c; i++) wide[i] = (double)x[i];
 #pragma omp parallel for schedule(dynamic, 8)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j <= i; j++) {
-                const float *a = x + i * c, *b = x + j * c;
-                double sum = 0;
-
-#pragma omp simd reduction(+ : sum)
-                for (int64_t k = 0; k < c; k++) sum += (double)a[k] * (double)b[k];
-                g[i * m + j] = g[j * m + i] = sum;
-            }
-        return;
+    for (int64_t a = 0; a < m; a++) {
+        for (int64_t b = 0; n <= c && b <= a; b++)
+            g[a * m + b] = di_dot_f32(x + b * c, wide + a * c, c);
+        for (int64_t i = 0; n > c && i < n; i++)
+            di_add_scaled_f32(g + a * m, (double)x[i * c + a], x + i * c, a + 1);
     }
-#pragma omp parallel for schedule(dynamic, 8)
-    for (int64_t a = 0; a < c; a++) {
-        for (int64_t i = 0; i < n; i++) {
-            const float *row = x + i * c;
-            double k = (double)row[a];
-
-#pragma omp simd
-            for (int64_t b = 0; b <= a; b++) g[a * m + b] += k * (double)row[b];
-        }
-    }
-    for (int64_t a = 0; a < c; a++)
+    for (int64_t a = 0; a < m; a++)
         for (int64_t b = 0; b < a; b++) g[b * m + a] = g[a * m + b];
 }
 
@@ -98,15 +73,16 @@ dial_status di_rank_me(const di_alloc *al, const float *x, int64_t n, int64_t c,
 {
     dial_status st = DIAL_OK;
     int64_t m = n < c ? n : c;
-    double *g = di_new_array(al, (size_t)(m * m + 2 * m), sizeof *g), *d, sum = 0, entropy = 0;
+    double *g = di_new_array(al, (size_t)(m * m + c * m + 2 * m), sizeof *g), *d, sum = 0;
+    double entropy = 0;
 
     if (g == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the effective rank");
-    d = g + m * m;
+    d = g + (m + c) * m;
     for (int64_t i = 0; i < n * c; i++)
         if (!isfinite(x[i]))
             DI_FAIL(err, DIAL_ERR_NUMERIC, "row %lld holds a value that is not finite",
                     (long long)(i / c));
-    gram(x, n, c, m, g);
+    gram(x, n, c, m, g, g + m * m);
     if (di_symmetric_eigenvalues(g, m, d, d + m) != 0)
         DI_FAIL(err, DIAL_ERR_NUMERIC, "the singular values of %lld rows did not converge",
                 (long long)n);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "eval/agreement.h"
+#include "eval/dense.h"
 #include "eval/logistic.h"
 #include "eval/rows.h"
 #include "train/objective.h"
@@ -33,12 +34,6 @@ static double pull(const heads *h)
     return atanh(fmin(fmax(c, -clamp), clamp));
 }
 
-static void add(double *y, double k, const double *x, int64_t n)
-{
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) y[j] += k * x[j];
-}
-
 static void gradient(heads *h, double weight)
 {
     for (int k = 0; k < 2; k++) {
@@ -49,7 +44,7 @@ static void gradient(heads *h, double weight)
         for (int64_t i = 0; i < h->n_fit; i++) {
             const double *x = h->fit + i * h->c;
 
-            add(g, -di_sigmoid(-di_dot(w, x, h->c)) / (double)h->n_fit, x, h->c);
+            di_add_scaled(g, -di_sigmoid(-di_dot(w, x, h->c)) / (double)h->n_fit, x, h->c);
         }
         for (int64_t j = 0; j < h->n_t; j++)
             h->vote[k * h->n_t + j] = tanh(di_dot(w, h->target + j * h->c, h->c) / 2);
@@ -60,7 +55,8 @@ static void gradient(heads *h, double weight)
         for (int64_t j = 0; j < h->n_t; j++) {
             double own = h->vote[k * h->n_t + j], other = h->vote[(1 - k) * h->n_t + j];
 
-            add(h->g + k * h->c, slope * other * (1 - own * own), h->target + j * h->c, h->c);
+            di_add_scaled(h->g + k * h->c, slope * other * (1 - own * own), h->target + j * h->c,
+                          h->c);
         }
     }
 }

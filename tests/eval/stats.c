@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include "base/rng.h"
+#include "eval/dense.h"
 #include "eval/stats.h"
 #include "eval/validators.h"
 
@@ -356,6 +357,29 @@ static void correlations(void **state)
     assert_int_equal(di_fisher(1, 30, DI_CORR_PEARSON, &ci), 0);
 }
 
+/* The order of the sum is part of the contract: whatever the instruction set, the same bits. */
+static void dot_in_sixteen_lanes(void **state)
+{
+    enum { N = 91 };
+    double a[N], b[N], lane[16] = {0}, sum = 0;
+    float x[N];
+    di_rng r = di_rng_make(7, DI_RNG_WEIGHTS, 0);
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)di_rng_normal(&r);
+        a[i] = (double)x[i];
+        b[i] = di_rng_normal(&r);
+        lane[i % 16] += a[i] * b[i];
+    }
+    for (int l = 0; l < 8; l++) sum += lane[l] + lane[l + 8];
+    assert_true(di_dot(a, b, N) == sum);
+    assert_true(di_dot_f32(x, b, N) == sum);
+    di_add_scaled_f32(b, 0.1, x, N);
+    for (int i = 0; i < N; i++) lane[i % 16] = b[i];
+    di_take_two(b, 0.1, a, 0, a, N);
+    for (int i = N - 16; i < N; i++) near(b[i], lane[i % 16] - 0.1 * a[i], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +400,7 @@ int main(void)
         cmocka_unit_test(ranks),
         cmocka_unit_test(kendall),
         cmocka_unit_test(correlations),
+        cmocka_unit_test(dot_in_sixteen_lanes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
