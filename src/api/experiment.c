@@ -1,4 +1,5 @@
-/* Flags, paths and keys of the runs of an experiment; its grid is in experiment_grid.c. */
+/* Flags, paths and keys of the runs of an experiment; its grid is in experiment_grid.c, what its
+ * paths leave open in experiment_vary.c. */
 #include "api/experiment_parts.h"
 
 #include <stdio.h>
@@ -229,15 +230,16 @@ done:
 }
 
 static dial_status put_path(const di_experiment *x, json_t *given, const char *flag,
-                            const char *name, const char *as, dial_error *err)
+                            const char *name, const char *as, const json_t *point, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    char *path = NULL;
+    char *path = NULL, *varied = NULL;
     json_t *list = json_object_get(given, flag);
     int is_base = strcmp(flag, "base") == 0, failed = 0;
     int is_list = di_train_flag(flag)->type == DIAL_OPT_LIST;
 
-    DI_TRY(find_path(x, name, is_base, &path, err));
+    if (!is_base) DI_TRY(di_vary_path(x->al, name, point, &varied, err));
+    DI_TRY(find_path(x, is_base ? name : varied, is_base, &path, err));
     if (is_list && list == NULL) {
         di_json_put(given, flag, json_array(), &failed);
         list = json_object_get(given, flag);
@@ -249,22 +251,23 @@ static dial_status put_path(const di_experiment *x, json_t *given, const char *f
         di_json_put(given, flag, json_string(path), &failed);
     if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the paths of an experiment");
 done:
+    di_free(x->al, varied);
     di_free(x->al, path);
     return st;
 }
 
 static dial_status put_paths(const di_experiment *x, json_t *given, const char *flag,
-                             const json_t *v, dial_error *err)
+                             const json_t *v, const json_t *point, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const json_t *one;
     size_t i;
 
-    if (json_is_string(v)) return put_path(x, given, flag, json_string_value(v), NULL, err);
+    if (json_is_string(v)) return put_path(x, given, flag, json_string_value(v), NULL, point, err);
     json_array_foreach (v, i, one) {
         if (!json_is_string(one))
             DI_FAIL_AT(err, DIAL_ERR_USAGE, flag, "write a list of paths", "expected a string");
-        DI_TRY(put_path(x, given, flag, json_string_value(one), NULL, err));
+        DI_TRY(put_path(x, given, flag, json_string_value(one), NULL, point, err));
     }
 done:
     return st;
@@ -330,37 +333,49 @@ dial_status di_shared_flags(const di_experiment *x, json_t *given, const dial_li
                             dial_error *err)
 {
     dial_status st = DIAL_OK;
-    const json_t *files = json_object_get(x->file, "files");
     const json_t *budget = json_object_get(x->file, "budget");
     const json_t *flags = json_object_get(x->file, "flags");
-    const char *name;
-    json_t *v;
+    const json_t *base = json_object_get(x->file, "base");
 
     DI_TRY(di_copy_flags(given, flags, "flags", err));
     DI_TRY(di_copy_flags(given, budget, "budget", err));
     DI_TRY(add_extra(given, extra, err));
-    v = json_object_get(x->file, "base");
-    if (v != NULL && json_object_get(given, "base") == NULL)
-        DI_TRY(put_paths(x, given, "base", v, err));
-    if (json_object_get(given, "source") == NULL)
-        DI_TRY(put_paths(x, given, "source", json_object_get(files, "source"), err));
-    if (json_object_get(given, "target") == NULL)
-        DI_TRY(put_paths(x, given, "target", json_object_get(files, "target"), err));
+    if (base != NULL && json_object_get(given, "base") == NULL)
+        DI_TRY(put_paths(x, given, "base", base, NULL, err));
+    if (json_object_get(given, "base") == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--base",
+                   "give it in the experiment or on the command line", "required and not given");
+done:
+    return st;
+}
+
+dial_status di_file_flags(const di_experiment *x, json_t *given, const json_t *point,
+                          dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const json_t *files = json_object_get(x->file, "files");
+    const char *name;
+    json_t *v;
+
+    for (size_t i = 0; i < 2; i++) {
+        const char *side = i == 0 ? "source" : "target";
+
+        if (json_object_get(given, side) == NULL)
+            DI_TRY(put_paths(x, given, side, json_object_get(files, side), point, err));
+    }
     v = json_object_get(files, "heldout");
     if (json_is_string(v) && json_object_get(given, "heldout-source") == NULL)
-        DI_TRY(put_paths(x, given, "heldout-source", v, err));
+        DI_TRY(put_paths(x, given, "heldout-source", v, point, err));
     if (json_object_get(given, "eval") == NULL)
         json_object_foreach (json_object_get(files, "eval"), name, v) {
             if (!json_is_string(v))
                 DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("files.eval.%s", name), "name one file",
                            "expected a path");
-            DI_TRY(put_path(x, given, "eval", json_string_value(v), name, err));
+            DI_TRY(put_path(x, given, "eval", json_string_value(v), name, point, err));
         }
-    for (size_t i = 0; i < 2; i++)
-        if (json_object_get(given, i == 0 ? "base" : "source") == NULL)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, i == 0 ? "--base" : "--source",
-                       "give it in the experiment or on the command line",
-                       "required and not given");
+    if (json_object_get(given, "source") == NULL)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--source",
+                   "give it in the experiment or on the command line", "required and not given");
 done:
     return st;
 }
@@ -493,6 +508,9 @@ static dial_status group_of(di_experiment *x, const char *label, const char *ent
 
     for (*out = 0; *out < x->n_groups; ++*out)
         if (strcmp(x->group[*out].label, label) == 0) return DIAL_OK;
+    if (strlen(label) >= sizeof g->label)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, label, "shorten the method's label or the values",
+                   "the label of a group is longer than %d bytes", (int)sizeof g->label - 1);
     g = di_resize(x->al, x->group, (size_t)(x->n_groups + 1) * sizeof *g);
     if (g == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a group of runs");
     x->group = g;

@@ -23,10 +23,10 @@ typedef struct di_cell {
 } di_cell;
 
 typedef struct di_group {
-    char label[96];
+    char label[256];
     char entry[96];     /* the label without the values on the axes */
     const char *method; /* in flags of its cells */
-    json_t *axes;       /* {FLAG: value} of the grid, without those that do nothing to it */
+    json_t *axes; /* {NAME: value} of "vary" and the grid, without those that do nothing to it */
 } di_group;
 
 typedef struct di_experiment {
@@ -42,7 +42,8 @@ typedef struct di_experiment {
 
 /*
  * path: the grid or experiment. extra: "NAME=VALUE", flags that hold for every run and are stronger
- * than the file's. random > 0: that many draws of axes given as distributions, by `seed`.
+ * than the file's. random > 0: that many draws of axes given as distributions and of combinations
+ * of "vary", by `seed`.
  * ERR_USAGE names the file and the key of it.
  */
 dial_status di_experiment_open(const di_alloc *al, const char *path, const dial_list *extra,

@@ -37,6 +37,7 @@ typedef struct grid {
     axis axis[MAX_AXES];
     int n;
     const json_t *methods, *seeds;
+    json_t *points; /* of "vary" */
     int64_t random;
     uint64_t seed;
 } grid;
@@ -138,13 +139,15 @@ done:
 
 /* Every seed of one point of the grid; at[k]: which value of axis k, or which draw. */
 static dial_status add_point(di_experiment *x, const grid *g, const json_t *entry,
-                             const json_t *shared, const int64_t *at, dial_error *err)
+                             const json_t *shared, const json_t *point, const int64_t *at,
+                             dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *method =
         json_string_value(json_is_string(entry) ? entry : json_object_get(entry, "name"));
     const char *given_label = json_string_value(json_object_get(entry, "label"));
-    json_t *given = json_copy((json_t *)(uintptr_t)shared), *axes = json_object(), *varied = NULL;
+    json_t *given = json_copy((json_t *)(uintptr_t)shared);
+    json_t *axes = json_copy((json_t *)(uintptr_t)point), *varied = NULL;
     const json_t *seed;
     const char *flag;
     char text[64], name[96];
@@ -164,9 +167,12 @@ static dial_status add_point(di_experiment *x, const grid *g, const json_t *entr
             di_buf_printf(&label, ", %s %s", flag, text);
     DI_TRY(di_buf_status(&label, err));
     snprintf(name, sizeof name, "%s", label.data);
+    DI_TRY(di_file_flags(x, given, point, err));
     DI_TRY(di_copy_flags(given, json_is_object(entry) ? entry : NULL, method, err));
     if (json_object_set_new(given, "method", json_string(method)) != 0)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the grid");
+    json_object_foreach ((json_t *)(uintptr_t)point, flag, v)
+        if (di_axis_text(v, text, sizeof text)) di_buf_printf(&label, ", %s %s", flag, text);
     for (int k = 0; k < g->n; k++) {
         v = g->axis[k].list != NULL ? json_incref(json_array_get(g->axis[k].list, (size_t)at[k]))
                                     : draw_value(g, &g->axis[k], at[k]);
@@ -198,12 +204,13 @@ done:
     return st;
 }
 
-/* Walks the product of the axes, the last one fastest; axes that are drawn move together. */
+/* Walks the points of "vary" times the product of the axes, the last one fastest; axes that are
+ * drawn move together, and the points with them. */
 static dial_status walk_grid(di_experiment *x, const grid *g, const json_t *entry,
                              const json_t *shared, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int64_t at[MAX_AXES] = {0}, draws = 1;
+    int64_t at[MAX_AXES] = {0}, n = (int64_t)json_array_size(g->points), draws = n;
 
     for (int k = 0; k < g->n; k++) {
         if (g->axis[k].list == NULL) draws = g->random;
@@ -212,11 +219,12 @@ static dial_status walk_grid(di_experiment *x, const grid *g, const json_t *entr
                        "expected at least one value");
     }
     for (int64_t draw = 0; draw < draws; draw++) {
+        const json_t *point = json_array_get(g->points, (size_t)(draw % n));
         int k = g->n;
 
         for (int i = 0; i < g->n; i++) at[i] = g->axis[i].list != NULL ? 0 : draw;
         while (k >= 0) {
-            DI_TRY(add_point(x, g, entry, shared, at, err));
+            DI_TRY(add_point(x, g, entry, shared, point, at, err));
             for (k = g->n - 1; k >= 0; k--) {
                 if (g->axis[k].list == NULL) continue;
                 if (++at[k] < (int64_t)json_array_size(g->axis[k].list)) break;
@@ -233,10 +241,15 @@ static dial_status read_grid(const di_experiment *x, grid *g, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int whole = json_object_get(x->file, "schema") != NULL;
+    const json_t *random = whole ? json_object_get(x->file, "random") : NULL;
     const json_t *axes = whole ? json_object_get(x->file, "grid") : x->file;
     const char *flag;
     json_t *v;
 
+    if (random != NULL && (!json_is_integer(random) || json_integer_value(random) < 1))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "random", "write a whole number above 0",
+                   "expected a number of draws");
+    if (g->random < 1) g->random = json_integer_value(random);
     g->methods = json_object_get(x->file, whole ? "methods" : "method");
     g->seeds = json_object_get(x->file, whole ? "seeds" : "seed");
     json_object_foreach ((json_t *)(uintptr_t)axes, flag, v)
@@ -248,6 +261,7 @@ static dial_status read_grid(const di_experiment *x, grid *g, dial_error *err)
     if (!json_is_array(g->seeds) || json_array_size(g->seeds) == 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, whole ? "seeds" : "seed", "write [0, 1, 2]",
                    "expected a list of seeds");
+    DI_TRY(di_vary_points(x, g->random, g->seed, &g->points, err));
 done:
     return st;
 }
@@ -281,9 +295,10 @@ done:
 /* Keys that an experiment may have: a misspelt one must not be passed over. */
 static dial_status known_keys(const di_experiment *x, dial_error *err)
 {
-    static const char *const keys[] = {
-        "schema", "name",  "setting",    "base",   "files",   "methods", "seeds",   "budget",
-        "grid",   "flags", "target_set", "family", "extends", "control", "cluster", "doctor"};
+    static const char *const keys[] = {"schema",  "name",    "setting",   "base",    "files",
+                                       "methods", "seeds",   "budget",    "grid",    "flags",
+                                       "family",  "extends", "control",   "cluster", "doctor",
+                                       "vary",    "random",  "target_set"};
     dial_status st = DIAL_OK;
     const char *schema = json_string_value(json_object_get(x->file, "schema")), *key;
     json_t *v;
@@ -335,6 +350,7 @@ dial_status di_experiment_open(const di_alloc *al, const char *path, const dial_
     x = (di_experiment){.al = al};
 done:
     di_experiment_close(&x);
+    json_decref(g.points);
     json_decref(given);
     return st;
 }

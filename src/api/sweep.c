@@ -362,13 +362,32 @@ static int has_checkpoint(const sweep *s, const cell_work *w)
     return yes;
 }
 
-/* The run of src-pref that a run is compared with: that of its seed. */
+/* Do two groups agree on every axis that both have? */
+static int same_point(const di_group *a, const di_group *b)
+{
+    const char *axis;
+    json_t *v;
+
+    json_object_foreach (a->axes, axis, v) {
+        json_t *w = json_object_get(b->axes, axis);
+
+        if (w != NULL && !json_equal(v, w)) return 0;
+    }
+    return 1;
+}
+
+/* The run of src-pref that a run is compared with: that of its seed at its point of the grid. */
 static int64_t baseline_of(const sweep *s, int64_t i)
 {
-    for (int64_t k = 0; k < s->x.n_cells; k++)
-        if (strcmp(s->x.group[s->x.cell[k].group].method, "src-pref") == 0 &&
+    const di_group *mine = &s->x.group[s->x.cell[i].group];
+
+    for (int64_t k = 0; k < s->x.n_cells; k++) {
+        const di_group *g = &s->x.group[s->x.cell[k].group];
+
+        if (strcmp(g->method, "src-pref") == 0 && same_point(mine, g) &&
             s->x.cell[k].seed == s->x.cell[i].seed && s->work[k].state[TRAIN] != CELL_FAILED)
             return k;
+    }
     return -1;
 }
 

@@ -17,14 +17,18 @@ struct di_store {
     char *path;
 };
 
+/* Of the tables below. A store of another version is set aside as one that is damaged. */
+enum { VERSION = 2 };
+
 static const char schema[] =
     "PRAGMA journal_mode=DELETE;"
-    "PRAGMA user_version=1;"
+    "PRAGMA user_version=2;"
     "CREATE TABLE IF NOT EXISTS runs(run TEXT PRIMARY KEY, dir TEXT, label TEXT, method TEXT,"
     " seed INTEGER, status TEXT, error TEXT, seconds REAL, facts TEXT);"
     "CREATE TABLE IF NOT EXISTS results(run TEXT, name TEXT, kind TEXT, n INTEGER, accuracy REAL,"
-    " result TEXT, credit BLOB, PRIMARY KEY(run, name));"
-    "CREATE TABLE IF NOT EXISTS sets(name TEXT PRIMARY KEY, n INTEGER, texts BLOB);";
+    " result TEXT, credit BLOB, rows TEXT, PRIMARY KEY(run, name));"
+    "CREATE TABLE IF NOT EXISTS sets(name TEXT, rows TEXT, n INTEGER, texts BLOB,"
+    " PRIMARY KEY(name, rows));";
 
 /* A failed call as an error of dial: a full disk is the usual one. */
 static dial_status failed(const di_store *s, dial_error *err)
@@ -40,13 +44,30 @@ done:
     return st;
 }
 
+/* 0: a new file, or one that cannot be read. */
+static int version_of(di_store *s)
+{
+    sqlite3_stmt *q = NULL;
+    int version = 0;
+
+    if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &q, NULL) == SQLITE_OK &&
+        sqlite3_step(q) == SQLITE_ROW)
+        version = sqlite3_column_int(q, 0);
+    sqlite3_finalize(q);
+    return version;
+}
+
 static dial_status try_open(di_store *s, dial_error *err)
 {
     sqlite3_stmt *check = NULL;
-    int sound = 0;
+    int sound = 0, version;
 
     if (sqlite3_open(s->path, &s->db) != SQLITE_OK) return failed(s, err);
     sqlite3_busy_timeout(s->db, 10000);
+    version = version_of(s);
+    if (version != 0 && version != VERSION)
+        return di_error_set(err, DIAL_ERR_INPUT, __FILE__, __LINE__, s->path, NULL,
+                            "the store is of version %d, not %d", version, VERSION);
     if (sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK) return failed(s, err);
     if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &check, NULL) == SQLITE_OK &&
         sqlite3_step(check) == SQLITE_ROW)
@@ -174,8 +195,11 @@ static dial_status put_result(di_store *s, const char *run, const di_store_resul
 {
     dial_status st = DIAL_OK;
     sqlite3_stmt *q = NULL;
+    sqlite3_uint64 bytes = r->text != NULL ? (sqlite3_uint64)r->n * 3 * sizeof *r->text : 0;
+    char rows[65];
 
-    DI_TRY(prepare(s, "INSERT OR REPLACE INTO results VALUES(?,?,?,?,?,?,?)", &q, err));
+    di_sha256(r->text, (size_t)bytes, rows);
+    DI_TRY(prepare(s, "INSERT OR REPLACE INTO results VALUES(?,?,?,?,?,?,?,?)", &q, err));
     bind_text(q, 1, run);
     bind_text(q, 2, r->name);
     bind_text(q, 3, r->kind);
@@ -184,15 +208,15 @@ static dial_status put_result(di_store *s, const char *run, const di_store_resul
     DI_TRY(bind_json(s, q, 6, r->result, err));
     if (r->credit != NULL)
         sqlite3_bind_blob64(q, 7, r->credit, (sqlite3_uint64)r->n, SQLITE_TRANSIENT);
+    bind_text(q, 8, rows);
     st = finish(s, q, err);
     q = NULL;
     if (st != DIAL_OK) goto done;
-    DI_TRY(prepare(s, "INSERT OR REPLACE INTO sets VALUES(?,?,?)", &q, err));
+    DI_TRY(prepare(s, "INSERT OR IGNORE INTO sets VALUES(?,?,?,?)", &q, err));
     bind_text(q, 1, r->name);
-    sqlite3_bind_int64(q, 2, r->n);
-    if (r->text != NULL)
-        sqlite3_bind_blob64(q, 3, r->text, (sqlite3_uint64)r->n * 3 * sizeof *r->text,
-                            SQLITE_TRANSIENT);
+    bind_text(q, 2, rows);
+    sqlite3_bind_int64(q, 3, r->n);
+    if (r->text != NULL) sqlite3_bind_blob64(q, 4, r->text, bytes, SQLITE_TRANSIENT);
     st = finish(s, q, err);
     q = NULL;
 done:
@@ -255,7 +279,7 @@ dial_status di_store_sets(di_store *s, json_t **names, dial_error *err)
     json_t *list = json_array();
     int lost = 0;
 
-    DI_TRY(prepare(s, "SELECT name FROM sets ORDER BY rowid", &q, err));
+    DI_TRY(prepare(s, "SELECT name FROM sets GROUP BY name ORDER BY min(rowid)", &q, err));
     while (sqlite3_step(q) == SQLITE_ROW)
         di_json_add(list, json_string((const char *)sqlite3_column_text(q, 0)), &lost);
     list = di_json_whole(list, lost);
@@ -308,8 +332,8 @@ done:
     return st;
 }
 
-dial_status di_store_texts(di_store *s, const char *name, uint64_t **text, int64_t *n,
-                           dial_error *err)
+dial_status di_store_texts(di_store *s, const char *run, const char *name, uint64_t **text,
+                           int64_t *n, dial_error *err)
 {
     dial_status st = DIAL_OK;
     sqlite3_stmt *q = NULL;
@@ -317,8 +341,11 @@ dial_status di_store_texts(di_store *s, const char *name, uint64_t **text, int64
 
     *text = NULL;
     *n = 0;
-    DI_TRY(prepare(s, "SELECT texts FROM sets WHERE name=?", &q, err));
-    bind_text(q, 1, name);
+    DI_TRY(prepare(s,
+                   "SELECT texts FROM sets JOIN results USING(name, rows) WHERE run=? AND name=?",
+                   &q, err));
+    bind_text(q, 1, run);
+    bind_text(q, 2, name);
     if (sqlite3_step(q) == SQLITE_ROW) DI_TRY(copy_blob(s, q, 0, 3 * sizeof **text, &blob, n, err));
     *text = blob;
 done:
@@ -377,10 +404,10 @@ dial_status di_store_credit(di_store *s, const char *run, const char *name, uint
     return no_sqlite(err);
 }
 
-dial_status di_store_texts(di_store *s, const char *name, uint64_t **text, int64_t *n,
-                           dial_error *err)
+dial_status di_store_texts(di_store *s, const char *run, const char *name, uint64_t **text,
+                           int64_t *n, dial_error *err)
 {
-    (void)s, (void)name, (void)text, (void)n;
+    (void)run, (void)s, (void)name, (void)text, (void)n;
     return no_sqlite(err);
 }
 

@@ -6,7 +6,8 @@
  *
  *     runs     run (its key), dir, label, method, seed, status, error, seconds, facts (JSON)
  *     results  run, name, kind, n, accuracy, result (JSON), credit (a byte a row: 0, 1, 2 halves)
- *     sets     name, rows and the hashes of their two texts and prompts, once for all runs
+ *     sets     name, rows and the hashes of their two texts and prompts, once for all runs that
+ *              were evaluated on the same rows under that name
  *
  * One process writes; every call is a transaction of its own, so a kill loses at most the last run,
  * which is then taken in again. Beside it only serve/traffic.c knows SQLite.
@@ -53,7 +54,7 @@ dial_status di_store_put(di_store *s, const di_store_run *run, const di_store_re
  * as done. */
 dial_status di_store_done(di_store *s, const char *run, json_t **facts, dial_error *err);
 
-/* Names of all sets, in the order in which they came in: a list of strings. */
+/* Names of all sets, each once, in the order in which they came in: a list of strings. */
 dial_status di_store_sets(di_store *s, json_t **names, dial_error *err);
 
 /*
@@ -63,8 +64,8 @@ dial_status di_store_sets(di_store *s, json_t **names, dial_error *err);
 dial_status di_store_credit(di_store *s, const char *run, const char *name, uint8_t **credit,
                             int64_t *n, json_t **result, dial_error *err);
 
-/* Hashes (n, 3) of a set's rows, as of the last run that was put in; di_free *text. */
-dial_status di_store_texts(di_store *s, const char *name, uint64_t **text, int64_t *n,
-                           dial_error *err);
+/* Hashes (n, 3) of the rows that the run was evaluated on as set `name`; di_free *text. */
+dial_status di_store_texts(di_store *s, const char *run, const char *name, uint64_t **text,
+                           int64_t *n, dial_error *err);
 
 #endif

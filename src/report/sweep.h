@@ -14,11 +14,11 @@
  *    "runs": [{"key", "dir", "group": int, "seed", "flags", "status": done|failed|open, "error",
  *              "verdict": of the doctor}]}
  * The document, dial.sweep/1 (interfaces.md 1.9), holds besides `out`, `runs` and `by`:
- *   sets    [{name, n, clusters, groups: [{label, method, axes, seeds, mean, sd, ci95, by_seed,
- *             against, delta, delta_ci95, delta_se, delta_by_seed, seeds_better, no_harm, worst,
- *             gap {oracle, size, se, usable, closed, closed_se, ci95}, regret {seeds, mean, by},
- *             verdicts: [{seed, verdict}]}]}]
- *   curves  [{axis, set, series: [{label, x, y, lo, hi, range, above, n}]}]
+ *   sets    [{name, n, clusters, files (where the points of "vary" have their own), groups:
+ * [{label, method, axes, seeds, mean, sd, ci95, by_seed, against, delta, delta_ci95, delta_se,
+ * delta_by_seed, seeds_better, no_harm, worst, gap {oracle, size, se, usable, closed, closed_se,
+ * ci95}, regret {seeds, mean, by}, verdicts: [{seed, verdict}]}]}] curves  [{axis, set, series:
+ * [{label, x, y, lo, hi, range, above, n}]}]
  */
 #ifndef DI_REPORT_SWEEP_H
 #define DI_REPORT_SWEEP_H

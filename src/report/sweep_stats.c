@@ -14,11 +14,18 @@ static const double harm = 0.005, lost_source = 0.05;
 /* One run on one set. */
 typedef struct column {
     int64_t group, seed;
-    double *credit;      /* (n); NULL: no rows, `mean` is all there is */
-    double mean;         /* accuracy, or Spearman within prompts */
+    double *credit; /* (rows of its sheet); NULL: no rows, `mean` is all there is */
+    double mean;    /* accuracy, or Spearman within prompts */
+    int sheet;
     int place;           /* among the columns of the bootstrap; -1: none */
     const json_t *facts; /* of the run */
 } column;
+
+/* The rows that some of the runs were evaluated on: with "vary" a set is one file at each point. */
+typedef struct sheet {
+    int64_t n, n_units;
+    uint64_t *text; /* (n, 3); NULL: unknown */
+} sheet;
 
 typedef struct stats {
     const di_alloc *al;
@@ -31,7 +38,9 @@ typedef struct stats {
     const char *set;
     column *col;
     int n_cols;
-    int64_t n, n_units;
+    sheet *sheet;
+    int n_sheets;
+    int64_t n;    /* rows of all sheets */
     double *draw; /* (draws, columns with rows): weighted means; NULL: no rows */
     int width;
     double *seed_weight; /* (draws, n_seeds) */
@@ -143,6 +152,33 @@ done:
     return st;
 }
 
+/* The sheet of a run with n rows, a new one where no run before had the same. */
+static dial_status find_sheet(stats *s, const char *key, int64_t n, int *out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    uint64_t *text = NULL;
+    int64_t rows = 0;
+
+    DI_TRY(di_store_texts(s->store, key, s->set, &text, &rows, err));
+    if (rows != n) {
+        di_free(s->al, text);
+        text = NULL;
+    }
+    for (*out = 0; *out < s->n_sheets; ++*out) {
+        const sheet *h = &s->sheet[*out];
+
+        if (h->n == n && (h->text != NULL) == (text != NULL) &&
+            (text == NULL || memcmp(h->text, text, (size_t)n * 3 * sizeof *text) == 0))
+            goto done;
+    }
+    s->sheet[s->n_sheets++] = (sheet){.n = n, .text = text};
+    s->n += n;
+    text = NULL;
+done:
+    di_free(s->al, text);
+    return st;
+}
+
 /* Results of the set of all runs that are done. */
 static dial_status load_columns(stats *s, dial_error *err)
 {
@@ -150,6 +186,7 @@ static dial_status load_columns(stats *s, dial_error *err)
     const json_t *runs = di_at(s->plan, "runs"), *run;
     uint8_t *credit = NULL;
     json_t *result = NULL;
+    int64_t unpaired = 0; /* rows of an evaluation without pairs */
     size_t i;
 
     s->n_cols = 0;
@@ -174,13 +211,15 @@ static dial_status load_columns(stats *s, dial_error *err)
                       .facts = json_array_get(s->facts, i)};
         if (!isfinite(c->mean)) c->mean = di_num(result, "spearman.within_prompt");
         s->n_cols++;
-        if (s->n == 0) s->n = n > 0 ? n : (int64_t)di_num(result, "n");
-        if (n == 0 || n != s->n) continue;
+        if (s->n == 0 && n == 0) unpaired = (int64_t)di_num(result, "n");
+        if (n == 0) continue;
+        DI_TRY(find_sheet(s, di_text_at(run, "key"), n, &c->sheet, err));
         c->credit = di_new_array(s->al, (size_t)n, sizeof *c->credit);
         if (c->credit == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the rows of a sweep");
         for (int64_t r = 0; r < n; r++) c->credit[r] = credit[r] / 2.0;
         c->place = s->width++;
     }
+    if (s->n == 0) s->n = unpaired;
     DI_TRY(index_columns(s, err));
 done:
     di_free(s->al, credit);
@@ -189,55 +228,73 @@ done:
 }
 
 /* What is resampled: two texts of a row, its prompt, or the row. */
-static dial_status open_units(stats *s, di_units *u, dial_error *err)
+static dial_status open_units(stats *s, const sheet *h, di_units *u, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *by = di_text_at(s->plan, "cluster");
-    uint64_t *text = NULL, *hash = NULL;
-    int64_t n = 0;
+    uint64_t *hash = di_new_array(s->al, (size_t)h->n, 2 * sizeof *hash);
     di_cluster cluster = DI_CLUSTER_TEXT;
 
-    DI_TRY(di_store_texts(s->store, s->set, &text, &n, err));
     if (by != NULL && strcmp(by, "prompt") == 0) cluster = DI_CLUSTER_PROMPT;
-    if (n != s->n || (by != NULL && strcmp(by, "none") == 0)) cluster = DI_CLUSTER_NONE;
-    hash = di_new_array(s->al, (size_t)s->n, 2 * sizeof *hash);
+    if (h->text == NULL || (by != NULL && strcmp(by, "none") == 0)) cluster = DI_CLUSTER_NONE;
     if (hash == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the rows of a sweep");
-    for (int64_t i = 0; cluster != DI_CLUSTER_NONE && i < n; i++) {
-        hash[2 * i] = cluster == DI_CLUSTER_PROMPT ? text[3 * i + 2] : text[3 * i];
-        hash[2 * i + 1] = text[3 * i + 1];
+    for (int64_t i = 0; cluster != DI_CLUSTER_NONE && i < h->n; i++) {
+        hash[2 * i] = h->text[3 * i + (cluster == DI_CLUSTER_PROMPT ? 2 : 0)];
+        hash[2 * i + 1] = h->text[3 * i + 1];
     }
-    DI_TRY(di_units_init(u, s->al, s->n, hash, cluster, err));
+    DI_TRY(di_units_init(u, s->al, h->n, hash, cluster, err));
 done:
-    di_free(s->al, text);
     di_free(s->al, hash);
     return st;
 }
 
-/* All columns under the same row weights, and the weights of the seeds, draw by draw. */
+/* All columns of a sheet under the same row weights. */
+static dial_status resample_sheet(stats *s, int k, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    di_units rows = {0};
+    const di_bootstrap_options o = {s->draws, s->seed};
+    const double **list = di_new_array(s->al, (size_t)s->width + 1, sizeof *list);
+    int *place = di_new_array(s->al, (size_t)s->width + 1, sizeof *place), width = 0;
+    double *mean = NULL;
+
+    if (list == NULL || place == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the bootstrap");
+    for (int c = 0; c < s->n_cols; c++) {
+        if (s->col[c].place < 0 || s->col[c].sheet != k) continue;
+        list[width] = s->col[c].credit;
+        place[width++] = s->col[c].place;
+    }
+    DI_TRY(open_units(s, &s->sheet[k], &rows, err));
+    s->sheet[k].n_units = rows.n_units;
+    mean = di_new_array(s->al, (size_t)(s->draws * width), sizeof *mean);
+    if (mean == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the bootstrap");
+    DI_TRY(di_bootstrap(&rows, list, width, &o, mean, err));
+    for (int64_t b = 0; b < s->draws; b++)
+        for (int c = 0; c < width; c++) s->draw[b * s->width + place[c]] = mean[b * width + c];
+done:
+    di_units_deinit(&rows);
+    di_free(s->al, (void *)list);
+    di_free(s->al, place);
+    di_free(s->al, mean);
+    return st;
+}
+
+/* All columns, and the weights of the seeds, draw by draw. */
 static dial_status resample(stats *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_units rows = {0}, seeds = {0};
-    const di_bootstrap_options o = {s->draws, s->seed};
-    const double **list = di_new_array(s->al, (size_t)s->width + 1, sizeof *list);
+    di_units seeds = {0};
 
-    if (list == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the bootstrap");
-    for (int k = 0; k < s->n_cols; k++)
-        if (s->col[k].place >= 0) list[s->col[k].place] = s->col[k].credit;
-    DI_TRY(open_units(s, &rows, err));
-    s->n_units = rows.n_units;
     s->draw = di_new_array(s->al, (size_t)(s->draws * s->width), sizeof *s->draw);
     s->seed_weight = di_new_array(s->al, (size_t)(s->draws * s->n_seeds), sizeof *s->seed_weight);
     if (s->draw == NULL || s->seed_weight == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the bootstrap");
-    DI_TRY(di_bootstrap(&rows, list, s->width, &o, s->draw, err));
+    for (int k = 0; k < s->n_sheets; k++) DI_TRY(resample_sheet(s, k, err));
     DI_TRY(di_units_init(&seeds, s->al, s->n_seeds, NULL, DI_CLUSTER_NONE, err));
     for (int64_t b = 0; b < s->draws; b++) /* ~seed: another stream than that of the rows */
         DI_TRY(di_bootstrap_weights(&seeds, ~s->seed, b, s->seed_weight + b * s->n_seeds, err));
 done:
-    di_units_deinit(&rows);
     di_units_deinit(&seeds);
-    di_free(s->al, (void *)list);
     return st;
 }
 
@@ -249,7 +306,8 @@ static void close_set(stats *s)
     di_free(s->al, s->at);
     s->draw = s->seed_weight = NULL;
     s->at = NULL;
-    s->n_units = 0;
+    for (int k = 0; k < s->n_sheets; k++) di_free(s->al, s->sheet[k].text);
+    s->n_sheets = 0;
     s->n_cols = 0;
 }
 
@@ -281,11 +339,20 @@ static double contrast(const stats *s, const int64_t *group, const double *sign,
     return total > 0 ? sum / total : NAN;
 }
 
+/* What is resampled for a group's rows: how many units. */
+static int64_t units_of(const stats *s, int64_t group)
+{
+    for (int k = 0; k < s->n_cols; k++)
+        if (s->col[k].group == group && s->col[k].place >= 0)
+            return s->sheet[s->col[k].sheet].n_units;
+    return 0;
+}
+
 /* Percentile interval of a contrast; 0: there is none. */
 static int spread(const stats *s, const int64_t *group, const double *sign, int n, di_interval *ci,
                   double *se)
 {
-    if (s->draw == NULL || s->n_units < 2) return 0;
+    if (s->draw == NULL || units_of(s, group[0]) < 2) return 0;
     for (int64_t b = 0; b < s->draws; b++) {
         s->scratch[b] = contrast(s, group, sign, n, b);
         if (!isfinite(s->scratch[b])) return 0;
@@ -487,6 +554,7 @@ static dial_status set_json(stats *s, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     json_t *groups = json_array(), *o = NULL;
+    int64_t units = 0;
     int failed = 0;
 
     DI_TRY(load_columns(s, err));
@@ -497,9 +565,11 @@ static dial_status set_json(stats *s, json_t **out, dial_error *err)
         for (int k = 0; k < s->n_cols; k++) any |= s->col[k].group == g;
         if (any) di_json_add(groups, group_json(s, g, &failed), &failed);
     }
+    for (int k = 0; k < s->n_sheets; k++) units += s->sheet[k].n_units;
     o = json_pack("{s:s,s:I,s:I,s:s,s:O}", "name", s->set, "n", (json_int_t)s->n, "clusters",
-                  (json_int_t)s->n_units, "measure", s->width > 0 ? "accuracy" : "other", "groups",
+                  (json_int_t)units, "measure", s->width > 0 ? "accuracy" : "other", "groups",
                   groups);
+    if (s->n_sheets > 1) di_json_put(o, "files", json_integer(s->n_sheets), &failed);
     o = di_json_whole(o, failed);
     if (o == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the document of a sweep");
     *out = o;
@@ -667,9 +737,10 @@ dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *
     int failed = 0;
 
     s.col = di_new_array(al, n_runs + 1, sizeof *s.col);
+    s.sheet = di_new_array(al, n_runs + 1, sizeof *s.sheet);
     s.seeds = di_new_array(al, n_runs + 1, sizeof *s.seeds);
     s.scratch = di_new_array(al, (size_t)draws, sizeof *s.scratch);
-    if (s.col == NULL || s.seeds == NULL || s.scratch == NULL || sets == NULL)
+    if (s.col == NULL || s.sheet == NULL || s.seeds == NULL || s.scratch == NULL || sets == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the document of a sweep");
     DI_TRY(load_facts(&s, err));
     DI_TRY(di_store_sets(store, &names, err));
@@ -693,6 +764,7 @@ dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *
     if (*doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the document of a sweep");
 done:
     di_free(al, s.col);
+    di_free(al, s.sheet);
     di_free(al, s.seeds);
     di_free(al, s.scratch);
     json_decref(s.facts);

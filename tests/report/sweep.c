@@ -189,6 +189,76 @@ static void one_seed_is_the_paired_bootstrap(void **state)
     di_store_close(s);
 }
 
+/* Two points whose set "target" is another file each: their groups are resampled over their own
+ * rows, and compared with the baseline of their own point. */
+static void points_with_files_of_their_own(void **state)
+{
+    (void)state;
+    enum { FEW = 40 };
+    di_store *s = open_store("points.sqlite");
+    json_t *plan = plan_of(1), *doc, *groups = json_object_get(plan, "groups"), *result;
+    const char *const method[] = {"src-pref", "mmd"};
+    double credit[2][FEW];
+    uint64_t text[3 * FEW];
+    uint8_t halves[FEW];
+    const di_bootstrap_options o = {DRAWS, 0};
+    di_difference d;
+    dial_error err;
+    di_units u;
+
+    fill(s, 1, NULL);
+    for (size_t g = 0; g < 3; g++)
+        json_object_set_new(json_array_get(groups, g), "axes", json_pack("{s:s}", "to", "a"));
+    for (int i = 0; i < 3 * FEW; i++) text[i] = 5000 + (uint64_t)i; /* no text stands twice */
+    for (int g = 0; g < 2; g++) {
+        char label[32], key[32];
+
+        for (int i = 0; i < FEW; i++) {
+            halves[i] = credit_at(2 * g, 1, i);
+            credit[g][i] = halves[i] / 2.0;
+        }
+        snprintf(label, sizeof label, "%s, to b", method[g]);
+        snprintf(key, sizeof key, "b-%d", g);
+        json_array_append_new(groups, json_pack("{s:s,s:s,s:s,s:{s:s}}", "label", label, "entry",
+                                                method[g], "method", method[g], "axes", "to", "b"));
+        json_array_append_new(json_object_get(plan, "runs"),
+                              json_pack("{s:s,s:s,s:i,s:i,s:{},s:s}", "key", key, "dir", key,
+                                        "group", 3 + g, "seed", 0, "flags", "status", "done"));
+        result = json_pack("{s:f,s:i}", "accuracy", 0.5, "n", FEW);
+        assert_ok(
+            di_store_put(
+                s,
+                &(di_store_run){
+                    .run = key, .dir = key, .label = label, .method = method[g], .status = "done"},
+                &(di_store_result){.name = "target",
+                                   .kind = "pairs",
+                                   .n = FEW,
+                                   .accuracy = 0.5,
+                                   .result = result,
+                                   .credit = halves,
+                                   .text = text},
+                1, &err),
+            err);
+        json_decref(result);
+    }
+    doc = document_of(s, plan);
+    assert_int_equal(json_array_size(di_at(doc, "sets")), 1);
+    assert_int_equal((int)di_num(json_array_get(di_at(doc, "sets"), 0), "files"), 2);
+    assert_int_equal((int)di_num(json_array_get(di_at(doc, "sets"), 0), "n"), ROWS + FEW);
+    assert_int_equal((int)di_num(json_array_get(di_at(doc, "sets"), 0), "clusters"), 30 + FEW);
+    assert_ok(di_units_init(&u, di_alloc_default(), FEW, NULL, DI_CLUSTER_NONE, &err), err);
+    assert_ok(di_paired_difference(&u, credit[1], credit[0], &o, &d, &err), err);
+    assert_string_equal(di_text_at(group_of(doc, 4), "against"), "src-pref, to b");
+    assert_near(at(di_at(group_of(doc, 4), "delta_ci95"), 0), d.ci.lo);
+    assert_near(at(di_at(group_of(doc, 4), "delta_ci95"), 1), d.ci.hi);
+    assert_true(d.ci.hi - d.ci.lo > 0.05); /* no interval by accident */
+    assert_string_equal(di_text_at(group_of(doc, 1), "against"), "src-pref");
+    di_units_deinit(&u);
+    json_decref(plan);
+    json_decref(doc);
+    di_store_close(s);
+}
+
 /* With several: the mean over seeds of each seed's difference, the interval wider than that of the
  * mean credits (seeds are resampled too), and the counts by seed. */
 static void several_seeds(void **state)
@@ -415,6 +485,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_seed_is_the_paired_bootstrap),
+        cmocka_unit_test(points_with_files_of_their_own),
         cmocka_unit_test(several_seeds),
         cmocka_unit_test(cost_of_choosing),
         cmocka_unit_test(curves),
