@@ -4,6 +4,7 @@
 #
 #   tools/deps.sh          compiler, CMake, libraries: all that `make test` needs
 #   tools/deps.sh dev      beside them clang and its tools, for `make lint asan fuzz`
+#   tools/deps.sh experiments   beside the first, the word net of the experiment odd_one_out
 #
 # docs/dependencies.md says what each library is for.
 set -eu
@@ -12,11 +13,13 @@ build="gcc libc6-dev make cmake ninja-build pkg-config
        ca-certificates curl unzip libjansson-dev libpcre2-dev libutf8proc-dev libssl-dev zlib1g-dev libzstd-dev libsnappy-dev libdnnl-dev libmicrohttpd-dev libcurl4-openssl-dev libsqlite3-dev
        libopenmpi-dev openmpi-bin libcmocka-dev"
 dev="clang clang-format clang-tidy libomp-dev"
+experiments="wordnet-base"
 
 case "${1:-build}" in
 build) wanted=$build ;;
 dev) wanted="$build $dev" ;;
-*) echo "usage: tools/deps.sh [build|dev]" >&2; exit 2 ;;
+experiments) wanted="$build $experiments" ;;
+*) echo "usage: tools/deps.sh [build|dev|experiments]" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
