@@ -36,6 +36,8 @@ for name; do
         --text || exit $?
     cp "$out/$name/table.md" "$here/results/$name.md"
     cp "$out/$name/table.csv" "$here/results/$name.csv"
+    [ "$name" != pairs_blimp ] || LC_ALL=C awk -f experiments/parts/random.awk \
+        -f experiments/parts/pairs.awk "$out/$name/sweep.json" >"$here/results/pairs_distance.md" || exit 1
 done
 
 # Page and claims over all that has been run so far. A sweep along an axis has no group with the
