@@ -95,6 +95,12 @@ static void give_up_choice(di_train_job *job)
     job->rule = DI_SELECT_LAST;
 }
 
+static int is_share(const char *text)
+{
+    return *text != '\0' && strspn(text, "0123456789.") == strlen(text) - 1 &&
+           text[strlen(text) - 1] == '%';
+}
+
 static dial_status hold_out(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -103,7 +109,10 @@ static dial_status hold_out(di_train_job *job, dial_error *err)
     int64_t count;
     int by_row = 0;
 
-    if (strspn(text, "0123456789.") == strlen(text) - 1 && text[strlen(text) - 1] == '%') {
+    /* oracle-target never sees the source, so a file of its rows would choose the worst checkpoint
+     */
+    if (job->mode == DI_MODE_ORACLE_TARGET && !is_share(text)) text = "5%";
+    if (is_share(text)) {
         DI_TRY(di_parse_share("heldout-source", text, &share, &count, err));
         if (job->source.n < DI_FEW_SOURCE_ROWS) { /* leave-one-out takes their place */
             give_up_choice(job);
