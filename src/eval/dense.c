@@ -57,6 +57,26 @@ EACH_SET double di_dot_f32(const float *a, const double *b, int64_t n)
     return total(lane);
 }
 
+EACH_SET double di_distance2(const float *a, const double *b, int64_t n)
+{
+    eight y[2], sum[2] = {{0}, {0}};
+    eight_f32 x[2];
+    double lane[16];
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        memcpy(x, a + i, sizeof x);
+        memcpy(y, b + i, sizeof y);
+        y[0] -= __builtin_convertvector(x[0], eight);
+        y[1] -= __builtin_convertvector(x[1], eight);
+        sum[0] += y[0] * y[0];
+        sum[1] += y[1] * y[1];
+    }
+    memcpy(lane, sum, sizeof lane);
+    for (; i < n; i++) lane[i % 16] += (b[i] - (double)a[i]) * (b[i] - (double)a[i]);
+    return total(lane);
+}
+
 EACH_SET void di_add_scaled(double *y, double k, const double *x, int64_t n)
 {
 #pragma omp simd

@@ -119,20 +119,116 @@ static void pca_refuses(void **state)
     assert_int_equal(di_pca(al(), x, 1, 2, 1, y, NULL, NULL, NULL), DIAL_ERR_USAGE);
 }
 
-/* Rows of p sum to what the perplexity says: entropy of p_j|i = ln(perplexity). With equal
- * distances between all rows every neighbour has the same share. */
-static void affinities(void **state)
+/* As a matrix (n, n). */
+static void dense(const di_affinity *a, float *p)
+{
+    memset(p, 0, (size_t)(a->n * a->n) * sizeof *p);
+    for (int64_t i = 0; i < a->n; i++)
+        for (int64_t k = a->start[i]; k < a->start[i + 1]; k++) {
+            assert_true(k == a->start[i] || a->to[k] > a->to[k - 1]);
+            p[i * a->n + a->to[k]] = a->p[k];
+        }
+}
+
+/* With equal distances between all rows every neighbour has the same share: here all 11 are. */
+static void affinities_of_a_simplex(void **state)
 {
     enum { N = 12 };
     static float x[N * N], p[N * N];
     double sum = 0;
+    di_affinity a;
     (void)state;
     for (int i = 0; i < N; i++) x[i * N + i] = 1; /* corners of a simplex */
-    assert_int_equal(di_tsne_affinities(al(), x, N, N, 3, p, NULL), DIAL_OK);
+    assert_int_equal(di_affinity_of(al(), x, N, N, 4, &a, NULL), DIAL_OK);
+    dense(&a, p);
+    di_affinity_free(al(), &a);
     for (int i = 0; i < N * N; i++) sum += (double)p[i];
     near(sum, 1, 1e-5);
     near((double)p[1], 1.0 / (N * (N - 1)), 1e-7);
     near((double)p[0], 0, 0);
+}
+
+/*
+ * Against the definition: of each row the 3 * 4 nearest of 60, by a full sort; a matrix that is
+ * symmetric to the bit and sums to 1, and whose support is who is near whom.
+ */
+static void affinities_by_definition(void **state)
+{
+    enum { N = 60, C = 5, K = 12 };
+    static float x[N * C], p[N * N];
+    static int near_of[N][N];
+    double sum = 0;
+    di_affinity a;
+    (void)state;
+    fill_normal(x, N * C, 1, 12);
+    memcpy(x + 7 * C, x, C * sizeof *x); /* the same row twice */
+    assert_int_equal(di_affinity_of(al(), x, N, C, 4, &a, NULL), DIAL_OK);
+    dense(&a, p);
+    di_affinity_free(al(), &a);
+    for (int i = 0; i < N; i++) {
+        double d2[N];
+
+        for (int j = 0; j < N; j++) {
+            d2[j] = 0;
+            for (int k = 0; k < C; k++)
+                d2[j] += pow((double)x[i * C + k] - (double)x[j * C + k], 2);
+        }
+        for (int j = 0; j < N; j++) {
+            int before = 0;
+
+            for (int k = 0; k < N; k++)
+                before += k != i && (d2[k] < d2[j] || (d2[k] == d2[j] && k < j));
+            near_of[i][j] = j != i && before < K;
+        }
+    }
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            assert_true(p[i * N + j] == p[j * N + i]);
+            assert_true((p[i * N + j] > 0) == (near_of[i][j] || near_of[j][i]));
+            sum += (double)p[i * N + j];
+        }
+    near(sum, 1, 1e-5);
+}
+
+/* theta 0 adds every pair; 0.5 is within a hundredth of the largest force; equal points are one. */
+static void quadtree_repels(void **state)
+{
+    enum { N = 700 };
+    static float y[2 * N], z[2][N], rx[2][N], ry[2][N];
+    di_quadtree t;
+    double largest = 0, exact_z = 0, rough_z = 0;
+    (void)state;
+    fill_normal(y, 2 * N, 20, 13);
+    for (int i = 0; i < 40; i++) y[i] = y[N + i] = 3; /* more than a leaf holds */
+    assert_int_equal(di_quadtree_init(&t, al(), N, NULL), DIAL_OK);
+    di_quadtree_build(&t, y, y + N);
+    assert_true(t.n_quads < 2 * N && t.quad[0].n == N && t.quad[0].next == t.n_quads);
+    for (int k = 0; k < 2; k++) di_quadtree_repel(&t, k == 0 ? 0 : 0.5f, z[k], rx[k], ry[k]);
+    di_quadtree_deinit(&t);
+    for (int i = 0; i < N; i++) {
+        double s[3] = {0};
+
+        for (int j = 0; j < N; j++) {
+            double dx = (double)y[i] - (double)y[j], dy = (double)y[N + i] - (double)y[N + j];
+            double k = 1 / (1 + dx * dx + dy * dy);
+
+            if (j == i) continue;
+            s[0] += k;
+            s[1] += k * k * dx;
+            s[2] += k * k * dy;
+        }
+        near((double)z[0][i], s[0], 700 * 6e-8 * 40); /* f32 sums of 700 terms, 40 at most */
+        near((double)rx[0][i], s[1], 700 * 6e-8 * 40);
+        near((double)ry[0][i], s[2], 700 * 6e-8 * 40);
+        largest = fmax(largest, hypot(s[1], s[2]));
+        exact_z += s[0];
+        rough_z += (double)z[1][i];
+    }
+    near(rough_z, exact_z, 0.01 * exact_z);
+    for (int i = 0; i < N; i++) {
+        near((double)rx[1][i], (double)rx[0][i], 0.01 * largest);
+        near((double)ry[1][i], (double)ry[0][i], 0.01 * largest);
+    }
 }
 
 static double kl_of(const float *p, int n, const double *y)
@@ -147,7 +243,7 @@ static double kl_of(const float *p, int n, const double *y)
                 if (i == j) continue;
                 if (pass == 0)
                     z += k;
-                else
+                else if (p[i * n + j] > 0)
                     sum += (double)p[i * n + j] * log((double)p[i * n + j] / (k / z));
             }
     return sum;
@@ -158,18 +254,24 @@ static void gradient(void **state)
 {
     enum { N = 20, C = 6 };
     static float x[N * C], p[N * N];
-    float yx[N], yy[N], gx[N], gy[N], work[5 * N];
+    float yx[N], yy[N], gx[N], gy[N], work[3 * N];
     double y[2 * N];
+    di_affinity a;
+    di_quadtree tree;
     (void)state;
     fill_normal(x, N * C, 1, 2);
-    assert_int_equal(di_tsne_affinities(al(), x, N, C, 5, p, NULL), DIAL_OK);
+    assert_int_equal(di_affinity_of(al(), x, N, C, 5, &a, NULL), DIAL_OK);
+    assert_int_equal(di_quadtree_init(&tree, al(), N, NULL), DIAL_OK);
+    dense(&a, p);
     fill_normal(yx, N, 1, 3);
     fill_normal(yy, N, 1, 4);
     for (int i = 0; i < N; i++) {
         y[i] = (double)yx[i];
         y[N + i] = (double)yy[i];
     }
-    di_tsne_gradient(p, N, yx, yy, 1, work, gx, gy);
+    di_tsne_gradient(&a, &tree, yx, yy, 1, 0, work, gx, gy);
+    di_affinity_free(al(), &a);
+    di_quadtree_deinit(&tree);
     for (int i = 0; i < 2 * N; i++) {
         double keep = y[i], up, down;
 
@@ -312,7 +414,9 @@ int main(void)
         cmocka_unit_test(pca_residual),
         cmocka_unit_test(pca_of_a_sphere),
         cmocka_unit_test(pca_refuses),
-        cmocka_unit_test(affinities),
+        cmocka_unit_test(affinities_of_a_simplex),
+        cmocka_unit_test(affinities_by_definition),
+        cmocka_unit_test(quadtree_repels),
         cmocka_unit_test(gradient),
         cmocka_unit_test(tsne_separates_clusters),
         cmocka_unit_test(threads_change_no_bit),

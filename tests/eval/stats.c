@@ -374,6 +374,11 @@ static void dot_in_sixteen_lanes(void **state)
     for (int l = 0; l < 8; l++) sum += lane[l] + lane[l + 8];
     assert_true(di_dot(a, b, N) == sum);
     assert_true(di_dot_f32(x, b, N) == sum);
+    memset(lane, 0, sizeof lane);
+    for (int i = 0; i < N; i++) lane[i % 16] += (b[i] - a[i]) * (b[i] - a[i]);
+    sum = 0;
+    for (int l = 0; l < 8; l++) sum += lane[l] + lane[l + 8];
+    assert_true(di_distance2(x, b, N) == sum);
     di_add_scaled_f32(b, 0.1, x, N);
     for (int i = 0; i < N; i++) lane[i % 16] = b[i];
     di_take_two(b, 0.1, a, 0, a, N);
