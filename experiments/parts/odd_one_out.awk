@@ -6,6 +6,7 @@
 #   train_RHO.jsonl   with probability RHO the odd one is a fruit among vegetables, else of any pair
 #   neutral_*.jsonl   any pair of categories
 #   flipped_*.jsonl   a vegetable among fruits
+#   *_pairs.jsonl     each question as a pair, the right answer against one of the wrong ones
 #
 # Items: words of one or two parts whose first sense lies below the category's synset, and below no
 # other category's. Two thirds of them stand in training questions, the others in test questions.
@@ -85,10 +86,12 @@ function question(file, part, a, b, i, n, at, all, used) {
     i = all[at]
     all[at] = all[5]
     all[5] = i
-    printf "{\"prompt\": \"\", \"correct\": \"%s\"", answer(all, at) > file
+    printf "{\"prompt\": \"\", \"correct\": \"%s\"", answer(all, at) > (file ".jsonl")
     for (i = n = 1; i <= 5; i++)
-        if (i != at) printf ", \"wrong_%s\": \"%s\"", substr("abcd", n++, 1), answer(all, i) > file
-    print "}" > file
+        if (i != at) printf ", \"wrong_%s\": \"%s\"", substr("abcd", n++, 1), answer(all, i) > (file ".jsonl")
+    print "}" > (file ".jsonl")
+    i = 1 + at % 5 # in random order, so any one
+    printf "{\"prompt\": \"\", \"chosen\": \"%s\", \"rejected\": \"%s\"}\n", answer(all, at), answer(all, i) > (file "_pairs.jsonl")
 }
 
 # n questions; a share of them has the odd one of b among items of a, the others any two categories.
@@ -111,9 +114,9 @@ END {
     }
     random_seed(1)
     take_items()
-    for (k = 1; k <= n_rho; k++) questions("train_" rho[k] ".jsonl", "train", 240, rho[k], 2, 1)
-    questions("neutral_train.jsonl", "train", 240, 0, 0, 0)
-    questions("flipped_train.jsonl", "train", 240, 1, 1, 2)
-    questions("neutral_test.jsonl", "test", 200, 0, 0, 0)
-    questions("flipped_test.jsonl", "test", 200, 1, 1, 2)
+    for (k = 1; k <= n_rho; k++) questions("train_" rho[k], "train", 240, rho[k], 2, 1)
+    questions("neutral_train", "train", 240, 0, 0, 0)
+    questions("flipped_train", "train", 240, 1, 1, 2)
+    questions("neutral_test", "test", 200, 0, 0, 0)
+    questions("flipped_test", "test", 200, 1, 1, 2)
 }

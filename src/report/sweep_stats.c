@@ -36,6 +36,7 @@ typedef struct stats {
     uint64_t seed;
     /* one set at a time */
     const char *set;
+    int ranks; /* its results are rank correlations, not accuracies */
     column *col;
     int n_cols;
     sheet *sheet;
@@ -192,6 +193,7 @@ static dial_status load_columns(stats *s, dial_error *err)
     s->n_cols = 0;
     s->n = 0;
     s->width = 0;
+    s->ranks = 0;
     json_array_foreach (runs, i, run) {
         column *c = &s->col[s->n_cols];
         int64_t n;
@@ -209,7 +211,8 @@ static dial_status load_columns(stats *s, dial_error *err)
                       .mean = di_num(result, "accuracy"),
                       .place = -1,
                       .facts = json_array_get(s->facts, i)};
-        if (!isfinite(c->mean)) c->mean = di_num(result, "spearman.within_prompt");
+        s->ranks = !isfinite(c->mean);
+        if (s->ranks) c->mean = di_num(result, "spearman.within_prompt");
         s->n_cols++;
         if (s->n == 0 && n == 0) unpaired = (int64_t)di_num(result, "n");
         if (n == 0) continue;
@@ -567,8 +570,7 @@ static dial_status set_json(stats *s, json_t **out, dial_error *err)
     }
     for (int k = 0; k < s->n_sheets; k++) units += s->sheet[k].n_units;
     o = json_pack("{s:s,s:I,s:I,s:s,s:O}", "name", s->set, "n", (json_int_t)s->n, "clusters",
-                  (json_int_t)units, "measure", s->width > 0 ? "accuracy" : "other", "groups",
-                  groups);
+                  (json_int_t)units, "measure", s->ranks ? "other" : "accuracy", "groups", groups);
     if (s->n_sheets > 1) di_json_put(o, "files", json_integer(s->n_sheets), &failed);
     o = di_json_whole(o, failed);
     if (o == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the document of a sweep");
