@@ -13,8 +13,11 @@
 
 enum { STATS_ROWS = 256, SELFTEST_TEXTS = 8, SELFTEST_ROWS = 256 };
 
-/* One line a row: rewards, and the hashes that name its texts and its prompt (clusters of paired
- * intervals). */
+/*
+ * One line a row: rewards, and the hashes that name its texts and its prompt (clusters of paired
+ * intervals). Of multiple choice the right option and the best of the wrong ones; the first wrong
+ * text stands for all of them, so that a row is named alike whatever a model prefers.
+ */
 static dial_status write_scores(di_train_job *job, const di_dataset *d, const char *name,
                                 const float *reward, dial_error *err)
 {
@@ -34,13 +37,17 @@ static dial_status write_scores(di_train_job *job, const di_dataset *d, const ch
         const di_example *x = &d->example[i];
         const int32_t *t = d->text_of + x->first;
 
-        if (x->kind != DI_ROW_PAIR) continue;
+        float rejected;
+
+        if (x->kind != DI_ROW_PAIR && x->kind != DI_ROW_MCQ) continue;
+        rejected = reward[t[1]];
+        for (int32_t k = 2; k < x->n_texts; k++) rejected = fmaxf(rejected, reward[t[k]]);
         for (int k = 0; k < 2; k++)
             snprintf(hash[k], sizeof hash[k], "%016llx", (unsigned long long)d->seq[t[k]].hash);
         snprintf(prompt, sizeof prompt, "%016llx", (unsigned long long)d->seq[t[0]].prompt_hash);
         line = json_pack("{s:I, s:s?, s:o, s:o, s:[s, s], s:s}", "i", (json_int_t)x->row, "id",
                          x->id, "chosen", di_json_f32(reward[t[0]]), "rejected",
-                         di_json_f32(reward[t[1]]), "texts", hash[0], hash[1], "prompt", prompt);
+                         di_json_f32(rejected), "texts", hash[0], hash[1], "prompt", prompt);
         if (line == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the scores");
         DI_TRY(di_json_write(line, &b, err));
         json_decref(line);
