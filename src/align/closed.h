@@ -35,6 +35,12 @@ dial_status di_closed_load(di_align *a, const json_t *state, const char *where, 
 /* What a method without a critic reports of one: nothing. */
 void di_closed_stats(di_align_stats *stats);
 
+/* What rows are multiplied by in losses of coordinates. */
+static inline double di_gain(const di_closed *f)
+{
+    return f->set.gain > 0 ? f->set.gain : 1;
+}
+
 /* Rows of one side: first row in x, and how many. */
 static inline int64_t di_side_first(const di_align_rows *rows, int side)
 {

@@ -7,6 +7,8 @@
  *     ds_i = (v_1/2 + sum_k (k/2^k) v_k .* ((x_i - m)^(k-1) - c_{k-1}(s)))/n_s .* (1 - x_i^2)
  *     v_k  = (c_k(s) - c_k(t))/||.||,  0 where they agree;     dt_j likewise with the sign turned
  *
+ * Rows of norm 1 are first multiplied by the gain (methods.h), and L is divided by it: squashed as
+ * they are they would keep to the middle of the range, where higher moments vanish beside the mean.
  * A queue holds squashed rows.
  */
 #include "align/closed.h"
@@ -27,8 +29,9 @@ typedef struct cmd {
 static di_align_rows squash(cmd *w, const di_align_rows *rows)
 {
     int64_t n = (rows->n_s + rows->n_t) * w->f.set.width;
+    double gain = di_gain(&w->f);
 
-    for (int64_t i = 0; i < n; i++) w->x[i] = (float)tanh((double)rows->x[i]);
+    for (int64_t i = 0; i < n; i++) w->x[i] = (float)tanh(gain * (double)rows->x[i]);
     return (di_align_rows){w->x, rows->n_s, rows->n_t, NULL};
 }
 
@@ -88,7 +91,7 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
     for (int side = 0; side < DI_SIDES; side++)
         moments(w, ref.x[side], ref.n[side], w->moment[side]);
     stats->w1 = NAN;
-    stats->loss = compare(w);
+    stats->loss = compare(w) / di_gain(&w->f); /* and in dx the two factors cancel */
     for (int64_t i = 0; dx != NULL && i < rows->n_s + rows->n_t; i++) {
         int side = i < rows->n_s ? DI_SOURCE : DI_TARGET;
         double factor =

@@ -7,7 +7,8 @@
  *     <cov of X, cov of R> = ||X R^T||_F^2 / ((n_x - 1)(n_r - 1))
  *     dXs = (Xs Rs^T Rs/(m_s - 1) - Xs Rt^T Rt/(m_t - 1))/(C^2 (n_s - 1)),     Xt: signs turned
  *
- * Covariances alone do not see the means, hence the second term.
+ * Covariances alone do not see the means, hence the second term. The first is taken of gain times
+ * the rows (methods.h): on rows of norm 1 it would be 1/C^2 of the second and say nothing.
  */
 #include "align/closed.h"
 #include "base/error.h"
@@ -36,7 +37,8 @@ static double block(coral *w, const di_align_rows *rows, const di_reference *ref
 {
     int64_t c = w->f.set.width, n = di_side_rows(rows, k), m = ref->n[l];
     int64_t at = di_side_first(rows, k) * c;
-    double factor = (k == l ? 1 : -1) * per_freedom(n) * per_freedom(m) / (4 * (double)(c * c));
+    double gain = di_gain(&w->f), unit = gain * gain / (double)c;
+    double factor = (k == l ? 1 : -1) * per_freedom(n) * per_freedom(m) * unit * unit / 4;
     double square = 0;
 
     di_row_centre(rows->x + at, n, c, w->mu[k], w->x);

@@ -125,6 +125,9 @@ static dial_status plan_methods(di_train_job *job, dial_error *err)
 
     *m = (di_align_options){
         .setup = {.width = job->align_options.width,
+                  .gain = job->align_options.scale != DI_SCALE_NONE
+                              ? sqrt((double)job->align_options.width)
+                              : 1,
                   .queue = o->queue,
                   .queue_age = o->queue_age,
                   .seed = job->set.seed},

@@ -114,6 +114,31 @@ static void cmd(const char *backend)
     di_device_close(&dev);
 }
 
+/* Rows of a quarter of the size under a gain of 4. */
+static void gain(const char *backend)
+{
+    rows wide = random_rows(5, 8, 13, 1), r = times(&wide, 0.25f);
+    di_align_setup s = setup_of(&r, 0);
+    di_device dev;
+    di_align *a;
+    dial_error err;
+
+    s.gain = 4;
+    open_backend(backend, &dev);
+    for (int k = 0; k < 2; k++) {
+        di_align *plain = k == 0 ? new_coral(&dev, &r, 0, 0) : make_cmd(&dev, &r, 5, 0);
+
+        if (k == 0)
+            assert_ok(di_coral_new(&dev, &s, &(di_coral_options){.mean = 0}, &a, &err), err);
+        else
+            assert_ok(di_cmd_new(&dev, &s, &(di_cmd_options){.moments = 5}, &a, &err), err);
+        check_gain(a, plain, &r, 4, k == 0 ? 1 : 0.25, coral_size);
+        a->method->free(a);
+        plain->method->free(plain);
+    }
+    di_device_close(&dev);
+}
+
 /* A row of its own varies by nothing, and must not divide by 0. */
 static void single_rows(const char *backend)
 {
@@ -220,6 +245,7 @@ ON_EACH(mean)
 ON_EACH(coral)
 ON_EACH(cmd)
 ON_EACH(single_rows)
+ON_EACH(gain)
 ON_EACH(linear_critic)
 ON_EACH(queued_mean)
 ON_EACH(queued_coral)
@@ -231,6 +257,7 @@ int main(void)
         cmocka_unit_test(coral_ref),         cmocka_unit_test(coral_cpu),
         cmocka_unit_test(cmd_ref),           cmocka_unit_test(cmd_cpu),
         cmocka_unit_test(single_rows_ref),   cmocka_unit_test(single_rows_cpu),
+        cmocka_unit_test(gain_ref),          cmocka_unit_test(gain_cpu),
         cmocka_unit_test(linear_critic_ref), cmocka_unit_test(linear_critic_cpu),
         cmocka_unit_test(queued_mean_ref),   cmocka_unit_test(queued_mean_cpu),
         cmocka_unit_test(queued_coral_ref),  cmocka_unit_test(queued_coral_cpu),

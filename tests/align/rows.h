@@ -75,6 +75,15 @@ static inline double loss_of(di_align *a, const rows *r)
     return s.loss;
 }
 
+/* Every entry times a power of 2: exact. */
+static inline rows times(const rows *r, float by)
+{
+    rows out = *r;
+
+    for (int64_t i = 0; i < (r->n_s + r->n_t) * r->c; i++) out.x[i] *= by;
+    return out;
+}
+
 /* Loss; gradients, at weight lambda, into r. */
 static inline double run(di_align *a, rows *r, double lambda)
 {
@@ -85,6 +94,28 @@ static inline double run(di_align *a, rows *r, double lambda)
     memset(r->dmargin, 0, sizeof r->dmargin);
     a->method->gradient(a, &v, lambda, r->dx, r->pairs ? r->dmargin : NULL, &s);
     return s.loss;
+}
+
+/*
+ * A method with gain g on rows x is the same without on rows g x, to the factor `unit`; so is its
+ * gradient, times g. Limit: rounding of L and of dx.
+ */
+static inline void check_gain(di_align *gained, di_align *plain, const rows *r, float g,
+                              double unit, double size)
+{
+    rows x = *r, wide = times(r, g);
+    double want;
+
+    fit(gained, &x);
+    fit(plain, &wide);
+    want = unit * run(plain, &wide, 1);
+    assert_true(fabs(run(gained, &x, 1) - want) <= 32 * E * size && want != 0);
+    for (int64_t i = 0; i < (r->n_s + r->n_t) * r->c; i++) {
+        double dx = unit * (double)g * (double)wide.dx[i];
+
+        if (fabs((double)x.dx[i] - dx) > 32 * E * size)
+            fail_msg("dx[%lld] is %g, expected %g", (long long)i, (double)x.dx[i], dx);
+    }
 }
 
 static inline double loss_along(di_align *a, const rows *r, const rows *u, double h)

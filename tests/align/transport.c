@@ -123,6 +123,25 @@ static void sliced_line(const char *backend)
     di_device_close(&dev);
 }
 
+/* Rows of a quarter of the size under a gain of 4; the same directions. */
+static void gain(const char *backend)
+{
+    rows wide = random_rows(5, 8, 7, 4), r = times(&wide, 0.25f);
+    di_align_setup s = setup_of(&r);
+    di_device dev;
+    di_align *a, *plain;
+    dial_error err;
+
+    s.gain = 4;
+    open_backend(backend, &dev);
+    plain = new_sliced(&dev, &r, 20);
+    assert_ok(di_sliced_new(&dev, &s, &(di_sliced_options){.projections = 20}, &a, &err), err);
+    check_gain(a, plain, &r, 4, 1, 32);
+    a->method->free(a);
+    plain->method->free(plain);
+    di_device_close(&dev);
+}
+
 /* Three rows against two, widened: no rank changes within the steps of the differences. */
 static void sliced(const char *backend)
 {
@@ -251,6 +270,7 @@ static void deepjdot(const char *backend)
 
 ON_EACH(sliced_line)
 ON_EACH(sliced)
+ON_EACH(gain)
 ON_EACH(sinkhorn)
 ON_EACH(far_rows_are_let_go)
 ON_EACH(deepjdot)
@@ -264,6 +284,8 @@ int main(void)
         cmocka_unit_test(sliced_line_cpu),
         cmocka_unit_test(sliced_ref),
         cmocka_unit_test(sliced_cpu),
+        cmocka_unit_test(gain_ref),
+        cmocka_unit_test(gain_cpu),
         cmocka_unit_test(sinkhorn_ref),
         cmocka_unit_test(sinkhorn_cpu),
         cmocka_unit_test(far_rows_are_let_go_ref),
