@@ -332,9 +332,6 @@ done:
     return st;
 }
 
-/* Rows of a domain that the doctor reads: with its own 2,000 it takes longer than the training. */
-enum { DOCTOR_ROWS = 400 };
-
 static dial_status judge(adapt_job *j, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -350,7 +347,7 @@ static dial_status judge(adapt_job *j, dial_error *err)
     o.labelled = j->opt->labelled;
     o.trunk_cache = j->train.trunk_cache;
     o.trunk_cache_max = j->train.trunk_cache_max;
-    o.max_rows = DOCTOR_ROWS;
+    o.max_rows = DI_JUDGED_ROWS;
     DI_TRY(dial_doctor(&o, j->env, &text, err));
     DI_TRY(take_document(j, &text, &j->judged, err));
 done:

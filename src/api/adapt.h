@@ -6,6 +6,10 @@
 
 #include "dial/dial.h"
 
+/* Rows of a domain that doctor and select read at most: with its own 2,000 the doctor takes longer
+ * than the training. */
+enum { DI_JUDGED_ROWS = 400 };
+
 /*
  * dial_train of a run that the doctor will look at: what its heads read is kept too, from the same
  * pass. step >= 0: of a run that is finished, or goes on first (options->resume), that checkpoint

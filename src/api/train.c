@@ -7,8 +7,6 @@
 #include <sys/resource.h>
 
 #include "api/adapt.h"
-#include "api/views.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -506,119 +504,6 @@ done:
     return st;
 }
 
-static dial_status fill_files(di_train_job *job, const di_file_set *f,
-                              const di_examples *const *lists, int n, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-
-    for (int i = 0; i < f->n; i++) DI_TRY(di_trunk_job_fill(&job->trunk, f->set[i], lists, n, err));
-done:
-    return st;
-}
-
-/*
- * Where the doctor will look at the run: its views of a list's texts into the store, from the pass
- * that this one's own view takes.
- */
-static dial_status fill_votes(di_train_job *job, const di_file_set *f, const di_examples *x,
-                              dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_view own = {job->base.layers, job->base.pooling}, more[DI_MAIN_VIEWS];
-    di_views_job j = {&job->base,
-                      job->embedder,
-                      job->opt->trunk_cache,
-                      job->opt->trunk_cache_max,
-                      &own,
-                      1,
-                      more,
-                      DI_MAIN_VIEWS,
-                      "trunk"};
-    int32_t *text = NULL;
-
-    if (!job->judged || !job->set.head_only) goto done;
-    di_main_views(own.layer, more);
-    for (int k = 0; k < f->n; k++) {
-        const di_dataset *d = f->set[k];
-        int64_t n = 0, at = 0;
-
-        for (int64_t i = 0; i < x->n; i++)
-            if (x->set[x->ref[i].set] == d) n += di_example_at(x, i)->n_texts;
-        text = di_new_array(job->al, (size_t)n, sizeof *text);
-        if (text == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld texts", (long long)n);
-        for (int64_t i = 0; i < x->n; i++) {
-            const di_example *e = di_example_at(x, i);
-
-            for (int t = 0; x->set[x->ref[i].set] == d && t < e->n_texts; t++)
-                text[at++] = d->text_of[e->first + t];
-        }
-        DI_TRY(di_views_embed(&j, d, text, NULL, n, n, NULL, err));
-        di_free(job->al, text);
-        text = NULL;
-    }
-done:
-    di_free(job->al, text);
-    return st;
-}
-
-/* Does the run look anything up: embeddings, or what enters the lowest trained layer? */
-static int stores_trunk(const di_train_job *job)
-{
-    return (job->set.steps > 0 || job->lora.r == 0) &&
-           (job->set.head_only || di_decoder_entry(job->decoder) > 0);
-}
-
-/*
- * What the frozen part of the model makes of every text that the run looks at more than once: of a
- * side that steps go all through, of held-out rows and evaluation sets. Of the other texts what
- * earlier runs have stored.
- */
-static dial_status fill_trunk(di_train_job *job, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    const dial_train_options *o = job->opt;
-    const di_train_settings *set = &job->set;
-    int64_t steps = set->steps * set->parts;
-    const di_examples *source[] = {&job->held, &job->source};
-    const di_examples none = {.n = 0}, *target[] = {&none, &job->target};
-    int whole = steps * set->batch[DI_SOURCE] >= job->source.n;
-    int whole_target = set->batch[DI_TARGET] > 0 && steps * set->batch[DI_TARGET] >= job->target.n;
-    int swapped = job->mode == DI_MODE_ORACLE_TARGET; /* the target's rows are the labelled ones */
-    double started;
-
-    /* the source alone is trained on, but every save looks at the target too */
-    whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
-
-    if (!stores_trunk(job)) return st;
-    started = di_now();
-    job->stored[DI_SOURCE] = whole;
-    job->stored[DI_TARGET] = whole_target;
-    job->stored_held = 1;
-    if (set->ranks > 1 && !set->head_only) {
-        di_log(job->env, DIAL_LOG_INFO, "no stored trunk: several ranks compute it in every step");
-        return st;
-    }
-    /* Whether a text is in a folder differs by machine: ranks compute a share each, and all of them
-       keep all embeddings in memory. */
-    DI_TRY(di_trunk_job_open(&job->trunk, &job->base, job->embedder, job->decoder,
-                             set->ranks > 1 ? "off" : o->trunk_cache, o->trunk_cache_max, err));
-    for (int k = 0; k < 1 + whole; k++) DI_TRY(fill_votes(job, &job->source_files, source[k], err));
-    DI_TRY(fill_votes(job, &job->heldout_files, &job->held, err));
-    if (whole_target) DI_TRY(fill_votes(job, &job->target_files, &job->target, err));
-    DI_TRY(
-        fill_files(job, swapped ? &job->target_files : &job->source_files, source, 1 + whole, err));
-    if (!swapped) DI_TRY(fill_files(job, &job->target_files, target, 1 + whole_target, err));
-    DI_TRY(fill_files(job, &job->labelled_files, NULL, 0, err));
-    DI_TRY(fill_files(job, &job->crossed_files, NULL, 0, err));
-    DI_TRY(fill_files(job, &job->heldout_files, NULL, 0, err));
-    DI_TRY(fill_files(job, &job->eval_files, NULL, 0, err));
-    job->set.trunk = job->trunk.trunk;
-    job->trunk_seconds = di_now() - started;
-    DI_TRY(di_embedder_set_trunk(job->embedder, job->trunk.trunk, err));
-done:
-    return st;
-}
-
 /* resumed: a checkpoint holds what is looked at but once. */
 static dial_status new_trainer(di_train_job *job, int resumed, dial_error *err)
 {
@@ -626,7 +511,7 @@ static dial_status new_trainer(di_train_job *job, int resumed, dial_error *err)
 
     DI_TRY(di_embedder_new(&job->base.dev, job->decoder, di_job_eval_rows(job),
                            job->base.policy.max_length, &job->embedder, err));
-    DI_TRY(fill_trunk(job, err));
+    DI_TRY(di_job_fill_trunk(job, err));
     DI_TRY(scale_head_lr(job, err));
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_job_freeze(job, err));
@@ -712,14 +597,14 @@ dial_status di_train_fill_trunk(const dial_train_options *options, const dial_en
     DI_TRY(di_job_choose_view(&job, NULL, err));
     DI_TRY(new_model(&job, err));
     job.set.steps = 1; /* how many is not known yet; that there are some is enough */
-    if (!stores_trunk(&job)) goto done;
+    if (!di_job_stores_trunk(&job)) goto done;
     DI_TRY(di_embedder_new(&job.base.dev, job.decoder, options->common.batch_tokens,
                            job.base.policy.max_length, &job.embedder, err));
     DI_TRY(di_trunk_job_open(&job.trunk, &job.base, job.embedder, job.decoder, options->trunk_cache,
                              options->trunk_cache_max, err));
     if (job.trunk.dir == NULL) goto done; /* nothing is kept */
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
-        DI_TRY(fill_files(&job, files[k], NULL, 0, err));
+        DI_TRY(di_job_fill_files(&job, files[k], NULL, 0, err));
 done:
     job_close(&job);
     return st;

@@ -5,6 +5,7 @@
  *   forecast  --dry-run: memory and time           (train_forecast.c)
  *   data      files -> examples, held-out rows     (train_data.c)
  *   objective what their labels are                (train_objective.c)
+ *   trunk     what is looked up and not computed   (train_trunk.c)
  *   train.c   model, trainer, loop, selection
  *   renew     pseudo-labels, weights, negatives    (train_renew.c)
  *   curriculum  target rows from near to far       (train_curriculum.c)
@@ -178,6 +179,21 @@ dial_status di_job_rows_seen(di_train_job *job, const di_file_set *f, const di_e
 /* train_view.c: --layer auto, --pooling auto, into job->base; resumed: state.json, or NULL. Needs
  * the data; nothing where neither is asked for. */
 dial_status di_job_choose_view(di_train_job *job, const json_t *resumed, dial_error *err);
+/* Of a run that was asked to choose and had no target to choose by: the views that a later choice
+ * and the doctor behind it will read, as far as its decoder reaches. Returns how many: 0 where
+ * nothing is left open. */
+enum { DI_LATER_VIEWS = 224 };
+int di_job_later_views(di_train_job *job, di_view out[DI_LATER_VIEWS]);
+
+/*
+ * train_trunk.c: does the run look anything up, embeddings or what enters the lowest trained layer;
+ * job->trunk filled and given to job->embedder; the texts of files that stand in one of n lists
+ * (n 0: all) into it.
+ */
+int di_job_stores_trunk(const di_train_job *job);
+dial_status di_job_fill_trunk(di_train_job *job, dial_error *err);
+dial_status di_job_fill_files(di_train_job *job, const di_file_set *f,
+                              const di_examples *const *lists, int n, dial_error *err);
 
 /* Adds a warning to the result, the log and (once it is open) the journal. */
 void di_job_warn(di_train_job *job, const char *code, const char *fmt, ...) DIAL_PRINTF(3, 4);

@@ -20,7 +20,7 @@
 #include "eval/agreement.h"
 #include "eval/probe.h"
 
-enum { PAIRS = 256, MAX_VIEWS = 32 };
+enum { PAIRS = 256, MAX_VIEWS = DI_LATER_VIEWS / (1 + DI_MAIN_VIEWS) };
 
 /* What the choice is made from. */
 typedef struct choice {
@@ -73,6 +73,32 @@ static void list_views(choice *c)
             add_view(c, layer > 0 ? layer : 1, pooling, 0, 1);
         }
     }
+}
+
+/* out[n] too unless it stands there already, or is deeper than the run reads. */
+static void add_later(const di_train_job *job, const di_view *v, di_view *out, int *n)
+{
+    for (int i = 0; i < *n; i++)
+        if (out[i].layer == v->layer && out[i].pooling == v->pooling) return;
+    if (v->layer <= job->base.layers) out[(*n)++] = *v;
+}
+
+int di_job_later_views(di_train_job *job, di_view out[DI_LATER_VIEWS])
+{
+    choice c = {.job = job};
+    di_view vote[DI_MAIN_VIEWS];
+    int n = 0;
+
+    if (job->view != NULL || (!is(job->opt->layer, "auto") && !is(job->opt->pooling, "auto")))
+        return 0;
+    list_views(&c);
+    for (int i = 0; i < c.n; i++) {
+        add_later(job, &c.view[i], out, &n);
+        if (!c.candidate[i]) continue;
+        di_main_views(c.view[i].layer, vote);
+        for (int k = 0; k < DI_MAIN_VIEWS; k++) add_later(job, &vote[k], out, &n);
+    }
+    return n;
 }
 
 /*
