@@ -9,12 +9,13 @@
 #   4. accuracy on labelled rows that nothing has read: English before, the new domain before and after,
 #      and the share of the loss that was won back. These labels are for this line alone.
 #
-# A request is one review, drawn with replacement by a fixed seed from the distinct reviews of a file:
-# unshifted ones of the 232 of en_test, which no training, choice or reference has read, so that 100000
-# REQUESTS are some 430 repeats of each and not 100000 texts, and windows are of 192, without a text twice,
-# and overlap from one to the next; Yoruba of yo_train; noisy ones of en_train with typing errors. Before each piece of 64 the monitor is given time to look at the
-# window it has, so that the counts do not depend on the machine. Takes a quarter of an hour, with 100000
-# REQUESTS hours. MODEL names another base model. What is not accepted is published by hand, and said.
+# A request is one review, drawn with replacement by a fixed seed from the distinct reviews of a
+# file: unshifted ones of the 249 of en_test, which no training, choice or reference has read, so
+# that windows are of 192, without a text twice, and overlap from one to the next; Yoruba ones of
+# yo_train; noisy ones of en_train with typing errors. Before each piece of 64 the monitor is given
+# time to look at the window it has, so that the counts do not depend on the machine. Takes a
+# quarter of an hour. 100000 REQUESTS take hours: bench_false_alarms replays as many without the
+# server. MODEL names another base model. What is not accepted is published by hand, and said.
 # usage: bench/loop.sh [REQUESTS] [FOLDER] [SHIFT]      default: 2560, a folder that is removed, both shifts
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,23 +47,26 @@ noisy() {
             return out
         }
         BEGIN { srand(seed) }
-        { n = split($0, part, "\"") # strings of these files hold no escaped quotes: checked below
+        { n = split($0, part, "\"")
           line = part[1]
           for (k = 2; k <= n; k++) { s = part[k]
               line = line "\"" (k % 4 == 0 && (part[k - 2] == "chosen" || part[k - 2] == "rejected") ? spoil(s) : s) }
           print line }'
 }
-plain() { grep -v '\\' "$@"; } # rows without escapes
+# Escaped quotes, the only escapes of these files, aside and back, so that a quote ends a string.
+hide() { cat "$@" | sed 's/\\"/\x01/g'; }
+show() { sed 's/\x01/\\"/g'; }
 
 # Distinct reviews of files -> one body a file in FOLDER.
 bodies() { # FOLDER FILE...
     folder=$1
     shift
     mkdir -p "$folder"
-    plain -h "$@" | tr '"' '\n' | awk -v folder="$folder" '
+    hide "$@" | tr '"' '\n' | awk -v folder="$folder" '
         value == 1 { value = 0
           if (!seen[$0]++)
-              { f = folder "/" ++n; print "{\"inputs\":[{\"prompt\":\"Review: \",\"response\":\"" $0 "\"}]}" > f; close(f) }
+              { f = folder "/" ++n; text = $0; gsub(/\001/, "\\\"", text)
+                print "{\"inputs\":[{\"prompt\":\"Review: \",\"response\":\"" text "\"}]}" > f; close(f) }
           before = $0; next }
         before == "chosen" || before == "rejected" { value = 1 } # the colon between
         { before = $0 }
@@ -144,8 +148,8 @@ shift_to() { # NAME, what it is called, labelled rows of it; texts in $work/NAME
 
 bodies "$work/english" "$data/en_test.jsonl"
 bodies "$work/yoruba" "$data/yo_train.jsonl"
-plain "$data/en_train.jsonl" | noisy 1 > "$work/noisy_traffic.jsonl"
-plain "$data/en_test.jsonl" | noisy 2 > "$work/noisy_test.jsonl"
+hide "$data/en_train.jsonl" | noisy 1 | show > "$work/noisy_traffic.jsonl"
+hide "$data/en_test.jsonl" | noisy 2 | show > "$work/noisy_test.jsonl"
 bodies "$work/noisy" "$work/noisy_traffic.jsonl"
 [ -e "$work/run/dial.json" ] ||
     "$dial" train --base "$model" --preset native --method src-pref --maps 0 \

@@ -117,6 +117,9 @@ target_link_libraries(dial PRIVATE dial_cmd)
 if(DIAL_TESTS)
   add_executable(bench_tokenize ${PROJECT_SOURCE_DIR}/bench/tokenize.c)
   target_link_libraries(bench_tokenize PRIVATE dial_model)
+  # The shift monitor without the server: false alarms, and requests to an alarm (docs/serving.md).
+  add_executable(bench_false_alarms ${PROJECT_SOURCE_DIR}/bench/false_alarms.c)
+  target_link_libraries(bench_false_alarms PRIVATE dial_api)
 endif()
 
 # The commit, for --version --json. A new commit configures again, and compiles main.c alone.

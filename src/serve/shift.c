@@ -226,9 +226,14 @@ done:
 
 /* ---- the looks together ---- */
 
+int di_shift_differs(const di_shift_look *look)
+{
+    return look->a_ci.lo > alike;
+}
+
 di_shift_turn di_shift_judge(di_shift_state *s, const di_shift_look *look)
 {
-    int differs = look->a_ci.lo > alike;
+    int differs = di_shift_differs(look);
     double p = differs ? look->mmd_p : 1, e = calibration * pow(p, calibration - 1);
 
     s->looks++;

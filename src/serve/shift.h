@@ -80,6 +80,9 @@ typedef struct di_shift_state {
 
 typedef enum di_shift_turn { DI_SHIFT_SAME, DI_SHIFT_BEGINS, DI_SHIFT_ENDS } di_shift_turn;
 
+/* Is the difference large enough to count? */
+int di_shift_differs(const di_shift_look *look);
+
 di_shift_turn di_shift_judge(di_shift_state *s, const di_shift_look *look);
 
 #endif
