@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { BELOW = -1, ABOVE = 1 };
+static const double settled = 0.8; /* least agreement of two heads under which nothing is `safe` */
 
 /* code; which side of the threshold speaks; threshold; may it warn; what it needs; advice */
 typedef struct row {
@@ -162,6 +163,13 @@ const char *di_verdict(const di_finding f[DI_N_SIGNATURES], const di_evidence_su
     }
     if (first >= 0) {
         snprintf(reason, n, "%s: %s", table[first].code, f[first].detail);
+        return "uncertain";
+    }
+    if (e->two_heads < settled && e->certificate != DI_NOT_INVERTED) {
+        snprintf(reason, n,
+                 "two heads of equal source fit order %.2f of the target pairs alike: the source "
+                 "does not settle the others; label 20 to 50 of them (doctor --labelled)",
+                 e->two_heads);
         return "uncertain";
     }
     if (e->a_distance_hi < table[DI_ALREADY_ALIGNED].threshold && e->mmd_p > 0.05) {
