@@ -18,9 +18,8 @@ typedef struct di_align_setup {
     int64_t max_rows;         /* largest n_s + n_t of a step */
     int64_t queue, queue_age; /* past rows a domain for mean, mmd, coral, cmd, and their greatest
                                  age in steps (align/queue.h); queue 0: none */
-    double
-        gain; /* coral, cmd and swd are defined on coordinates of size 1; rows of norm 1 (scale.h)
-                 are multiplied by this in them, sqrt(C). 0: rows are taken as they are */
+    double gain;              /* coral, cmd and swd are defined on coordinates of size 1: what they
+                                 multiply rows by, sqrt(C) for rows of norm 1 (scale.h); 0: 1 */
     uint64_t seed;
     uint32_t stream; /* numbers the methods of a run: own weights, own draws */
 } di_align_setup;

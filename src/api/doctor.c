@@ -182,7 +182,6 @@ static dial_status two_heads(di_doctor *r, dial_error *err)
                           di_json_stat(h.agreement_source), "target",
                           di_json_stat(h.agreement_target)),
                 &r->failed);
-    r->seen.two_heads = h.agreement_target;
     if (!(h.agreement_target < di_signature_threshold(DI_SHORTCUT_OR_FLIP)) &&
         r->finding[DI_SHORTCUT_OR_FLIP].level == DI_LEVEL_WARN)
         goto done; /* the baseline's disagreement stays on record */
@@ -403,7 +402,7 @@ dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char 
     di_doctor r = {.opt = o, .al = di_env_alloc(env), .seed = (uint64_t)o->common.seed};
     const char *verdict;
 
-    r.seen.a_distance_hi = r.seen.mmd_p = r.seen.two_heads = NAN;
+    r.seen.a_distance_hi = r.seen.mmd_p = NAN;
     di_findings_init(r.finding);
     DI_TRY(open_all(&r, env, err));
     DI_TRY(di_doctor_text(&r, err));

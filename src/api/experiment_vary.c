@@ -162,28 +162,12 @@ static json_t *point_at(const json_t *vary, int64_t i)
     return di_json_whole(point, failed);
 }
 
-/* Fisher and Yates: the first entries do not depend on how many are taken. */
-static void shuffle(int64_t *order, int64_t n, uint64_t seed)
-{
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-
-    for (int64_t i = 0; i < n; i++) {
-        const uint32_t counter[4] = {(uint32_t)i, (uint32_t)di_fnv1a("vary", 4), 0, 0};
-        uint32_t x[4];
-        int64_t k, held = order[i];
-
-        di_philox(key, counter, x);
-        k = i + (int64_t)(((double)x[0] + 0.5) * 0x1p-32 * (double)(n - i));
-        order[i] = order[k];
-        order[k] = held;
-    }
-}
-
 dial_status di_vary_points(const di_experiment *x, int64_t random, uint64_t seed, json_t **points,
                            dial_error *err)
 {
     dial_status st = DIAL_OK;
     json_t *vary = json_object_get(x->file, "vary"), *list = json_array(), *point = NULL, *values;
+    di_rng r = di_rng_make(seed, DI_RNG_VARY, 0);
     int64_t n = 1, *order = NULL;
     const char *name;
     int failed = 0;
@@ -201,7 +185,7 @@ dial_status di_vary_points(const di_experiment *x, int64_t random, uint64_t seed
     order = di_new_array(x->al, (size_t)n, sizeof *order);
     if (order == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the grid");
     for (int64_t i = 0; i < n; i++) order[i] = i;
-    if (random > 0) shuffle(order, n, seed);
+    if (random > 0) di_rng_shuffle(&r, order, n); /* of all, so that more draws begin with these */
     for (int64_t i = 0; i < n; i++) {
         int idle = 0;
 

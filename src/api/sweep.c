@@ -362,20 +362,6 @@ static int has_checkpoint(const sweep *s, const cell_work *w)
     return yes;
 }
 
-/* Do two groups agree on every axis that both have? */
-static int same_point(const di_group *a, const di_group *b)
-{
-    const char *axis;
-    json_t *v;
-
-    json_object_foreach (a->axes, axis, v) {
-        json_t *w = json_object_get(b->axes, axis);
-
-        if (w != NULL && !json_equal(v, w)) return 0;
-    }
-    return 1;
-}
-
 /* The run of src-pref that a run is compared with: that of its seed at its point of the grid. */
 static int64_t baseline_of(const sweep *s, int64_t i)
 {
@@ -384,7 +370,7 @@ static int64_t baseline_of(const sweep *s, int64_t i)
     for (int64_t k = 0; k < s->x.n_cells; k++) {
         const di_group *g = &s->x.group[s->x.cell[k].group];
 
-        if (strcmp(g->method, "src-pref") == 0 && same_point(mine, g) &&
+        if (strcmp(g->method, "src-pref") == 0 && di_sweep_same_point(mine->axes, g->axes) &&
             s->x.cell[k].seed == s->x.cell[i].seed && s->work[k].state[TRAIN] != CELL_FAILED)
             return k;
     }

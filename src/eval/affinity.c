@@ -25,21 +25,15 @@ static int nearer(const near *a, const near *b)
     return a->d2 != b->d2 ? a->d2 < b->d2 : a->j < b->j;
 }
 
-/* The k nearest to the front, in no order (quickselect, the middle of three as pivot). */
+/* The k nearest to the front, in no order: quickselect. */
 static void select_nearest(near *v, int64_t n, int64_t k)
 {
     int64_t lo = 0, hi = n - 1;
 
     while (lo < hi) {
-        near a = v[lo], b = v[lo + (hi - lo) / 2], c = v[hi], pivot;
+        near pivot = v[lo + (hi - lo) / 2];
         int64_t i = lo, j = hi;
 
-        pivot = nearer(&a, &b) ? (nearer(&b, &c)   ? b
-                                  : nearer(&a, &c) ? c
-                                                   : a)
-                               : (nearer(&a, &c)   ? a
-                                  : nearer(&b, &c) ? c
-                                                   : b);
         while (i <= j) {
             while (nearer(&v[i], &pivot)) i++;
             while (nearer(&pivot, &v[j])) j--;

@@ -146,6 +146,7 @@ const char *di_verdict(const di_finding f[DI_N_SIGNATURES], const di_evidence_su
 {
     int first = first_warning(f, e);
     int flipped = stands(f, DI_SHORTCUT_OR_FLIP, e) && !e->only_disagrees;
+    double heads = f[DI_SHORTCUT_OR_FLIP].value;
 
     if (e->certificate == DI_INVERTED) {
         snprintf(reason, n, "the labelled target pairs certify that the ranking is inverted");
@@ -165,11 +166,11 @@ const char *di_verdict(const di_finding f[DI_N_SIGNATURES], const di_evidence_su
         snprintf(reason, n, "%s: %s", table[first].code, f[first].detail);
         return "uncertain";
     }
-    if (e->two_heads < settled && e->certificate != DI_NOT_INVERTED) {
+    if (heads < settled && !e->only_disagrees && e->certificate != DI_NOT_INVERTED) {
         snprintf(reason, n,
                  "two heads of equal source fit order %.2f of the target pairs alike: the source "
                  "does not settle the others; label 20 to 50 of them (doctor --labelled)",
-                 e->two_heads);
+                 heads);
         return "uncertain";
     }
     if (e->a_distance_hi < table[DI_ALREADY_ALIGNED].threshold && e->mmd_p > 0.05) {

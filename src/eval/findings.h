@@ -74,7 +74,6 @@ typedef struct di_evidence_summary {
     double mmd_p;         /* the smaller of the two; NAN: not measured */
     int suspect_is_model; /* inverted_head: the suspect view is the one that the model reads */
     int only_disagrees;   /* shortcut_or_flip rests on the agreement with the baseline alone */
-    double two_heads;     /* share of the target that --two-heads orders alike; NAN: not asked */
     int views_agree;      /* on matched pairs the model's view agrees with every view that is
                              not suspect, above 1/2 by more than 1 SE; 0 also: unknown */
 } di_evidence_summary;

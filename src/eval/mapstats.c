@@ -63,7 +63,7 @@ static view look(const cloud *s, int64_t i, int64_t k, double *wide, double *d)
     for (int64_t j = 0; j < s->n; j++) {
         d[j] = sqrt(di_distance2(row_of(s, j), wide, s->c));
         for (int split = 0; split < N_SPLITS; split++)
-            if (j != i && class_of(s, split, j) >= 0) v.sum[split][class_of(s, split, j)] += d[j];
+            if (class_of(s, split, j) >= 0) v.sum[split][class_of(s, split, j)] += d[j];
     }
     v.strangers = strangers(s, d, i, k);
     return v;

@@ -21,6 +21,7 @@
 typedef struct lanczos {
     const di_alloc *al;
     int64_t n, c, most, steps; /* steps: taken so far */
+    double scale;              /* the largest alpha of them */
     float *x;                  /* (n, c) centred */
     double *v;                 /* (most, c) */
     double *alpha, *beta;      /* (most): diagonal, and coupling of j with j + 1 */
@@ -130,10 +131,7 @@ static void random_direction(lanczos *z, int64_t count)
 
 static void iterate(lanczos *z, int64_t until)
 {
-    double scale = 0;
-
     if (z->steps == 0) random_direction(z, 0);
-    for (int64_t s = 0; s < z->steps; s++) scale = fmax(scale, fabs(z->alpha[s]));
     for (; z->steps < until; z->steps++) {
         int64_t s = z->steps;
         double *v = z->v + s * z->c, length;
@@ -141,9 +139,9 @@ static void iterate(lanczos *z, int64_t until)
         project(z, v, z->u);
         back_project(z, z->u, z->w);
         z->alpha[s] = di_dot(v, z->w, z->c);
-        scale = fmax(scale, fabs(z->alpha[s]));
+        z->scale = fmax(z->scale, fabs(z->alpha[s]));
         length = orthogonalise(z, s + 1, z->w);
-        z->beta[s] = length > 1e-13 * scale ? length : 0;
+        z->beta[s] = length > 1e-13 * z->scale ? length : 0;
         if (s + 1 == z->most) continue;
         if (z->beta[s] == 0) random_direction(z, s + 1);
         for (int64_t j = 0; z->beta[s] > 0 && j < z->c; j++) v[z->c + j] = z->w[j] / length;

@@ -52,7 +52,7 @@ int di_symmetric_eigenvalues(double *a, int64_t n, double *d, double *e)
     return 0;
 }
 
-/* X X^T or X^T X, whichever is smaller: m = min(n, c). wide (c, m): scratch. */
+/* X X^T or X^T X, whichever is smaller: m = min(n, c). wide (n, c): scratch where n <= c. */
 static void gram(const float *x, int64_t n, int64_t c, int64_t m, double *g, double *wide)
 {
     memset(g, 0, (size_t)(m * m) * sizeof *g);
@@ -72,17 +72,17 @@ dial_status di_rank_me(const di_alloc *al, const float *x, int64_t n, int64_t c,
                        dial_error *err)
 {
     dial_status st = DIAL_OK;
-    int64_t m = n < c ? n : c;
-    double *g = di_new_array(al, (size_t)(m * m + c * m + 2 * m), sizeof *g), *d, sum = 0;
+    int64_t m = n < c ? n : c, wide = n <= c ? n * c : 0;
+    double *g = di_new_array(al, (size_t)(m * m + wide + 2 * m), sizeof *g), *d, sum = 0;
     double entropy = 0;
 
     if (g == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the effective rank");
-    d = g + (m + c) * m;
+    d = g + m * m;
     for (int64_t i = 0; i < n * c; i++)
         if (!isfinite(x[i]))
             DI_FAIL(err, DIAL_ERR_NUMERIC, "row %lld holds a value that is not finite",
                     (long long)(i / c));
-    gram(x, n, c, m, g, g + m * m);
+    gram(x, n, c, m, g, d + 2 * m);
     if (di_symmetric_eigenvalues(g, m, d, d + m) != 0)
         DI_FAIL(err, DIAL_ERR_NUMERIC, "the singular values of %lld rows did not converge",
                 (long long)n);

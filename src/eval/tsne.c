@@ -44,9 +44,12 @@ double di_tsne_gradient(const di_affinity *p, di_quadtree *tree, const float *yx
     return total;
 }
 
-static double divergence(const di_affinity *p, const float *yx, const float *yy, double z)
+/* state: as run() leaves it. */
+static double divergence(const di_affinity *p, di_quadtree *tree, float theta, float *state)
 {
-    double sum = 0;
+    const float *yx = state, *yy = state + p->n;
+    float *gx = state + 2 * p->n, *gy = state + 3 * p->n, *work = state + 8 * p->n;
+    double sum = 0, z = di_tsne_gradient(p, tree, yx, yy, 1, theta, work, gx, gy);
 
     for (int64_t i = 0; i < p->n; i++)
         for (int64_t a = p->start[i]; a < p->start[i + 1]; a++) {
@@ -99,8 +102,8 @@ static void recentre(int64_t n, float *yx, float *yy, float *vx, float *vy)
     }
 }
 
-/* state: (11 n) floats, zero but for the positions, which stand first: x then y. Returns Z. */
-static double run(const di_affinity *p, di_quadtree *tree, const di_tsne_options *opt, float *state)
+/* state: (11 n) floats, zero but for the positions, which stand first: x then y. */
+static void run(const di_affinity *p, di_quadtree *tree, const di_tsne_options *opt, float *state)
 {
     int64_t n = p->n;
     float *yx = state, *yy = state + n, *gx = state + 2 * n, *gy = state + 3 * n;
@@ -119,7 +122,6 @@ static double run(const di_affinity *p, di_quadtree *tree, const di_tsne_options
         descend(n, gy, (float)rate, early ? 0.5f : 0.8f, gain_y, vy, yy);
         recentre(n, yx, yy, vx, vy);
     }
-    return di_tsne_gradient(p, tree, yx, yy, 1, theta, work, gx, gy);
 }
 
 dial_status di_tsne(const di_alloc *al, const float *x, int64_t n, int64_t c,
@@ -127,7 +129,7 @@ dial_status di_tsne(const di_alloc *al, const float *x, int64_t n, int64_t c,
 {
     dial_status st = DIAL_OK;
     int64_t k = opt->components < c ? opt->components : c;
-    double perplexity = fmin(opt->perplexity, (double)(n - 1) / 3), sd = 0, z;
+    double perplexity = fmin(opt->perplexity, (double)(n - 1) / 3), sd = 0;
     float *low = NULL, *state = NULL;
     di_affinity p = {0};
     di_quadtree tree = {.al = al};
@@ -146,12 +148,12 @@ dial_status di_tsne(const di_alloc *al, const float *x, int64_t n, int64_t c,
         state[i] = (float)((double)low[i * k] / sd * 1e-4);
         state[n + i] = k > 1 ? (float)((double)low[i * k + 1] / sd * 1e-4) : 0;
     }
-    z = run(&p, &tree, opt, state);
+    run(&p, &tree, opt, state);
     for (int64_t i = 0; i < n; i++) {
         y[2 * i] = state[i];
         y[2 * i + 1] = state[n + i];
     }
-    if (kl != NULL) *kl = divergence(&p, state, state + n, z);
+    if (kl != NULL) *kl = divergence(&p, &tree, (float)opt->theta, state);
 done:
     di_free(al, low);
     di_free(al, state);

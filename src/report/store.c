@@ -18,17 +18,22 @@ struct di_store {
 };
 
 /* Of the tables below. A store of another version is set aside as one that is damaged. */
-enum { VERSION = 2 };
+#define VERSION 2
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
 
 static const char schema[] =
     "PRAGMA journal_mode=DELETE;"
-    "PRAGMA user_version=2;"
-    "CREATE TABLE IF NOT EXISTS runs(run TEXT PRIMARY KEY, dir TEXT, label TEXT, method TEXT,"
-    " seed INTEGER, status TEXT, error TEXT, seconds REAL, facts TEXT);"
-    "CREATE TABLE IF NOT EXISTS results(run TEXT, name TEXT, kind TEXT, n INTEGER, accuracy REAL,"
-    " result TEXT, credit BLOB, rows TEXT, PRIMARY KEY(run, name));"
-    "CREATE TABLE IF NOT EXISTS sets(name TEXT, rows TEXT, n INTEGER, texts BLOB,"
-    " PRIMARY KEY(name, rows));";
+    "PRAGMA user_version=" TEXT(
+        VERSION) ";"
+                 "CREATE TABLE IF NOT EXISTS runs(run TEXT PRIMARY KEY, dir TEXT, label TEXT, "
+                 "method TEXT,"
+                 " seed INTEGER, status TEXT, error TEXT, seconds REAL, facts TEXT);"
+                 "CREATE TABLE IF NOT EXISTS results(run TEXT, name TEXT, kind TEXT, n INTEGER, "
+                 "accuracy REAL,"
+                 " result TEXT, credit BLOB, rows TEXT, PRIMARY KEY(run, name));"
+                 "CREATE TABLE IF NOT EXISTS sets(name TEXT, rows TEXT, n INTEGER, texts BLOB,"
+                 " PRIMARY KEY(name, rows));";
 
 /* A failed call as an error of dial: a full disk is the usual one. */
 static dial_status failed(const di_store *s, dial_error *err)

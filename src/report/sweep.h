@@ -14,11 +14,12 @@
  *    "runs": [{"key", "dir", "group": int, "seed", "flags", "status": done|failed|open, "error",
  *              "verdict": of the doctor}]}
  * The document, dial.sweep/1 (interfaces.md 1.9), holds besides `out`, `runs` and `by`:
- *   sets    [{name, n, clusters, files (where the points of "vary" have their own), groups:
- * [{label, method, axes, seeds, mean, sd, ci95, by_seed, against, delta, delta_ci95, delta_se,
- * delta_by_seed, seeds_better, no_harm, worst, gap {oracle, size, se, usable, closed, closed_se,
- * ci95}, regret {seeds, mean, by}, verdicts: [{seed, verdict}]}]}] curves  [{axis, set, series:
- * [{label, x, y, lo, hi, range, above, n}]}]
+ *   sets    [{name, n, clusters, files (where the points of "vary" have their own),
+ *             groups: [{label, method, axes, seeds, mean, sd, ci95, by_seed, against, delta,
+ *             delta_ci95, delta_se, delta_by_seed, seeds_better, no_harm, worst,
+ *             gap {oracle, size, se, usable, closed, closed_se, ci95}, regret {seeds, mean, by},
+ *             verdicts: [{seed, verdict}]}]}]
+ *   curves  [{axis, set, series: [{label, x, y, lo, hi, range, above, n}]}]
  */
 #ifndef DI_REPORT_SWEEP_H
 #define DI_REPORT_SWEEP_H
@@ -36,6 +37,9 @@ dial_status di_sweep_take(const di_alloc *al, di_store *store, const char *key, 
 dial_status di_sweep_take_failed(di_store *store, const char *key, const char *dir,
                                  const char *label, const char *method, int64_t seed,
                                  const char *error, dial_error *err);
+
+/* Do two groups, by their `axes`, agree on every axis that both have? */
+int di_sweep_same_point(const json_t *a, const json_t *b);
 
 /* plan and store -> document. draws of the bootstrap, drawn by seed. */
 dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *store,

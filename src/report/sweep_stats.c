@@ -81,27 +81,31 @@ static const char *method_of(const stats *s, int64_t g)
     return di_text_at(json_array_get(s->groups, (size_t)g), "method");
 }
 
-/* Do the two agree on every axis that both have? */
-static int same_point(const stats *s, int64_t a, int64_t b)
+int di_sweep_same_point(const json_t *a, const json_t *b)
 {
-    const json_t *x = di_at(json_array_get(s->groups, (size_t)a), "axes");
-    const json_t *y = di_at(json_array_get(s->groups, (size_t)b), "axes");
     const char *axis;
     json_t *v;
 
-    json_object_foreach ((json_t *)(uintptr_t)x, axis, v) {
-        const json_t *w = json_object_get(y, axis);
+    json_object_foreach ((json_t *)(uintptr_t)a, axis, v) {
+        json_t *w = json_object_get(b, axis);
 
-        if (w != NULL && !json_equal(v, (json_t *)(uintptr_t)w)) return 0;
+        if (w != NULL && !json_equal(v, w)) return 0;
     }
     return 1;
+}
+
+static const json_t *axes_of(const stats *s, int64_t g)
+{
+    return di_at(json_array_get(s->groups, (size_t)g), "axes");
 }
 
 /* The first group of that method at the point of g; -1: none. */
 static int64_t counterpart(const stats *s, int64_t g, const char *method)
 {
     for (int64_t k = 0; k < (int64_t)json_array_size(s->groups); k++)
-        if (strcmp(method_of(s, k), method) == 0 && same_point(s, g, k)) return k;
+        if (strcmp(method_of(s, k), method) == 0 &&
+            di_sweep_same_point(axes_of(s, g), axes_of(s, k)))
+            return k;
     return -1;
 }
 
@@ -211,8 +215,10 @@ static dial_status load_columns(stats *s, dial_error *err)
                       .mean = di_num(result, "accuracy"),
                       .place = -1,
                       .facts = json_array_get(s->facts, i)};
-        s->ranks = !isfinite(c->mean);
-        if (s->ranks) c->mean = di_num(result, "spearman.within_prompt");
+        if (!isfinite(c->mean)) {
+            c->mean = di_num(result, "spearman.within_prompt");
+            s->ranks |= isfinite(c->mean);
+        }
         s->n_cols++;
         if (s->n == 0 && n == 0) unpaired = (int64_t)di_num(result, "n");
         if (n == 0) continue;

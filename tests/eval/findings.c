@@ -13,8 +13,7 @@ static char reason[512];
 static void fresh(void)
 {
     di_findings_init(f);
-    e = (di_evidence_summary){
-        .a_distance_hi = 1.8, .mmd_p = 0.003, .two_heads = NAN, .views_agree = 1};
+    e = (di_evidence_summary){.a_distance_hi = 1.8, .mmd_p = 0.003, .views_agree = 1};
     di_finding_set(f, DI_ALREADY_ALIGNED, 1.7, "far");
     di_finding_set(f, DI_INVERTED_HEAD, 0.6, "alike");
     di_finding_set(f, DI_PRECISION, 0, "no ties");
@@ -84,10 +83,13 @@ static void a_shortcut(void **state)
     e.certificate = DI_NOT_INVERTED;
     is("safe");
     fresh();
-    e.two_heads = 0.75; /* above the signature's threshold, and yet nothing to be sure of */
+    di_finding_set(f, DI_SHORTCUT_OR_FLIP, 0.75, "above the threshold, and nothing to be sure of");
     is("uncertain");
     assert_non_null(strstr(reason, "0.75"));
-    e.two_heads = 0.85;
+    e.only_disagrees = 1; /* what a baseline says leaves it at its own threshold */
+    is("safe");
+    e.only_disagrees = 0;
+    di_finding_set(f, DI_SHORTCUT_OR_FLIP, 0.85, "alike");
     is("safe");
     fresh();
     di_finding_set(f, DI_REWARD_DRIFT, 1.4, "moved");

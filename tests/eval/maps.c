@@ -382,6 +382,31 @@ static void plant(float *source, float *target, int pairs, double shift, double 
     }
 }
 
+/* Mean of (b - a)/max(a, b) over the rows of both domains, by the class of each row. */
+static double silhouette_of(const float *s, const float *t, int pairs, int by_preference)
+{
+    int n = 4 * pairs;
+    double total = 0;
+
+    for (int i = 0; i < n; i++) {
+        double sum[2] = {0}, a, b;
+        int own = by_preference ? i % 2 : i >= n / 2;
+
+        for (int j = 0; j < n; j++) {
+            const float *x = i < n / 2 ? s + i * 8 : t + (i - n / 2) * 8;
+            const float *y = j < n / 2 ? s + j * 8 : t + (j - n / 2) * 8;
+            double d2 = 0;
+
+            for (int k = 0; k < 8; k++) d2 += pow((double)x[k] - (double)y[k], 2);
+            sum[own != (by_preference ? j % 2 : j >= n / 2)] += sqrt(d2);
+        }
+        a = sum[0] / (n / 2 - 1);
+        b = sum[1] / (n / 2);
+        total += (b - a) / fmax(a, b) / n;
+    }
+    return total;
+}
+
 static void numbers_under_a_map(void **state)
 {
     enum { PAIRS = 60 };
@@ -398,6 +423,8 @@ static void numbers_under_a_map(void **state)
     near(mixed.mixing, 1, 0.15); /* 240 rows, 10 neighbours: a share of 1/2 with sd below 0.02 */
     near(mixed.silhouette_domain, 0, 0.05);
     assert_true(mixed.silhouette_preference > 0.5);
+    near(mixed.silhouette_domain, silhouette_of(s, t, PAIRS, 0), 1e-12);
+    near(mixed.silhouette_preference, silhouette_of(s, t, PAIRS, 1), 1e-12);
     plant(s, t, PAIRS, 0, -1);
     assert_int_equal(di_map_stats_of(al(), s, PAIRS, t, PAIRS, 8, 1, &flipped, NULL), DIAL_OK);
     near(flipped.centroid_accuracy, 0, 0);

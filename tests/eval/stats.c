@@ -361,7 +361,7 @@ static void correlations(void **state)
 static void dot_in_sixteen_lanes(void **state)
 {
     enum { N = 91 };
-    double a[N], b[N], lane[16] = {0}, sum = 0;
+    double a[N], b[N], c[N], lane[16] = {0}, sum = 0;
     float x[N];
     di_rng r = di_rng_make(7, DI_RNG_WEIGHTS, 0);
     (void)state;
@@ -381,8 +381,9 @@ static void dot_in_sixteen_lanes(void **state)
     assert_true(di_distance2(x, b, N) == sum);
     di_add_scaled_f32(b, 0.1, x, N);
     for (int i = 0; i < N; i++) lane[i % 16] = b[i];
-    di_take_two(b, 0.1, a, 0, a, N);
-    for (int i = N - 16; i < N; i++) near(b[i], lane[i % 16] - 0.1 * a[i], 0);
+    for (int i = 0; i < N; i++) c[i] = di_rng_normal(&r);
+    di_take_two(b, 0.1, a, -0.7, c, N);
+    for (int i = N - 16; i < N; i++) near(b[i], lane[i % 16] - (0.1 * a[i] + -0.7 * c[i]), 0);
 }
 
 int main(void)

@@ -481,6 +481,54 @@ static void damaged_store_is_made_anew(void **state)
     }
 }
 
+/* Sets without rows: classes have an accuracy, scores a rank correlation; a run that has neither
+ * changes nothing of what the others are measured by. */
+static void measures(void **state)
+{
+    static const char *const name[] = {"classes", "scores"};
+    di_store *s = open_store("measures.sqlite");
+    json_t *facts = json_object(), *plan = plan_of(1), *doc;
+    dial_error err;
+    (void)state;
+    for (int g = 0; g < 3; g++) {
+        char key[32];
+        di_store_result set[2] = {0};
+
+        snprintf(key, sizeof key, "%d-0", g);
+        for (int k = 0; k < 2; k++) {
+            json_t *o = g == 2 ? json_pack("{s:i}", "n", 7)
+                        : k == 0
+                            ? json_pack("{s:i,s:f}", "n", 7, "accuracy", 0.5)
+                            : json_pack("{s:i,s:{s:f}}", "n", 7, "spearman", "within_prompt", 0.25);
+
+            set[k] = (di_store_result){
+                .name = name[k], .kind = "", .n = 7, .accuracy = NAN, .result = o};
+        }
+        assert_ok(di_store_put(s,
+                               &(di_store_run){.run = key,
+                                               .dir = key,
+                                               .label = "a",
+                                               .method = "a",
+                                               .status = "done",
+                                               .facts = facts},
+                               set, 2, &err),
+                  err);
+        for (int k = 0; k < 2; k++) json_decref((json_t *)(uintptr_t)set[k].result);
+    }
+    doc = document_of(s, plan);
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *set = json_array_get(di_at(doc, "sets"), k);
+
+        assert_string_equal(di_text_at(set, "name"), name[k]);
+        assert_string_equal(di_text_at(set, "measure"), k == 0 ? "accuracy" : "other");
+        assert_near(di_num(json_array_get(di_at(set, "groups"), 0), "mean"), k == 0 ? 0.5 : 0.25);
+    }
+    json_decref(doc);
+    json_decref(plan);
+    json_decref(facts);
+    di_store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +539,7 @@ int main(void)
         cmocka_unit_test(curves),
         cmocka_unit_test(claims_hold_and_fall_short),
         cmocka_unit_test(damaged_store_is_made_anew),
+        cmocka_unit_test(measures),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
