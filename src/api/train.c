@@ -582,6 +582,21 @@ dial_status di_train_judged(const dial_train_options *options, int64_t step, con
     return run(options, 1, step, env, json, err);
 }
 
+dial_status di_train_check(const dial_train_options *options, const dial_env *env, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    dial_train_options shape_alone = *options;
+    di_train_job job = {.opt = &shape_alone, .env = env, .al = di_env_alloc(env)};
+
+    shape_alone.dry_run = 1;
+    DI_TRY(required(&shape_alone, err));
+    DI_TRY(di_job_open_base(&job, err));
+    DI_TRY(di_plan_settings(&job, err));
+done:
+    job_close(&job);
+    return st;
+}
+
 dial_status di_train_fill_trunk(const dial_train_options *options, const dial_env *env,
                                 dial_error *err)
 {

@@ -88,6 +88,7 @@ typedef struct di_train_job {
     const di_align_kind *kind; /* the method of alignment; NULL: none */
     di_align_options method;
     int64_t save_every, first_pass;
+    double warmup_share, ramp_share; /* of the steps, where the flag says a share */
     di_select_rule rule;
     int named;     /* the --eval set that --select names; -1: none */
     int fell_back; /* no checkpoint had what the rule needs: `earliest` decided */
@@ -271,6 +272,12 @@ dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err
 /* train_reference.c: RUN/reference.safetensors, of the model as it is; with --match-scale
  * job->match. */
 dial_status di_job_write_reference(di_train_job *job, dial_error *err);
+
+/*
+ * train.c: what dial_train refuses before it reads a row: flags that are missing, do not go
+ * together, or do not fit the base model. Reads the shape of the model and no data.
+ */
+dial_status di_train_check(const dial_train_options *options, const dial_env *env, dial_error *err);
 
 /*
  * train.c: all texts of a run's files into the stored trunk (--trunk-cache), without training. The

@@ -109,13 +109,11 @@ done:
     return st;
 }
 
-/* "none", "dann", "linear:N", "linear:P%": the last needs the number of steps, known later. */
+/* "none", "dann", "linear:N", "linear:P%": a share is of the steps, which di_plan_steps knows. */
 static dial_status plan_ramp(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *text = job->opt->lambda_ramp;
-    double share;
-    int64_t count;
 
     if (is(text, "none")) return DIAL_OK;
     job->set.ramp = is(text, "dann") ? DI_RAMP_DANN : DI_RAMP_LINEAR;
@@ -123,10 +121,36 @@ static dial_status plan_ramp(di_train_job *job, dial_error *err)
     if (strncmp(text, "linear:", 7) != 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--lambda-ramp", "choose one of them",
                    "expected none, dann, linear:N or linear:P%%, found '%s'", text);
-    DI_TRY(di_parse_share("lambda-ramp", text + 7, &share, &count, err));
-    job->set.ramp_over =
-        count >= 0 ? count
-                   : (int64_t)ceil(share * (double)job->set.steps); /* after di_plan_steps */
+    DI_TRY(di_parse_share("lambda-ramp", text + 7, &job->ramp_share, &job->set.ramp_over, err));
+done:
+    return st;
+}
+
+/* Flags that count steps or texts of one. */
+static dial_status plan_pace(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+    int64_t *most = &job->set.micro_texts;
+    double share;
+
+    if (o->steps < 0 || (o->steps == 0 && !(o->epochs > 0)))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give --steps or --epochs above 0",
+                   "expected a number of steps, found %lld", (long long)o->steps);
+    if (!is(o->save_every, "auto")) {
+        DI_TRY(di_parse_share("save-every", o->save_every, &share, &job->save_every, err));
+        if (job->save_every < 1)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--save-every", "write auto or a number of steps",
+                       "expected auto or N, found '%s'", o->save_every);
+    }
+    if (!is(o->micro_batch, "auto")) {
+        DI_TRY(di_parse_share("micro-batch", o->micro_batch, &share, most, err));
+        if (*most < 2 || *most % 2 != 0)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--micro-batch", "give an even number of texts",
+                       "expected 2, 4, ... texts, found '%s'", o->micro_batch);
+    }
+    DI_TRY(di_parse_share("warmup", o->warmup, &job->warmup_share, &job->set.warmup, err));
+    DI_TRY(plan_ramp(job, err));
 done:
     return st;
 }
@@ -275,6 +299,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     DI_TRY(di_check_positive("lambda", o->lambda, 1, err));
     DI_TRY(di_check_positive("lr", o->lr, 0, err));
     DI_TRY(plan_head_lr(o, &s->head_lr, err));
+    DI_TRY(plan_pace(job, err));
     DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
     DI_TRY(di_check_positive("clip", o->clip, 1, err));
     DI_TRY(di_check_positive("center", o->center, 1, err));
@@ -315,28 +340,19 @@ int64_t di_memory_available(void)
  * Largest part of a step that one forward pass holds: all of it if the activations of the longest
  * texts fit in half of the memory that is free, else recomputation, else fewer texts.
  */
-static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
+static void plan_micro_batch(di_train_job *job)
 {
-    dial_status st = DIAL_OK;
     di_train_settings *s = &job->set;
     const dial_train_options *o = job->opt;
     int64_t most = 2;
     const di_dist *d = di_dist_of(job->env);
     int64_t room = di_memory_available() / 2 / ((d->size + d->hosts - 1) / d->hosts);
-    double share;
 
     for (int k = 0; k < DI_SIDES; k++)
         if (s->batch[k] > 0 && s->batch[k] * di_examples_most_texts(job->side[k]) > most)
             most = s->batch[k] * di_examples_most_texts(job->side[k]);
     s->grad_checkpoint = is(o->grad_checkpoint, "on");
-    s->micro_texts = most;
-    if (!is(o->micro_batch, "auto")) {
-        DI_TRY(di_parse_share("micro-batch", o->micro_batch, &share, &s->micro_texts, err));
-        if (s->micro_texts < 2 || s->micro_texts % 2 != 0)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--micro-batch", "give an even number of texts",
-                       "expected 2, 4, ... texts, found '%s'", o->micro_batch);
-        if (s->micro_texts > most) s->micro_texts = most;
-    }
+    if (is(o->micro_batch, "auto") || s->micro_texts > most) s->micro_texts = most;
     for (;;) {
         int64_t need = (int64_t)di_pass_bytes(job->decoder, s, job->side, NULL);
 
@@ -348,8 +364,6 @@ static dial_status plan_micro_batch(di_train_job *job, dial_error *err)
         else
             break;
     }
-done:
-    return st;
 }
 
 dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *err)
@@ -364,32 +378,22 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     int64_t pass = is(o->epoch_of, "source") ? source : is(o->epoch_of, "target") ? target : 0;
     const json_t *plan = json_object_get(resumed, "plan");
     int64_t kept[2]; /* rank 0 decides for all: the run remembers one plan */
-    double share;
 
     if (pass == 0) pass = source > target ? source : target;
-    if (o->steps < 0 || (o->steps == 0 && !(o->epochs > 0)))
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--steps", "give --steps or --epochs above 0",
-                   "expected a number of steps, found %lld", (long long)o->steps);
     /* native's 300 steps give way to --epochs, which it leaves at 0 */
     s->steps = o->steps > 0 && !(is(o->preset, "native") && o->epochs > 0)
                    ? o->steps
                    : (int64_t)ceil(o->epochs * (double)pass);
     if (job->mode == DI_MODE_BASE) s->steps = 0;
     job->first_pass = source;
-    if (!is(o->save_every, "auto")) {
-        DI_TRY(di_parse_share("save-every", o->save_every, &share, &job->save_every, err));
-        if (job->save_every < 1)
-            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--save-every", "write auto or a number of steps",
-                       "expected auto or N, found '%s'", o->save_every);
-    }
-    DI_TRY(di_parse_share("warmup", o->warmup, &share, &s->warmup, err));
-    if (s->warmup < 0) s->warmup = (int64_t)ceil(share * (double)s->steps);
-    DI_TRY(plan_ramp(job, err));
+    if (s->warmup < 0) s->warmup = (int64_t)ceil(job->warmup_share * (double)s->steps);
+    if (s->ramp == DI_RAMP_LINEAR && s->ramp_over < 0)
+        s->ramp_over = (int64_t)ceil(job->ramp_share * (double)s->steps);
     if (plan != NULL) { /* a resumed run keeps what it was started with */
         s->micro_texts = json_integer_value(json_object_get(plan, "micro_batch"));
         s->grad_checkpoint = json_is_true(json_object_get(plan, "grad_checkpoint"));
     } else {
-        DI_TRY(plan_micro_batch(job, err));
+        plan_micro_batch(job);
         kept[0] = s->micro_texts;
         kept[1] = s->grad_checkpoint;
         DI_TRY(di_dist_broadcast(di_dist_of(job->env), kept, sizeof kept, err));
