@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "eval/agreement.h"
 #include "eval/rows.h"
+#include "eval/select.h"
 #include "eval/spectrum.h"
 #include "eval/twoheads.h"
 #include "train/journal.h"
@@ -83,35 +84,49 @@ static double accuracy_of(const double *m, int64_t n)
     return right / (double)n;
 }
 
-/* Source loss against the baseline's on the same pairs, in standard errors. */
-static double degradation(const di_doctor *r, const di_other_model *b)
+/*
+ * Does the ranking of the source suffer? By the pairs that it orders, not by the loss: an aligned
+ * head has smaller margins, and its loss rises by many standard errors where nothing is lost
+ * (docs/findings.md 5).
+ */
+static dial_status source_degradation(di_doctor *r, const di_other_model *b, dial_error *err)
 {
+    dial_status st = DIAL_OK;
     int64_t n = r->source.n;
-    double mean = 0, square = 0;
+    double *own = di_new_array(r->al, 4 * (size_t)n, sizeof *own), limit;
+    double *other = own + n, *own_wrong = own + 2 * n, *other_wrong = own + 3 * n;
+    di_candidate loss, wrong;
 
+    if (own == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the losses of the source");
     for (int64_t i = 0; i < n; i++) {
-        double d = di_softplus(-r->m_s[i]) - di_softplus(-b->m_s[i]);
-
-        mean += d / (double)n;
-        square += d * d / (double)n;
+        own[i] = di_softplus(-r->m_s[i]);
+        other[i] = di_softplus(-b->m_s[i]);
+        own_wrong[i] = r->m_s[i] > 0 ? 0 : r->m_s[i] < 0 ? 1 : 0.5;
+        other_wrong[i] = b->m_s[i] > 0 ? 0 : b->m_s[i] < 0 ? 1 : 0.5;
     }
-    square = sqrt(fmax(square - mean * mean, 0) / fmax((double)n - 1, 1));
-    return square > 0 ? mean / square : 0;
+    loss = di_select_compare(own, other, n);
+    wrong = di_select_compare(own_wrong, other_wrong, n);
+    limit = fmax(0.02, 2 * wrong.se);
+    di_finding_set(r->finding, DI_SOURCE_DEGRADATION, wrong.gap / limit,
+                   "source accuracy %.3f, the baseline's %.3f (a fall of %.3f warns); source loss "
+                   "%+.3f +- %.3f",
+                   1 - wrong.loss, 1 - wrong.loss + wrong.gap, limit, loss.gap, loss.se);
+done:
+    di_free(r->al, own);
+    return st;
 }
 
 static dial_status against_baseline(di_doctor *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_other_model b = {0};
-    double agree, z, rank;
+    double agree, rank;
 
     if (r->opt->baseline == NULL) goto done;
     DI_TRY(di_other_model_open(r, r->opt->baseline, &b, err));
-    z = degradation(r, &b);
     agree = di_sign_agreement(r->m_t, b.m_t, NULL, r->target.n, NULL);
     DI_TRY(di_rank_me(r->al, r->e_t, 2 * r->target.n, r->c, &rank, err));
-    di_finding_set(r->finding, DI_SOURCE_DEGRADATION, z,
-                   "source loss %.1f standard errors above the baseline's", z);
+    DI_TRY(source_degradation(r, &b, err));
     if (b.same_view)
         di_finding_set(r->finding, DI_FEATURE_COLLAPSE, rank / b.effective_rank,
                        "effective rank %.1f on the target, the baseline's %.1f", rank,

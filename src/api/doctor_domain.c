@@ -249,10 +249,14 @@ done:
 
 /* ---- the source, and what its labels say ---- */
 
-/* ECE over 15 bins of sigma(|m|), as metrics.h has it. */
-static double calibration_error(const double *m, int64_t n)
+/*
+ * The part of the ECE (15 bins of sigma(|m|), as metrics.h has it) of the bins that are surer than
+ * right. An aligned head often is right more often than it is sure of: a calibration error too,
+ * but not this one.
+ */
+static double over_confidence(const double *m, int64_t n)
 {
-    double right[ECE_BINS] = {0}, sure[ECE_BINS] = {0}, ece = 0;
+    double right[ECE_BINS] = {0}, sure[ECE_BINS] = {0}, over = 0;
 
     for (int64_t i = 0; i < n; i++) {
         double p = di_sigmoid(fabs(m[i]));
@@ -262,8 +266,8 @@ static double calibration_error(const double *m, int64_t n)
         right[bin] += m[i] > 0 ? 1 : m[i] < 0 ? 0 : 0.5;
         sure[bin] += p;
     }
-    for (int b = 0; b < ECE_BINS; b++) ece += fabs(right[b] - sure[b]) / (double)n;
-    return ece;
+    for (int b = 0; b < ECE_BINS; b++) over += fmax(sure[b] - right[b], 0) / (double)n;
+    return over;
 }
 
 static double sure_share(const double *m, int64_t n)
@@ -313,9 +317,9 @@ static void source_part(di_doctor *r)
                  "source accuracy falls by %.2f where the lengths are balanced", gap);
     }
     if (!r->own_head || n < LEAST_PAIRS) return;
-    di_finding_set(r->finding, DI_OVER_CONFIDENT, calibration_error(r->m_s, n),
-                   "calibration error of the source; surer than 0.99: %.2f of the target, %.2f of "
-                   "the source",
+    di_finding_set(r->finding, DI_OVER_CONFIDENT, over_confidence(r->m_s, n),
+                   "surer than right on the source, by so much on average; surer than 0.99: "
+                   "%.2f of the target, %.2f of the source",
                    sure_share(r->m_t, r->target.n), sure_share(r->m_s, n));
     if (sure_share(r->m_t, r->target.n) > fmax(3 * sure_share(r->m_s, n), 0.01))
         r->finding[DI_OVER_CONFIDENT].level = DI_LEVEL_WARN;

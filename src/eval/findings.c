@@ -27,7 +27,7 @@ static const row table[DI_N_SIGNATURES] = {
      "raise --gp, or take --gp-kind one_sided"},
     {"critic_overfits",       ABOVE, 0.50, 1, "the critic's held-out gap, which this version does not record",
      "larger target batches, critic weight decay, or a smaller critic"},
-    {"source_degradation",    ABOVE, 2.00, 1, "--baseline RUN",
+    {"source_degradation",    ABOVE, 1.00, 1, "--baseline RUN",
      "a third of --lambda, a ramp, or an earlier checkpoint"},
     {"seed_variance",         ABOVE, 0.20, 1, "--runs with other seeds of this training",
      "more seeds, average their adapters, or a closed-form alignment loss"},
