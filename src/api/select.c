@@ -439,10 +439,36 @@ static json_t *candidates_json(const selection *s)
     return di_json_whole(list, failed);
 }
 
+/* {VALIDATOR: {"rho", "n"}}: does its order of the candidates follow that of their accuracies? */
+static dial_status correlations(const selection *s, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *all = json_object();
+    double *accuracy = di_new_array(s->al, (size_t)s->n, sizeof *accuracy), rho;
+    const char *name;
+    int failed = 0;
+    int64_t n;
+
+    if (accuracy == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for correlations");
+    for (int64_t i = 0; i < s->n; i++) accuracy[i] = s->c[i].oracle;
+    for (int k = 0; (name = di_select_criterion(k)) != NULL; k++) {
+        DI_TRY(di_select_spearman(s->al, s->ranked, s->n, accuracy, k, &rho, &n, err));
+        di_json_put(all, name,
+                    json_pack("{s:o, s:I}", "rho", di_json_stat(rho), "n", (json_int_t)n), &failed);
+    }
+    *out = di_json_whole(json_incref(all), failed);
+    if (*out == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for correlations");
+done:
+    json_decref(all);
+    di_free(s->al, accuracy);
+    return st;
+}
+
 static dial_status document(selection *s, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     json_t *choices = json_object(), *regrets = json_object(), *oracle = json_null();
+    json_t *spearman = NULL;
     int64_t chosen = -1, best = 0;
     int failed = 0;
 
@@ -472,11 +498,14 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
     if (chosen < 0)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--by", "take --by combined or earliest",
                    "no candidate has a value of %s on these rows", s->opt->by);
-    if (s->opt->oracle != NULL)
-        oracle = json_pack(
-            "{s:s, s:I, s:o, s:o, s:O}", "dir", s->c[best].dir, "step",
-            (json_int_t)s->ranked[best].step, "accuracy", di_json_stat(s->c[best].oracle), "regret",
-            di_json_stat(s->c[best].oracle - s->c[chosen].oracle), "regrets", regrets);
+    if (s->opt->oracle != NULL) {
+        DI_TRY(correlations(s, &spearman, err));
+        oracle =
+            json_pack("{s:s, s:I, s:o, s:o, s:O, s:O}", "dir", s->c[best].dir, "step",
+                      (json_int_t)s->ranked[best].step, "accuracy", di_json_stat(s->c[best].oracle),
+                      "regret", di_json_stat(s->c[best].oracle - s->c[chosen].oracle), "regrets",
+                      regrets, "spearman", spearman);
+    }
     *out = json_pack("{s:s, s:s, s:o, s:O, s:o, s:o}", "schema", "dial.select/1", "by", s->opt->by,
                      "chosen", place(s, chosen), "choices", choices, "candidates",
                      candidates_json(s), "oracle", oracle);
@@ -485,6 +514,7 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
 done:
     json_decref(choices);
     json_decref(regrets);
+    json_decref(spearman);
     return st;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "eval/stats.h"
 
 static const char *const names[] = {"earliest", "source", "last", "combined",  "iwv",  "dev",
                                     "w1",       "rankme", "snd",  "agreement", "named"};
@@ -160,25 +161,77 @@ void di_select_combined(di_ranked *c, int64_t n, int64_t *chosen)
         if (c[i].gate == NULL && (*chosen < 0 || before(&c[i], &c[*chosen]))) *chosen = i;
 }
 
-/* Larger is better; NAN: no value. */
-static double merit(const di_ranked *c, di_select_rule rule)
+/* ---- one validator ---- */
+
+static const struct {
+    const char *name; /* a rule's, where it can choose */
+    size_t at;        /* in di_validators */
+    int sign;         /* -1: less is better */
+} criteria[] = {
+    {"source", offsetof(di_validators, source_loss), -1},
+    {"source_accuracy", offsetof(di_validators, source_accuracy), 1},
+    {"iwv", offsetof(di_validators, iwv), -1},
+    {"dev", offsetof(di_validators, dev), -1},
+    {"a_distance", offsetof(di_validators, a_distance), -1},
+    {"w1", offsetof(di_validators, w1), -1},
+    {"rankme", offsetof(di_validators, effective_rank), 1},
+    {"snd", offsetof(di_validators, snd), 1},
+    {"agreement", offsetof(di_validators, seed_agreement), 1},
+    {"confidence", offsetof(di_validators, confidence), -1},
+    {"margin_ratio", offsetof(di_validators, margin_ratio), 1},
+    {"reward_drift", offsetof(di_validators, reward_drift), -1},
+};
+enum { N_CRITERIA = sizeof criteria / sizeof *criteria };
+
+const char *di_select_criterion(int k)
 {
-    switch (rule) {
-    case DI_SELECT_IWV: return -c->v.iwv;
-    case DI_SELECT_DEV: return -c->v.dev;
-    case DI_SELECT_W1: return -c->v.w1;
-    case DI_SELECT_RANKME: return c->v.effective_rank;
-    case DI_SELECT_SND: return c->v.snd;
-    case DI_SELECT_AGREEMENT: return c->v.seed_agreement;
-    default: return NAN;
+    return k < N_CRITERIA ? criteria[k].name : NULL;
+}
+
+double di_select_merit(const di_validators *v, int k)
+{
+    double x = *(const double *)((const char *)v + criteria[k].at);
+
+    return isfinite(x) ? criteria[k].sign * x : NAN;
+}
+
+dial_status di_select_spearman(const di_alloc *al, const di_ranked *c, int64_t n,
+                               const double *accuracy, int k, double *rho, int64_t *used,
+                               dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    double *x = di_new_array(al, (size_t)n, 2 * sizeof *x), *y;
+    int got = 0;
+
+    *rho = NAN;
+    *used = 0;
+    if (x == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld candidates", (long long)n);
+    y = x + n;
+    for (int64_t i = 0; i < n; i++) {
+        double merit = di_select_merit(&c[i].v, k);
+
+        if (!isfinite(merit) || !isfinite(accuracy[i])) continue;
+        x[*used] = merit;
+        y[(*used)++] = accuracy[i];
     }
+    if (*used >= 3) got = di_spearman(al, x, y, *used, rho);
+    if (got < 0) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for %lld candidates", (long long)n);
+    if (got == 0) *rho = NAN;
+done:
+    di_free(al, x);
+    return st;
 }
 
 void di_select_by(const di_ranked *c, int64_t n, di_select_rule rule, int64_t *chosen)
 {
+    const char *name = di_select_name(rule);
+    int k = 0;
+
     *chosen = -1;
-    for (int64_t i = 0; i < n; i++) {
-        double x = merit(&c[i], rule), best = *chosen < 0 ? NAN : merit(&c[*chosen], rule);
+    while (k < N_CRITERIA && strcmp(criteria[k].name, name) != 0) k++;
+    for (int64_t i = 0; i < n && k < N_CRITERIA; i++) {
+        double x = di_select_merit(&c[i].v, k);
+        double best = *chosen < 0 ? NAN : di_select_merit(&c[*chosen].v, k);
 
         if (!isfinite(x)) continue;
         if (!isfinite(best) || x > best || (x == best && c[i].step < c[*chosen].step)) *chosen = i;

@@ -82,6 +82,22 @@ void di_select_combined(di_ranked *c, int64_t n, int64_t *chosen);
  */
 void di_select_by(const di_ranked *c, int64_t n, di_select_rule rule, int64_t *chosen);
 
+/*
+ * One validator after another, k = 0, 1, ... (NULL: no more): its name, a rule's where it can
+ * choose, and its value with the sign at which more is better (NAN: none). `confidence` is among
+ * them and no rule: it rewards over-confidence.
+ */
+const char *di_select_criterion(int k);
+double di_select_merit(const di_validators *v, int k);
+
+/*
+ * "Validate the validators" (method.md 9): Spearman's correlation of merit k with the true accuracy
+ * (n) over the *used candidates that have both; NAN under 3 of them, or where one side is constant.
+ */
+dial_status di_select_spearman(const di_alloc *al, const di_ranked *c, int64_t n,
+                               const double *accuracy, int k, double *rho, int64_t *used,
+                               dial_error *err);
+
 /* "earliest", ..., "agreement" and back; -1 for any other name. "named" is no name to parse. */
 const char *di_select_name(di_select_rule rule);
 int di_select_parse(const char *name);

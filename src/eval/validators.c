@@ -12,6 +12,7 @@
 #include "eval/spectrum.h"
 #include "model/head.h"
 #include "train/objective.h"
+#include "train/pseudo.h"
 
 enum { FOLDS = 5, LEAST_PAIRS = 10 };
 
@@ -213,24 +214,43 @@ double di_reward_drift(const float *head, const di_two_sets *x)
     return sd > 0 ? fabs(mean[1] - mean[0]) / sd : NAN;
 }
 
-/* Margin ratio, drift of the reward, and the density of oriented target differences. */
+/* Mean entropy of a coin of probability sigma(m): ln(1 + e^-|m|) + |m| / (1 + e^|m|), nats. */
+static double mean_entropy(const double *m, int64_t n, double tau)
+{
+    double sum = 0;
+
+    for (int64_t j = 0; j < n; j++) {
+        double z = fabs(m[j]) / tau;
+
+        sum += di_softplus(-z) + z / (1 + exp(z));
+    }
+    return sum / (double)n;
+}
+
+/* Confidence, margin ratio, drift of the reward, and the density of oriented target differences. */
 static dial_status reward_numbers(const di_alloc *al, const di_validator_input *in, double *m,
                                   di_validators *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t n_s = in->source.n, n_t = in->target.n, c = in->c;
     float *delta = di_new_array(al, (size_t)(n_t * c), sizeof *delta);
-    double median_s;
+    double median_s, tau, *m_s = NULL;
 
     if (delta == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for target differences");
+    m_s = m + n_t;
     di_margins(in->head, in->target.e, n_t, c, m);
     di_pair_difference(in->target.e, n_t, c, delta);
     for (int64_t j = 0; j < n_t; j++)
         for (int64_t k = 0; k < c && m[j] < 0; k++) delta[j * c + k] = -delta[j * c + k];
     DI_TRY(di_neighbourhood_density(al, delta, n_t, c, &out->snd, err));
+    di_margins(in->head, in->source.e, n_s, c, m_s);
+    if (in->n_held > 0) {
+        tau = di_temperature(m_s, in->n_held);
+        out->confidence = mean_entropy(m, n_t, tau);
+    }
     for (int64_t j = 0; j < n_t; j++) m[j] = fabs(m[j]);
     out->margin_ratio = di_middle(m, n_t);
-    di_margins(in->head, in->source.e, n_s, c, m);
+    m = m_s;
     for (int64_t i = 0; i < n_s; i++) m[i] = fabs(m[i]);
     median_s = di_middle(m, n_s);
     out->margin_ratio = median_s > 0 ? out->margin_ratio / median_s : NAN;
@@ -263,7 +283,8 @@ dial_status di_validate(di_device *dev, const di_validator_input *in, double *lo
                            .snd = NAN,
                            .seed_agreement = NAN,
                            .margin_ratio = NAN,
-                           .reward_drift = NAN};
+                           .reward_drift = NAN,
+                           .confidence = NAN};
     if (fold == NULL || m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
     if (in->n_held > 0)
         held_out(in, loss, m, out);
@@ -302,6 +323,7 @@ static const struct {
     {"seed_agreement", offsetof(di_validators, seed_agreement)},
     {"margin_ratio", offsetof(di_validators, margin_ratio)},
     {"reward_drift", offsetof(di_validators, reward_drift)},
+    {"confidence", offsetof(di_validators, confidence)},
 };
 enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 

@@ -41,6 +41,8 @@ typedef struct di_validators {
     double seed_agreement; /* of heads refitted on halves of the source, on target pairs */
     double margin_ratio;   /* median |m_T| / median |m_S| */
     double reward_drift;   /* |mean_T r - mean_S r| / pooled sd */
+    double confidence;     /* mean entropy of sigma(m_T/tau), nats; tau fitted on held-out m_S.
+                              Rewards over-confidence, so it chooses nothing; NAN: none held out */
 } di_validators;
 
 /*

@@ -82,6 +82,23 @@ dial_status di_report_doctor_text(const json_t *doc, di_buf *out, dial_error *er
     return di_buf_status(out, err);
 }
 
+/* How well the order of each validator follows that of the true accuracies. */
+static void spearman_text(const json_t *of, di_buf *out)
+{
+    json_t *v;
+    const char *name;
+    int first = 1;
+
+    json_object_foreach ((json_t *)(uintptr_t)of, name, v) {
+        if (!isfinite(di_num(v, "rho"))) continue;
+        if (first)
+            di_puts(out, "\nhow each validator orders the candidates beside their accuracies "
+                         "(Spearman; 1: alike, 0: at random)\n");
+        first = 0;
+        di_buf_printf(out, "  %-16s %+.2f   of %.0f\n", name, di_num(v, "rho"), di_num(v, "n"));
+    }
+}
+
 dial_status di_report_select_text(const json_t *doc, di_buf *out, dial_error *err)
 {
     const json_t *c, *choices = di_at(doc, "choices");
@@ -119,5 +136,6 @@ dial_status di_report_select_text(const json_t *doc, di_buf *out, dial_error *er
         if (isfinite(regret)) di_buf_printf(out, "   regret %.3f", regret);
         di_puts(out, "\n");
     }
+    spearman_text(di_at(doc, "oracle.spearman"), out);
     return di_buf_status(out, err);
 }

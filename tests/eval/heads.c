@@ -8,6 +8,7 @@
 #include "eval/probe.h"
 #include "eval/rows.h"
 #include "eval/twoheads.h"
+#include "eval/validators.h"
 #include "model/device.h"
 
 enum { N = 100, C = 16 };
@@ -159,13 +160,55 @@ static void standardised_probe(void **state)
     if (right < 45) fail_msg("%d of %d held-out pairs", right, N / 2);
 }
 
+/* Pairs whose reward, the first coordinate, differs by +-size: 4 of 5 the right way round. */
+static void sure_pairs(float *x, double size, uint32_t sub)
+{
+    cloud(x, 2 * N, 1, 0, sub);
+    for (int i = 0; i < 2 * N; i++)
+        x[i * C] = (float)((i % 2 == 0) == (i / 2 % 5 != 0) ? size / 2 : -size / 2);
+}
+
+/*
+ * Confidence: of held-out margins +-1, 80 % right, the temperature is 1/ln 4, at which sigma(1/tau)
+ * is 0.8. Target margins of size 1 have then the entropy of 0.8, those of size 2 that of
+ * sigma(2 ln 4) = 16/17. The golden section has tau to 1e-6 or so, and the entropy moves by
+ * less than 0.3 of a relative change of tau.
+ */
+static void confidence(void **state)
+{
+    static float s[2 * N * C], t[2 * N * C];
+    static const float head[C] = {1};
+    static const double sure[] = {0.8, 16.0 / 17};
+    double loss[N];
+    dial_error err = {0};
+    (void)state;
+    sure_pairs(s, 1, 20);
+    for (int k = 0; k < 2; k++) {
+        di_validator_input in = {.c = C,
+                                 .head = head,
+                                 .source = {s, N, NULL},
+                                 .n_held = N,
+                                 .w1_inits = 1,
+                                 .w1_steps = 1};
+        di_validators v;
+        double p = sure[k];
+
+        sure_pairs(t, k + 1, 21);
+        in.target = (di_pair_rows){t, N, NULL};
+        assert_ok(di_validate(&dev, &in, loss, &v, &err), err);
+        assert_true(fabs(v.confidence + p * log(p) + (1 - p) * log(1 - p)) < 1e-6);
+        in.n_held = 0; /* nothing to fit a temperature on */
+        assert_ok(di_validate(&dev, &in, loss, &v, &err), err);
+        assert_true(isnan(v.confidence));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shifted_clouds),
-        cmocka_unit_test(symmetric_rows_are_seen),
-        cmocka_unit_test(two_heads),
-        cmocka_unit_test(standardised_probe),
+        cmocka_unit_test(shifted_clouds), cmocka_unit_test(symmetric_rows_are_seen),
+        cmocka_unit_test(two_heads),      cmocka_unit_test(standardised_probe),
+        cmocka_unit_test(confidence),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -124,6 +124,47 @@ static void combined(void **state)
     assert_int_equal(chosen, 2);
 }
 
+/*
+ * Six candidates whose accuracies fall as the source loss falls: the loss (less is better) orders
+ * them the wrong way round, -1; the agreement does so rightly, 1; iwv is there for two, dev for
+ * three in the order 2 1 3 of 1 2 3 (rho = 1 - 6 (1 + 1) / (3 8) = 1/2); the rank is one for all.
+ */
+static void who_is_right(void **state)
+{
+    static const double accuracy[] = {.6, .65, .7, .75, .8, .85};
+    static const struct {
+        const char *name;
+        double rho;
+        int64_t n;
+    } expected[] = {{"source", -1, 6}, {"agreement", 1, 6}, {"iwv", NAN, 2},
+                    {"dev", .5, 3},    {"rankme", NAN, 6},  {"confidence", NAN, 0}};
+    di_ranked c[6];
+    const char *name;
+    size_t seen = 0;
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        c[i].v = (di_validators){.source_loss = .5 + .01 * i,
+                                 .seed_agreement = .5 + .05 * i,
+                                 .iwv = i < 2 ? (double)i : (double)NAN,
+                                 .dev = i > 2 ? NAN : (const double[]){.2, .3, .1}[i],
+                                 .effective_rank = 30,
+                                 .confidence = NAN};
+    for (int k = 0; (name = di_select_criterion(k)) != NULL; k++)
+        for (size_t e = 0; e < sizeof expected / sizeof *expected; e++) {
+            double rho;
+            int64_t n;
+
+            if (strcmp(name, expected[e].name) != 0) continue;
+            assert_int_equal(
+                di_select_spearman(di_alloc_default(), c, 6, accuracy, k, &rho, &n, NULL), DIAL_OK);
+            assert_int_equal(n, expected[e].n);
+            assert_true(isnan(expected[e].rho) ? isnan(rho) : fabs(rho - expected[e].rho) < 1e-12);
+            seen++;
+        }
+    assert_int_equal(seen, sizeof expected / sizeof *expected);
+    assert_int_equal(di_select_parse("confidence"), -1); /* it is shown and never chooses */
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -135,9 +176,9 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules),     cmocka_unit_test(equal_losses_take_the_first),
-        cmocka_unit_test(bad_input), cmocka_unit_test(combined),
-        cmocka_unit_test(names),
+        cmocka_unit_test(rules),        cmocka_unit_test(equal_losses_take_the_first),
+        cmocka_unit_test(bad_input),    cmocka_unit_test(combined),
+        cmocka_unit_test(who_is_right), cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
