@@ -177,13 +177,13 @@ struct dial_train_options {
     int64_t batch_source, batch_target;
     const char *micro_batch;
     double lambda;
-    const char *lambda_ramp;
+    const char *lambda_ramp, *align_start;
     int64_t critic_iters, critic_warmup;
     double critic_lr, critic_wd;
     const char *critic_widths, *critic;
     double gp;
     const char *gp_kind;
-    const char *align_on, *embed_norm;
+    const char *align_on, *delta_kind, *embed_norm;
     double align_share;
     int64_t queue, queue_age;
     const char *mean_form, *mmd_kernel, *mmd_estimator, *mmd_scales;

@@ -21,11 +21,18 @@ struct di_alignment {
     di_scale scale;
     part part[MAX_PARTS];
     int n_parts;
-    di_scale delta_scale;    /* of pair differences, after that of the embeddings */
-    float *z, *dz;           /* [max_rows, C] scaled embeddings */
-    float *x, *dx;           /* [max_rows, C] pair differences: 2M rows of 2M texts */
+    di_scale delta_scale; /* of pair differences, after that of the embeddings */
+    float *z, *dz;        /* [max_rows, C] scaled embeddings */
+    float *x, *dx;        /* [max_rows, C] made of pair differences: at most 2M rows of 2M texts */
     float *margin, *dmargin; /* [max_rows] */
+    float *turn;             /* [max_rows] x = turn delta; rewards: |m| = turn m */
 };
+
+/* Of a row that is made of a pair difference. */
+static int64_t delta_width(const di_alignment_options *opt)
+{
+    return opt->delta_kind == DI_DELTA_REWARD ? 1 : opt->width;
+}
 
 dial_status di_alignment_new(di_device *dev, const di_alignment_options *opt, di_align *main,
                              di_align *beside, di_alignment **out, dial_error *err)
@@ -45,15 +52,16 @@ dial_status di_alignment_new(di_device *dev, const di_alignment_options *opt, di
     if (beside != NULL) a->part[a->n_parts++] = (part){beside, 0, opt->share};
     DI_TRY(di_scale_init(&a->scale, dev->al, opt->scale, opt->width, err));
     DI_TRY(di_scale_init(&a->delta_scale, dev->al,
-                         opt->scale == DI_SCALE_NONE ? DI_SCALE_NONE : DI_SCALE_EMA, opt->width,
-                         err));
+                         opt->scale == DI_SCALE_NONE ? DI_SCALE_NONE : DI_SCALE_EMA,
+                         delta_width(opt), err));
     a->z = di_new_array(dev->al, block, sizeof *a->z);
     a->dz = di_new_array(dev->al, block, sizeof *a->dz);
     a->x = di_new_array(dev->al, block, sizeof *a->x);
     a->dx = di_new_array(dev->al, block, sizeof *a->dx);
     a->margin = di_new_array(dev->al, rows, sizeof *a->margin);
     a->dmargin = di_new_array(dev->al, rows, sizeof *a->dmargin);
-    if (!a->z || !a->dz || !a->x || !a->dx || !a->margin || !a->dmargin)
+    a->turn = di_new_array(dev->al, rows, sizeof *a->turn);
+    if (!a->z || !a->dz || !a->x || !a->dx || !a->margin || !a->dmargin || !a->turn)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to align %zu rows", rows);
     *out = a;
     a = NULL;
@@ -64,12 +72,12 @@ done:
 
 void di_alignment_free(di_alignment *a)
 {
-    void *own[6];
+    void *own[7];
     const di_alloc *al;
 
     if (a == NULL) return;
     al = a->dev->al;
-    memcpy(own, (void *[]){a->z, a->dz, a->x, a->dx, a->margin, a->dmargin}, sizeof own);
+    memcpy(own, (void *[]){a->z, a->dz, a->x, a->dx, a->margin, a->dmargin, a->turn}, sizeof own);
     for (int k = 0; k < a->n_parts; k++) a->part[k].method->method->free(a->part[k].method);
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) di_free(al, own[i]);
     di_scale_deinit(&a->scale, al);
@@ -87,47 +95,62 @@ void di_alignment_fit_scale(di_alignment *a, const float *e, int64_t n)
     di_scale_fit(&a->scale, e, n);
 }
 
-/*
- * Differences of one side: delta_i at row i and -delta_i at row M + i of x, margins likewise. z and
- * r are the side's own rows. Returns 2M.
- */
-static int64_t differences(const di_align_side *side, const float *z, const float *r, int64_t c,
-                           float *x, float *margin)
+/* Of pair p in its order (copy 0) or the other (copy 1, symmetric rows alone): the factor of its
+ * difference. */
+static float turn_of(di_delta_kind kind, int is_target, int copy, float margin)
 {
-    int64_t m = side->pairs;
-
-    for (int64_t p = 0; p < m; p++) {
-        int64_t i = side->first[p], j = side->second[p];
-
-        margin[p] = r[i] - r[j];
-        margin[m + p] = r[j] - r[i];
-        for (int64_t k = 0; k < c; k++) {
-            float delta = z[i * c + k] - z[j * c + k];
-
-            x[p * c + k] = delta;
-            x[(m + p) * c + k] = -delta;
-        }
+    switch (kind) {
+    case DI_DELTA_ORIENTED: return is_target ? tanhf(margin / 2) : 1;
+    case DI_DELTA_REWARD: return margin < 0 ? -1 : 1;
+    case DI_DELTA_SYM: break;
     }
-    return 2 * m;
+    return copy == 0 ? 1 : -1;
 }
 
-/* The transpose of `differences`: dz and dr of the side += . */
-static void differences_back(const di_align_side *side, const float *dx, const float *dmargin,
-                             int64_t c, float *dz, float *dr)
+/*
+ * Rows of a side behind the `at` rows that are there. Symmetric: delta_p at row p of the M and
+ * -delta_p at row M + p, margins likewise. z and r are the side's own rows. Returns how many.
+ */
+static int64_t differences(di_alignment *a, int is_target, const di_align_side *side,
+                           const float *z, const float *r, int64_t at)
 {
-    int64_t m = side->pairs;
+    di_delta_kind kind = a->opt.delta_kind;
+    int64_t c = a->opt.width, w = delta_width(&a->opt), m = side->pairs;
+    int copies = kind == DI_DELTA_SYM ? 2 : 1;
+
+    for (int64_t p = 0; p < copies * m; p++) {
+        int64_t i = side->first[p % m], j = side->second[p % m], row = at + p;
+        float margin = r[i] - r[j], turn = turn_of(kind, is_target, p >= m, margin);
+
+        a->turn[row] = turn;
+        a->margin[row] = turn * margin;
+        if (kind == DI_DELTA_REWARD) a->x[row] = turn * margin;
+        for (int64_t n = 0; n < w && kind != DI_DELTA_REWARD; n++)
+            a->x[row * w + n] = turn * (z[i * c + n] - z[j * c + n]);
+    }
+    return copies * m;
+}
+
+/* The transpose of `differences`: dz and dr of the side += , turns being constants. */
+static void differences_back(const di_alignment *a, const di_align_side *side, int64_t at,
+                             float *dz, float *dr)
+{
+    di_delta_kind kind = a->opt.delta_kind;
+    int64_t c = a->opt.width, m = side->pairs;
+    const float *dx = a->dx + at * delta_width(&a->opt), *turn = a->turn + at;
+    const float *dm = kind == DI_DELTA_REWARD ? dx : a->dmargin + at;
+    int both = kind == DI_DELTA_SYM;
 
     for (int64_t p = 0; p < m; p++) {
         int64_t i = side->first[p], j = side->second[p];
-        float dm = dmargin[p] - dmargin[m + p];
+        float d = turn[p] * dm[p] + (both ? turn[m + p] * dm[m + p] : 0);
 
-        dr[i] += dm;
-        dr[j] -= dm;
-        for (int64_t k = 0; k < c; k++) {
-            float d = dx[p * c + k] - dx[(m + p) * c + k];
-
-            dz[i * c + k] += d;
-            dz[j * c + k] -= d;
+        dr[i] += d;
+        dr[j] -= d;
+        for (int64_t n = 0; n < c && kind != DI_DELTA_REWARD; n++) {
+            d = turn[p] * dx[p * c + n] + (both ? turn[m + p] * dx[(m + p) * c + n] : 0);
+            dz[i * c + n] += d;
+            dz[j * c + n] -= d;
         }
     }
 }
@@ -146,10 +169,9 @@ static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step
 
     if (!p->on_delta) return rows;
     rows.x = a->x;
-    rows.margin = a->margin;
-    rows.n_s = differences(&step->source, a->z, step->r, c, a->x, a->margin);
-    rows.n_t = differences(&step->target, a->z + n_s * c, step->r + n_s, c, a->x + rows.n_s * c,
-                           a->margin + rows.n_s);
+    rows.margin = a->opt.delta_kind == DI_DELTA_SYM ? a->margin : NULL;
+    rows.n_s = differences(a, 0, &step->source, a->z, step->r, 0);
+    rows.n_t = differences(a, 1, &step->target, a->z + n_s * c, step->r + n_s, rows.n_s);
     if (observe) di_scale_observe(&a->delta_scale, a->x, rows.n_s + rows.n_t);
     di_scale_apply(&a->delta_scale, a->x, rows.n_s + rows.n_t, a->x);
     return rows;
@@ -178,21 +200,21 @@ static double part_gradient(di_alignment *a, const part *p, const di_align_step 
 {
     di_align_rows rows = rows_of(a, p, step, 0);
     int64_t c = a->opt.width, n = rows.n_s + rows.n_t, n_s = step->source.rows;
+    float *dmargin = wanted && rows.margin != NULL ? a->dmargin : NULL;
     float *dx = p->on_delta ? a->dx : a->dz;
     double weight = p->weight * (p->on_delta ? di_scale_norm(&a->delta_scale) : 1);
 
     if (rows.n_s == 0 || rows.n_t == 0) return 0;
     if (wanted && p->on_delta) {
-        memset(a->dx, 0, (size_t)(n * c) * sizeof *a->dx);
+        memset(a->dx, 0, (size_t)(n * delta_width(&a->opt)) * sizeof *a->dx);
         memset(a->dmargin, 0, (size_t)n * sizeof *a->dmargin);
     }
-    p->method->method->gradient(p->method, &rows, lambda * weight, wanted ? dx : NULL,
-                                wanted && p->on_delta ? a->dmargin : NULL, stats);
+    p->method->method->gradient(p->method, &rows, lambda * weight, wanted ? dx : NULL, dmargin,
+                                stats);
     if (wanted && p->on_delta) {
         di_scale_apply(&a->delta_scale, a->dx, n, a->dx); /* a factor: its own transpose */
-        differences_back(&step->source, a->dx, a->dmargin, c, a->dz, dr);
-        differences_back(&step->target, a->dx + rows.n_s * c, a->dmargin + rows.n_s, c,
-                         a->dz + n_s * c, dr + n_s);
+        differences_back(a, &step->source, 0, a->dz, dr);
+        differences_back(a, &step->target, rows.n_s, a->dz + n_s * c, dr + n_s);
     }
     stats->w1 *= weight / p->weight;
     return weight * stats->loss;

@@ -3,13 +3,21 @@
  * rows: the scale (align/scale.h), then
  *
  *     embedding  the rows are the scaled embeddings z
- *     delta      the rows are symmetric pair differences {z_1 - z_2, z_2 - z_1} (method.md 8.1).
- * Only differences reach the preference loss, so an offset between the domains, which would fill a
- * critic on embeddings, cancels before the critic sees it; and with both orders present the label
- * marginal is one half in either domain
+ *     delta      the rows are made of pair differences delta = z_1 - z_2 (method.md 8.1). Only
+ * differences reach the preference loss, so an offset between the domains, which would fill a
+ * critic on embeddings, cancels before the critic sees it
+ *
+ * What a row of delta is (di_delta_kind), with m = w.(e_1 - e_2) the margin of the pair:
+ *
+ *     sym       {delta, -delta}: with both orders present the label marginal is one half in either
+ *               domain
+ *     oriented  source: delta of chosen less rejected; target: tanh(m/2) delta, the mean of +-delta
+ *               under p = sigma(m); the factor is a constant to the gradient
+ *     reward    |m|, of one dimension and in units of the reward: its gradient goes to dr alone
  *
  * Beside delta a share of lambda may go to the single embeddings, by a second method of the same
- * kind. Swapping the two texts of a pair changes nothing in either.
+ * kind. Swapping the two texts of a target pair changes nothing in either, nor of a source pair
+ * unless the rows are oriented.
  */
 #ifndef DI_ALIGN_ALIGNMENT_H
 #define DI_ALIGN_ALIGNMENT_H
@@ -19,19 +27,23 @@
 
 typedef struct di_alignment di_alignment;
 
+typedef enum di_delta_kind { DI_DELTA_SYM, DI_DELTA_ORIENTED, DI_DELTA_REWARD } di_delta_kind;
+
 typedef struct di_alignment_options {
     int64_t width;    /* C */
     int64_t max_rows; /* largest n_s + n_t of a step */
     int on_delta;     /* 1: pair differences */
-    double share;     /* of lambda, for single embeddings beside pair differences; 0: none */
+    di_delta_kind delta_kind;
+    double share; /* of lambda, for single embeddings beside pair differences; 0: none */
     di_scale_kind scale;
 } di_alignment_options;
 
 /* One domain's texts in a step: rows of E. */
 typedef struct di_align_side {
-    int64_t rows;                  /* texts */
-    int64_t pairs;                 /* of texts of one prompt, for differences */
-    const int32_t *first, *second; /* [pairs] their rows */
+    int64_t rows;  /* texts */
+    int64_t pairs; /* of texts of one prompt, for differences */
+    const int32_t *first,
+        *second; /* [pairs] their rows; oriented: of the source chosen, rejected */
 } di_align_side;
 
 /* A step as the trainer has it: source rows first. */
@@ -42,8 +54,9 @@ typedef struct di_align_step {
 } di_align_step;
 
 /*
- * main aligns embeddings, or pair differences with on_delta; beside (NULL unless share > 0) aligns
- * the embeddings then. Both are taken over, whatever the outcome.
+ * main aligns embeddings, or pair differences with on_delta (made for rows of width 1 if those are
+ * rewards); beside (NULL unless share > 0) aligns the embeddings then. Both are taken over,
+ * whatever the outcome.
  */
 dial_status di_alignment_new(di_device *dev, const di_alignment_options *opt, di_align *main,
                              di_align *beside, di_alignment **out, dial_error *err);

@@ -166,6 +166,9 @@ static json_t *method_json(const di_train_job *job)
         job->align_options.share, "embed_norm", o->embed_norm);
 
     di_json_put(method, "queue", json_integer((json_int_t)o->queue), &failed);
+    if (job->align_options.on_delta)
+        di_json_put(method, "delta_kind", json_string(o->delta_kind), &failed);
+    di_json_put(method, "align_start", json_integer((json_int_t)job->set.align_start), &failed);
     di_json_put(method, "objective", json_string(di_job_objective(job)), &failed);
     di_json_put(method, "center", json_real(job->set.center), &failed);
     di_json_put(method, "center_form", json_string(o->center_form), &failed);

@@ -184,6 +184,9 @@ dial_status di_plan_alignment(di_train_job *job, dial_error *err)
     job->align_options =
         (di_alignment_options){.width = di_source_config(job->base.source)->width,
                                .on_delta = on_delta,
+                               .delta_kind = is(o->delta_kind, "oriented") ? DI_DELTA_ORIENTED
+                                             : is(o->delta_kind, "reward") ? DI_DELTA_REWARD
+                                                                           : DI_DELTA_SYM,
                                .share = on_delta ? o->align_share : 0,
                                .scale = is(norm, "ema")         ? DI_SCALE_EMA
                                         : is(norm, "coord")     ? DI_SCALE_COORD
@@ -193,10 +196,18 @@ dial_status di_plan_alignment(di_train_job *job, dial_error *err)
     if (o->align_share > 0 && !job->align_options.on_delta)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-share", "add --align-on delta, or leave it out",
                    "single embeddings have a share only beside pair differences");
-    if (on_delta && is_blind_on_delta(job))
-        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-on delta",
-                   "add --align-on embedding --align-share 0, or use another method",
-                   "method %s compares means, and those of symmetric differences are 0", o->method);
+    if (!is(o->delta_kind, "sym") && (!on_delta || (job->kind != NULL && job->kind->pairs)))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--delta-kind",
+                   on_delta ? "leave it out" : "add --align-on delta, or leave it out",
+                   on_delta ? "method %s turns pair differences by itself"
+                            : "method %s aligns embeddings here, not pair differences",
+                   o->method);
+    if (on_delta && is(o->delta_kind, "sym") && is_blind_on_delta(job))
+        DI_FAIL_AT(
+            err, DIAL_ERR_USAGE, "--align-on delta",
+            "add --align-on embedding --align-share 0, or --delta-kind oriented, or use another "
+            "method",
+            "method %s compares means, and those of symmetric differences are 0", o->method);
     if (is(o->method, "deepjdot") || is(o->method, "contrastive")) {
         if (o->align_share > 0 && !is(o->preset, "native"))
             DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-share", "leave it out",
@@ -218,10 +229,18 @@ static int64_t pairs_in(const di_examples *x)
     return n;
 }
 
+/* Is a source difference that of the better text less the worse one, in the rows of this method? */
+static int is_oriented(const di_train_job *job)
+{
+    return job->kind->pairs ||
+           (job->align_options.on_delta && job->align_options.delta_kind == DI_DELTA_ORIENTED);
+}
+
 /*
  * Differences of grouped single texts are of any two texts of a prompt, not of a better and a worse
- * one; so are the source's then, or the two laws would differ in what they mean. Single texts that
- * are left over align as embeddings, beside the pairs.
+ * one; so are the source's then, or the two laws would differ in what they mean. Where rows are
+ * oriented the source's stay better less worse: a label is what turns them. Single texts that are
+ * left over align as embeddings, beside the pairs.
  */
 static void plan_singles(di_train_job *job)
 {
@@ -232,7 +251,7 @@ static void plan_singles(di_train_job *job)
     for (int i = 0; i < job->target_files.n; i++)
         grouped += job->target_files.set[i]->counts.grouped_pairs;
     if (!o->on_delta || grouped == 0) return;
-    job->set.match_prompts = 1;
+    job->set.match_prompts = !is_oriented(job);
     if (pairs_in(&job->target) < job->target.n && o->share == 0 && beside) o->share = 0.1;
     di_log(job->env, DIAL_LOG_INFO, "%lld pairs out of single target texts of equal prompt",
            (long long)grouped);
@@ -242,7 +261,7 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_alignment_options *o = &job->align_options;
-    di_align_options second;
+    di_align_options first, second;
     di_align *main = NULL, *beside = NULL;
     const char *bare = pairs_in(&job->source) == 0 ? "source" : "target"; /* a side without pairs */
 
@@ -264,7 +283,12 @@ dial_status di_job_new_alignment(di_train_job *job, dial_error *err)
         o->share = 0;
     }
     plan_singles(job);
-    DI_TRY(job->kind->make(&job->base.dev, &job->method, &main, err));
+    first = job->method;
+    if (o->on_delta && o->delta_kind == DI_DELTA_REWARD) {
+        first.setup.width = 1;
+        first.setup.gain = 1;
+    }
+    DI_TRY(job->kind->make(&job->base.dev, &first, &main, err));
     second = job->method;
     second.setup.stream = 1;
     if (o->share > 0) { /* of the same kind; what needs pairs has its plain form there */

@@ -88,7 +88,7 @@ typedef struct di_train_job {
     const di_align_kind *kind; /* the method of alignment; NULL: none */
     di_align_options method;
     int64_t save_every, first_pass;
-    double warmup_share, ramp_share; /* of the steps, where the flag says a share */
+    double warmup_share, ramp_share, start_share; /* of the steps, where the flag says a share */
     di_select_rule rule;
     int named;     /* the --eval set that --select names; -1: none */
     int fell_back; /* no checkpoint had what the rule needs: `earliest` decided */

@@ -146,6 +146,10 @@ static dial_status check_flags(di_train_job *job, dial_error *err)
     if (is(o->head_init, "probe"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--head-init", "leave it out",
                    "the probe is fitted on preference pairs, and the objective is %s", name);
+    if (job->align_options.on_delta && job->align_options.delta_kind == DI_DELTA_ORIENTED)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--delta-kind", "use sym or reward",
+                   "chosen and rejected turn the rows of the source, and the objective is %s",
+                   name);
     if (job->kind != NULL && job->kind->pairs)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--method", "use another method",
                    "method %s needs preference pairs, and the objective is %s", o->method, name);

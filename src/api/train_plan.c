@@ -150,6 +150,8 @@ static dial_status plan_pace(di_train_job *job, dial_error *err)
                        "expected 2, 4, ... texts, found '%s'", o->micro_batch);
     }
     DI_TRY(di_parse_share("warmup", o->warmup, &job->warmup_share, &job->set.warmup, err));
+    DI_TRY(di_parse_share("align-start", o->align_start, &job->start_share, &job->set.align_start,
+                          err));
     DI_TRY(plan_ramp(job, err));
 done:
     return st;
@@ -387,6 +389,11 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     if (job->mode == DI_MODE_BASE) s->steps = 0;
     job->first_pass = source;
     if (s->warmup < 0) s->warmup = (int64_t)ceil(job->warmup_share * (double)s->steps);
+    if (s->align_start < 0) s->align_start = (int64_t)ceil(job->start_share * (double)s->steps);
+    if (job->mode == DI_MODE_ALIGN && s->align_start > 0 && s->align_start >= s->steps)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--align-start", "start earlier, or give more --steps",
+                   "expected less than the run's %lld steps, found %s", (long long)s->steps,
+                   o->align_start);
     if (s->ramp == DI_RAMP_LINEAR && s->ramp_over < 0)
         s->ramp_over = (int64_t)ceil(job->ramp_share * (double)s->steps);
     if (plan != NULL) { /* a resumed run keeps what it was started with */

@@ -13,10 +13,12 @@ double di_schedule_factor(di_schedule kind, int64_t step, int64_t steps, int64_t
     return kind == DI_LINEAR ? 1 - p : 0.5 * (1 + cos(3.14159265358979323846 * p));
 }
 
-double di_ramp_factor(di_ramp kind, int64_t step, int64_t steps, int64_t over)
+double di_ramp_factor(di_ramp kind, int64_t step, int64_t steps, int64_t start, int64_t over)
 {
-    if (kind == DI_RAMP_DANN)
-        return 2 / (1 + exp(-10 * (double)step / (double)(steps > 0 ? steps : 1))) - 1;
-    if (kind == DI_RAMP_LINEAR && step < over) return (double)step / (double)over;
+    int64_t at = step - start, all = steps > start ? steps - start : 1;
+
+    if (at < 0) return 0;
+    if (kind == DI_RAMP_DANN) return 2 / (1 + exp(-10 * (double)at / (double)all)) - 1;
+    if (kind == DI_RAMP_LINEAR && at < over) return (double)at / (double)over;
     return 1;
 }

@@ -14,8 +14,10 @@ double di_schedule_factor(di_schedule kind, int64_t step, int64_t steps, int64_t
 
 typedef enum di_ramp { DI_RAMP_NONE, DI_RAMP_DANN, DI_RAMP_LINEAR } di_ramp;
 
-/* Factor of lambda. dann: 2/(1+exp(-10 p)) - 1, p = step/steps; linear: from 0 over `over` steps.
+/*
+ * Factor of lambda: 0 before step `start`, where the ramp begins. dann: 2/(1+exp(-10 p)) - 1, p =
+ * (step-start)/(steps-start); linear: from 0 over `over` steps.
  */
-double di_ramp_factor(di_ramp kind, int64_t step, int64_t steps, int64_t over);
+double di_ramp_factor(di_ramp kind, int64_t step, int64_t steps, int64_t start, int64_t over);
 
 #endif

@@ -69,6 +69,7 @@ typedef struct di_train_settings {
                               rows that enter the lowest trained layer; NULL: nothing */
     double lambda;
     di_ramp ramp;
+    int64_t align_start; /* steps with lambda 0 before the ramp begins */
     int64_t ramp_over;
     double lr, head_lr, weight_decay, clip;
     di_schedule schedule;

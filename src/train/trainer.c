@@ -360,7 +360,8 @@ dial_status di_trainer_step(di_trainer *t, di_step_report *report, dial_error *e
     dial_status st = DIAL_OK;
     const di_train_settings *set = &t->set;
     double factor = di_schedule_factor(set->schedule, t->step, set->steps, set->warmup);
-    double lambda = set->lambda * di_ramp_factor(set->ramp, t->step, set->steps, set->ramp_over);
+    double lambda = set->lambda * di_ramp_factor(set->ramp, t->step, set->steps, set->align_start,
+                                                 set->ramp_over);
     di_step_report rep = di_step_report_empty();
     size_t g_bytes = (size_t)t->params->size * sizeof *t->optimizer.g;
 

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "align/alignment.h"
+#include "align/methods.h"
 #include "base/rng.h"
 #include "model/device.h"
 
@@ -35,15 +36,16 @@ static const di_wasserstein_options critic_options = {.width = C,
 
 static void open_scene(scene *x, const di_alignment_options *opt)
 {
-    di_wasserstein_options second = critic_options;
+    di_wasserstein_options first = critic_options, second = critic_options;
     di_align *main = NULL, *beside = NULL;
     di_rng rng = di_rng_make(7, DI_RNG_WEIGHTS, 0);
     dial_error err;
 
     memset(x, 0, sizeof *x);
     second.stream = 1;
+    if (opt->delta_kind == DI_DELTA_REWARD) first.width = 1;
     assert_ok(di_device_open(di_alloc_default(), NULL, "ref", "f32", 1, &x->dev, &err), err);
-    assert_ok(di_wasserstein_new(&x->dev, &critic_options, &main, &err), err);
+    assert_ok(di_wasserstein_new(&x->dev, &first, &main, &err), err);
     if (opt->share > 0) assert_ok(di_wasserstein_new(&x->dev, &second, &beside, &err), err);
     assert_ok(di_alignment_new(&x->dev, opt, main, beside, &x->a, &err), err);
     for (int i = 0; i < N * C; i++) /* the domains differ in place and in width */
@@ -67,35 +69,46 @@ static double value(scene *x)
     return s.loss;
 }
 
+/* Worst difference of n gradients from central differences of the loss in at; the largest of them.
+ */
+static void compare(scene *x, float *at, const float *given, int n, double *worst, double *largest)
+{
+    const double h = 0.02;
+
+    for (int i = 0; i < n; i++) {
+        float old = at[i];
+        double up, down;
+
+        at[i] = (float)((double)old + h);
+        up = value(x);
+        at[i] = (float)((double)old - h);
+        down = value(x);
+        at[i] = old;
+        *worst = fmax(*worst, fabs((up - down) / (2 * h) - (double)given[i]));
+        *largest = fmax(*largest, fabs((double)given[i]));
+    }
+}
+
 /*
- * de against central differences of the loss, whatever the rows are made of. The loss is computed
- * in f32 (relative rounding 6e-8 of values up to about 10) and differenced over 2h = 0.04: noise of
- * 6e-8 * 10 * sqrt(2) / 0.04 = 2e-5, and a truncation of h^2 / 6 times a third derivative of order
- * 1 after scaling: 7e-5. The limit is relative to the largest gradient (about 0.1): 3e-3.
+ * de, or of rewards dr, against central differences of the loss, whatever the rows are made of. The
+ * loss is computed in f32 (relative rounding 6e-8 of values up to about 10) and differenced over 2h
+ * = 0.04: noise of 6e-8 * 10 * sqrt(2) / 0.04 = 2e-5, and a truncation of h^2 / 6 times a third
+ * derivative of order 1 after scaling: 7e-5. The limit is relative to the largest gradient (about
+ * 0.1): 3e-3.
  */
 static void check_gradient(const di_alignment_options *opt)
 {
     scene x;
     di_align_stats s = {0};
     double worst = 0, largest = 0;
-    const double h = 0.02;
 
     open_scene(&x, opt);
     di_alignment_fit_scale(x.a, x.e, N_S);
     di_alignment_fit(x.a, &x.step, &s);
     di_alignment_gradient(x.a, &x.step, 1, x.de, x.dr, &s);
-    for (int i = 0; i < N * C; i++) {
-        float old = x.e[i];
-        double up, down;
-
-        x.e[i] = (float)((double)old + h);
-        up = value(&x);
-        x.e[i] = (float)((double)old - h);
-        down = value(&x);
-        x.e[i] = old;
-        worst = fmax(worst, fabs((up - down) / (2 * h) - (double)x.de[i]));
-        largest = fmax(largest, fabs((double)x.de[i]));
-    }
+    if (opt->delta_kind == DI_DELTA_REWARD) compare(&x, x.r, x.dr, N, &worst, &largest);
+    if (opt->delta_kind != DI_DELTA_REWARD || opt->share > 0)
+        compare(&x, x.e, x.de, N * C, &worst, &largest);
     assert_true(largest > 1e-3);
     if (worst > 3e-3 * largest)
         fail_msg("worst difference %g of largest gradient %g", worst, largest);
@@ -105,13 +118,103 @@ static void check_gradient(const di_alignment_options *opt)
 static void gradients(void **state)
 {
     (void)state;
-    for (int scale = DI_SCALE_NONE; scale <= DI_SCALE_LAYERNORM; scale++)
-        for (int delta = 0; delta < 2; delta++)
+    for (int scale = DI_SCALE_NONE; scale <= DI_SCALE_LAYERNORM; scale++) {
+        check_gradient(
+            &(di_alignment_options){.width = C, .max_rows = N, .scale = (di_scale_kind)scale});
+        for (int kind = DI_DELTA_SYM; kind <= DI_DELTA_REWARD; kind++)
             check_gradient(&(di_alignment_options){.width = C,
                                                    .max_rows = N,
-                                                   .on_delta = delta,
-                                                   .share = delta ? 0.5 : 0,
+                                                   .on_delta = 1,
+                                                   .delta_kind = (di_delta_kind)kind,
+                                                   .share = 0.5,
                                                    .scale = (di_scale_kind)scale});
+    }
+}
+
+/* An alignment of unscaled differences by a method without a critic, in the place of the scene's.
+ */
+static void use_method(scene *x, di_delta_kind kind, const char *name)
+{
+    di_alignment_options o = {.width = C, .max_rows = N, .on_delta = 1, .delta_kind = kind};
+    di_align_options m = {.setup = {.width = kind == DI_DELTA_REWARD ? 1 : C, .max_rows = N},
+                          .sliced = {.projections = 4}};
+    di_align *main = NULL;
+    dial_error err;
+
+    open_scene(x, &o);
+    di_alignment_free(x->a);
+    assert_ok(di_align_find(name)->make(&x->dev, &m, &main, &err), err);
+    assert_ok(di_alignment_new(&x->dev, &o, main, NULL, &x->a, &err), err);
+}
+
+/*
+ * Oriented rows by their equation: under `mean` the loss is ||mean delta_s - mean tanh(m/2)
+ * delta_t||^2. Sums of 6 coordinates of 3 rows each in f32: below 1e-5 of a loss of order 1. Target
+ * texts in the other order give the same rows; source texts in the other order do not.
+ */
+static void oriented_rows_follow_label_and_prediction(void **state)
+{
+    scene x;
+    double want = 0, given;
+
+    (void)state;
+    use_method(&x, DI_DELTA_ORIENTED, "mean");
+    for (int k = 0; k < C; k++) {
+        double apart = 0;
+
+        for (int p = 0; p < PAIRS; p++) {
+            const float *t = x.e + N_S * C, *r = x.r + N_S;
+            double turn = tanh((double)(r[first_t[p]] - r[second_t[p]]) / 2);
+
+            apart += (double)(x.e[first_s[p] * C + k] - x.e[second_s[p] * C + k]) / PAIRS;
+            apart -= turn * (double)(t[first_t[p] * C + k] - t[second_t[p] * C + k]) / PAIRS;
+        }
+        want += apart * apart;
+    }
+    given = value(&x);
+    if (fabs(given - want) > 1e-5 * want) fail_msg("%.9g, expected %.9g", given, want);
+    x.step.target.first = second_t;
+    x.step.target.second = first_t;
+    assert_true(value(&x) == given);
+    x.step.source.first = second_s;
+    x.step.source.second = first_s;
+    assert_true(fabs(value(&x) - given) > 1e-2 * given);
+    close_scene(&x);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/*
+ * Rewards by theirs: every direction of one dimension sorts alike, so under `swd` the loss is the
+ * mean of (a_i - b_i)^2 over sorted |m_s| and |m_t|. Nothing goes to e, whatever the order.
+ */
+static void rewards_match_sorted_margins(void **state)
+{
+    scene x;
+    di_align_stats s = {0};
+    double a[PAIRS], b[PAIRS], want = 0, sum = 0;
+
+    (void)state;
+    use_method(&x, DI_DELTA_REWARD, "swd");
+    for (int p = 0; p < PAIRS; p++) {
+        a[p] = fabs((double)(x.r[first_s[p]] - x.r[second_s[p]]));
+        b[p] = fabs((double)(x.r[N_S + first_t[p]] - x.r[N_S + second_t[p]]));
+    }
+    qsort(a, PAIRS, sizeof *a, ascending);
+    qsort(b, PAIRS, sizeof *b, ascending);
+    for (int p = 0; p < PAIRS; p++) want += (a[p] - b[p]) * (a[p] - b[p]) / PAIRS;
+    di_alignment_fit(x.a, &x.step, &s);
+    di_alignment_gradient(x.a, &x.step, 1, x.de, x.dr, &s);
+    if (fabs(s.loss - want) > 1e-5 * want) fail_msg("%.9g, expected %.9g", s.loss, want);
+    for (int i = 0; i < N * C; i++) assert_true(x.de[i] == 0);
+    for (int i = 0; i < N; i++) sum += fabs((double)x.dr[i]);
+    assert_true(sum > 1e-2 && x.dr[N_S + 1] == 0); /* the single text has no margin */
+    close_scene(&x);
 }
 
 /* Swapping the texts of every pair swaps their gradients and changes nothing else. */
@@ -230,6 +333,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients),
+        cmocka_unit_test(oriented_rows_follow_label_and_prediction),
+        cmocka_unit_test(rewards_match_sorted_margins),
         cmocka_unit_test(order_of_a_pair_is_free),
         cmocka_unit_test(offset_cancels_in_differences),
         cmocka_unit_test(share_adds_up),

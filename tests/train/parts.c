@@ -37,10 +37,18 @@ static void schedules(void **state)
     assert_true(di_schedule_factor(DI_COSINE, 10, 110, 10) == 1);
     assert_true(fabs(di_schedule_factor(DI_COSINE, 60, 110, 10) - 0.5) < 1e-12);
     assert_true(di_schedule_factor(DI_LINEAR, 75, 100, 0) == 0.25);
-    assert_true(di_ramp_factor(DI_RAMP_DANN, 0, 100, 0) == 0);
-    assert_true(fabs(di_ramp_factor(DI_RAMP_DANN, 100, 100, 0) - 0.9999092) < 1e-6);
-    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 5, 100, 20) == 0.25);
-    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 50, 100, 20) == 1);
+    assert_true(di_ramp_factor(DI_RAMP_DANN, 0, 100, 0, 0) == 0);
+    assert_true(fabs(di_ramp_factor(DI_RAMP_DANN, 100, 100, 0, 0) - 0.9999092) < 1e-6);
+    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 5, 100, 0, 20) == 0.25);
+    assert_true(di_ramp_factor(DI_RAMP_LINEAR, 50, 100, 0, 20) == 1);
+    /* nothing before the start; from there what a ramp does from step 0, in the steps that are left
+     */
+    for (int kind = DI_RAMP_NONE; kind <= DI_RAMP_LINEAR; kind++) {
+        assert_true(di_ramp_factor((di_ramp)kind, 29, 100, 30, 20) == 0);
+        for (int step = 30; step < 100; step++)
+            assert_true(di_ramp_factor((di_ramp)kind, step, 100, 30, 20) ==
+                        di_ramp_factor((di_ramp)kind, step - 30, 70, 0, 20));
+    }
 }
 
 static void every_pass_sees_every_row_once(void **state)
