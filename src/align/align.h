@@ -30,7 +30,8 @@ typedef struct di_align_stats {
     double critic_loss;      /* of the last critic iteration, before its update */
     double gp;               /* gradient penalty of the last critic iteration, without its weight;
                                 NaN: none */
-    double critic_grad_norm; /* of the last critic iteration */
+    double critic_grad_norm; /* mean slope ||q|| of the critic at the penalty's points in the last
+                                critic iteration, in the scale of its rows; NaN: no penalty */
 } di_align_stats;
 
 /* One tensor of a method's state, for checkpoints. */
@@ -54,6 +55,11 @@ typedef struct di_align_method {
      */
     void (*gradient)(di_align *a, const di_align_rows *rows, double lambda, float *dx,
                      float *dmargin, di_align_stats *stats);
+    /*
+     * out [n] = d(x) of rows x [n, C] by the critic as it is, n at most the rows of a step; nothing
+     * is learnt. NULL: the method's distance is not that of a critic.
+     */
+    void (*judge)(di_align *a, const float *x, int64_t n, float *out);
     /* State: tensors, and counters as a JSON object. All three NULL: the method keeps no state. */
     int (*tensors)(di_align *a, di_align_tensor *out, int cap);
     json_t *(*save)(const di_align *a);

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-enum { SCALE_ROWS = 1024, MAX_PARTS = 2 };
+enum { SCALE_ROWS = 1024, MAX_PARTS = 2, JUDGED = 64 }; /* JUDGED: pairs of one pass */
 
 /* One method and the rows that it gets. */
 typedef struct part {
@@ -236,6 +236,61 @@ void di_alignment_gradient(di_alignment *a, const di_align_step *step, double la
     }
     stats->loss = loss;
     if (de != NULL) di_scale_pull_back(&a->scale, step->e, n, a->dz, de);
+}
+
+/* Sums over the critic's values in one domain. */
+typedef struct spread {
+    double sum, squares;
+    int64_t n;
+} spread;
+
+/* Values of main's critic on what a step makes of such pairs: rows of their differences, or their
+ * texts. e [2n, C], r [2n]. */
+static spread judge_side(di_alignment *a, int is_target, const float *e, const float *r, int64_t n)
+{
+    const part *p = &a->part[0];
+    int32_t first[JUDGED], second[JUDGED];
+    di_align_side side = {.first = first, .second = second};
+    int64_t c = a->opt.width, most = a->opt.max_rows / 2 < JUDGED ? a->opt.max_rows / 2 : JUDGED;
+    spread s = {.n = 0};
+
+    for (int32_t i = 0; i < JUDGED; i++) {
+        first[i] = 2 * i;
+        second[i] = 2 * i + 1;
+    }
+    for (int64_t at = 0; at < n; at += most) {
+        int64_t rows = 2 * (side.pairs = at + most < n ? most : n - at);
+        const float *x = a->z;
+
+        di_scale_apply(&a->scale, e + 2 * at * c, rows, a->z);
+        if (p->on_delta) {
+            rows = differences(a, is_target, &side, a->z, r + 2 * at, 0);
+            di_scale_apply(&a->delta_scale, a->x, rows, a->x);
+            x = a->x;
+        }
+        p->method->method->judge(p->method, x, rows, a->dmargin);
+        for (int64_t i = 0; i < rows; i++) {
+            s.sum += (double)a->dmargin[i];
+            s.squares += (double)a->dmargin[i] * (double)a->dmargin[i];
+        }
+        s.n += rows;
+    }
+    return s;
+}
+
+int di_alignment_judge(di_alignment *a, const di_align_pairs *pairs, double *gap, double *sd)
+{
+    double unit = a->part[0].on_delta ? di_scale_norm(&a->delta_scale) : 1, within = 0;
+    spread side[2];
+
+    if (a->part[0].method->method->judge == NULL) return 0;
+    side[0] = judge_side(a, 0, pairs->e_s, pairs->r_s, pairs->n_s);
+    side[1] = judge_side(a, 1, pairs->e_t, pairs->r_t, pairs->n_t);
+    for (int k = 0; k < 2; k++)
+        within += fmax(0, side[k].squares - side[k].sum * side[k].sum / (double)side[k].n);
+    *gap = unit * (side[0].sum / (double)side[0].n - side[1].sum / (double)side[1].n);
+    *sd = unit * sqrt(within / fmax((double)(side[0].n + side[1].n - 2), 1));
+    return 1;
 }
 
 int di_alignment_tensors(di_alignment *a, di_align_tensor *out, int cap)

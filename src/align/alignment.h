@@ -77,6 +77,22 @@ void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats
 void di_alignment_gradient(di_alignment *a, const di_align_step *step, double lambda, float *de,
                            float *dr, di_align_stats *stats);
 
+/* Pairs that a step need not have seen: the two texts of a pair in turn, of the source's the chosen
+ * one first. */
+typedef struct di_align_pairs {
+    const float *e_s, *e_t; /* [2 n_s, C], [2 n_t, C] */
+    const float *r_s, *r_t; /* [2 n_s], [2 n_t] their rewards */
+    int64_t n_s, n_t;       /* pairs, >= 1 each */
+} di_align_pairs;
+
+/*
+ * The gap of main's critic as it is on such pairs, in the units of w1 (of which it is one on rows
+ * of the step), and the standard deviation of the critic's values within the domains, pooled. Rows
+ * are what a step would make of them; nothing is learnt from them and no scale moves. 0: main has
+ * no critic, and nothing is written.
+ */
+int di_alignment_judge(di_alignment *a, const di_align_pairs *pairs, double *gap, double *sd);
+
 /* State for checkpoints; tensors of `beside` are named critic_e.*, statistics have m = v = NULL. */
 int di_alignment_tensors(di_alignment *a, di_align_tensor *out, int cap);
 json_t *di_alignment_save(const di_alignment *a);

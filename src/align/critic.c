@@ -198,12 +198,9 @@ void di_critic_zero_grad(di_critic_net *net)
     memset(net->g, 0, (size_t)net->size * sizeof *net->g);
 }
 
-double di_critic_step(di_critic_net *net, double lr, double decay)
+void di_critic_step(di_critic_net *net, double lr, double decay)
 {
-    double norm;
-
     if (net->spectral) unscale_gradient(net);
-    norm = sqrt(net->dev->ops->sum_squares(net->dev, net->g, net->size));
     net->dev->ops->adam(net->dev, &(di_adam_args){.theta = net->theta,
                                                   .g = net->g,
                                                   .m = net->m,
@@ -219,7 +216,6 @@ double di_critic_step(di_critic_net *net, double lr, double decay)
                                                   .coupled = 1});
     for (int l = 0; l < net->d.n_layers && net->spectral; l++) power_step(net, l);
     di_critic_refresh(net);
-    return norm;
 }
 
 int di_critic_tensors(di_critic_net *net, di_align_tensor *out, int cap)

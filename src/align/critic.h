@@ -43,8 +43,8 @@ dial_status di_critic_init(di_critic_net *net, di_device *dev, const di_critic_s
 void di_critic_deinit(di_critic_net *net);
 
 void di_critic_zero_grad(di_critic_net *net);
-/* One Adam step with coupled decay by what grad holds; returns the gradient's norm. */
-double di_critic_step(di_critic_net *net, double lr, double decay);
+/* One Adam step with coupled decay by what grad holds. */
+void di_critic_step(di_critic_net *net, double lr, double decay);
 
 /* critic.layers.L.weight, .bias and, spectral, .u, .v; t is the state beside them. */
 int di_critic_tensors(di_critic_net *net, di_align_tensor *out, int cap);

@@ -92,12 +92,12 @@ static void fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
     di_align_rows seen = seen_by(w, rows);
     di_mat x = matrix(seen.x, seen.n_s + seen.n_t, w->f.set.width);
 
-    stats->gp = NAN;
+    stats->gp = stats->critic_grad_norm = NAN;
     for (int k = 0; k < w->opt.iters; k++) {
         stats->critic_loss = classify(w, &seen);
         di_critic_zero_grad(&w->net);
         w->f.dev->ops->critic_backward(w->f.dev, &w->net.d, &x, w->dout, &w->net.grad, w->work);
-        stats->critic_grad_norm = di_critic_step(&w->net, w->opt.lr, w->opt.decay);
+        di_critic_step(&w->net, w->opt.lr, w->opt.decay);
     }
 }
 

@@ -92,15 +92,15 @@ static void iterate(wasserstein *w, const di_align_rows *r, di_align_stats *stat
     for (int64_t j = 0; j < r->n_t; j++) w->dout[r->n_s + j] = 1.0f / (float)r->n_t;
     di_critic_zero_grad(&w->net);
     ops->critic_backward(w->dev, &w->net.d, &x, w->dout, &w->net.grad, w->work);
-    stats->gp = NAN;
+    stats->gp = stats->critic_grad_norm = NAN;
     stats->critic_loss = -gap;
     if (!w->opt.spectral) {
         penalty_points(w, r);
         stats->gp = ops->critic_penalty(w->dev, &w->net.d, &xp, w->opt.gp_kind, (float)w->opt.gp,
-                                        &w->net.grad, NULL, w->work);
+                                        &w->net.grad, &stats->critic_grad_norm, w->work);
         stats->critic_loss += w->opt.gp * stats->gp;
     }
-    stats->critic_grad_norm = di_critic_step(&w->net, w->opt.lr, w->opt.decay);
+    di_critic_step(&w->net, w->opt.lr, w->opt.decay);
 }
 
 static void fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
@@ -128,6 +128,16 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
 
         for (int64_t j = 0; j < c; j++) dx[i * c + j] += k * w->q[i * c + j];
     }
+}
+
+static void judge(di_align *a, const float *x, int64_t n, float *out)
+{
+    wasserstein *w = (wasserstein *)a;
+    di_mat rows = rows_of(x, n, w->opt.width);
+
+    assert(n <= w->opt.max_rows);
+    w->dev->ops->critic_forward(w->dev, &w->net.d, &rows, w->out, w->work);
+    memcpy(out, w->out, (size_t)n * sizeof *out);
 }
 
 static int tensors(di_align *a, di_align_tensor *out, int cap)
@@ -176,6 +186,7 @@ static void free_all(di_align *a)
 static const di_align_method method = {.name = "wasserstein",
                                        .fit = fit,
                                        .gradient = gradient,
+                                       .judge = judge,
                                        .tensors = tensors,
                                        .save = save,
                                        .load = load,

@@ -7,17 +7,16 @@
 #include "api/doctor_job.h"
 #include "api/picked.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "eval/agreement.h"
 #include "eval/rows.h"
 #include "eval/select.h"
 #include "eval/spectrum.h"
 #include "eval/twoheads.h"
-#include "train/journal.h"
 #include "train/objective.h"
 
-enum { LAYER_ROWS = 400, LAST_STEPS = 100 };
+enum { LAYER_ROWS = 400, BOOTSTRAP = 2000 };
+enum { SOURCE, TARGET, LABELLED };
 
 /* ---- other models on the same pairs ---- */
 
@@ -27,41 +26,43 @@ dial_status di_other_model_open(di_doctor *r, const char *path, di_other_model *
     dial_status st = DIAL_OK;
     const dial_doctor_options *o = r->opt;
     di_session s = {0};
-    di_evidence side[2] = {{0}, {0}};
+    const di_evidence *own[] = {&r->source, &r->target, &r->labelled};
+    const char *file[] = {o->source, o->target, o->labelled}, *method;
+    di_evidence side[3] = {{0}, {0}, {0}};
+    double **m[] = {&out->m_s, &out->m_t, &out->m_l};
     float *e = NULL;
-    int64_t most = r->source.n > r->target.n ? r->source.n : r->target.n;
-    const char *method;
+    int64_t most = 0;
 
     *out = (di_other_model){0};
     DI_TRY(di_session_open(&s, path, &o->common, DI_NEED_HEAD, NULL, NULL, r->s.env, err));
     s.trunk_cache = r->opt->trunk_cache;
     s.trunk_max = r->opt->trunk_cache_max;
     DI_TRY(di_session_ready(&s, err));
-    out->m_s = di_new_array(r->al, (size_t)r->source.n, sizeof *out->m_s);
-    out->m_t = di_new_array(r->al, (size_t)r->target.n, sizeof *out->m_t);
+    for (int k = 0; k < 3; k++) most = own[k]->n > most ? own[k]->n : most;
     e = di_new_array(r->al, (size_t)(2 * most * s.params.width), sizeof *e);
-    if (out->m_s == NULL || out->m_t == NULL || e == NULL)
-        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", path);
-    for (int k = 0; k < 2; k++) {
-        const di_evidence *own = k == 0 ? &r->source : &r->target;
+    if (e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", path);
+    for (int k = 0; k < 3; k++) {
+        int64_t rows = k == LABELLED ? 0 : own[k]->n; /* labelled pairs: all of them */
 
-        DI_TRY(di_evidence_load(&s, &o->common, k == 0 ? o->source : o->target, k, own->n, r->seed,
-                                &side[k], err));
-        if (side[k].n != own->n)
+        if (own[k]->n == 0) continue;
+        DI_TRY(
+            di_evidence_load(&s, &o->common, file[k], k == TARGET, rows, r->seed, &side[k], err));
+        if (side[k].n != own[k]->n)
             DI_FAIL_AT(err, DIAL_ERR_USAGE, path, "compare runs of one text policy",
                        "keeps %lld pairs where the first model keeps %lld", (long long)side[k].n,
-                       (long long)own->n);
+                       (long long)own[k]->n);
+        *m[k] = di_new_array(r->al, (size_t)own[k]->n, sizeof **m[k]);
+        if (*m[k] == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for '%s'", path);
         DI_TRY(di_evidence_embed(&s, &side[k], NULL, 0, path, e, err));
-        di_margins(di_head_at(&s.params, s.params.theta), e, own->n, s.params.width,
-                   k == 0 ? out->m_s : out->m_t);
+        di_margins(di_head_at(&s.params, s.params.theta), e, own[k]->n, s.params.width, *m[k]);
+        if (k == TARGET)
+            DI_TRY(di_rank_me(r->al, e, 2 * own[k]->n, s.params.width, &out->effective_rank, err));
     }
-    DI_TRY(di_rank_me(r->al, e, 2 * r->target.n, s.params.width, &out->effective_rank, err));
     out->same_view = s.layers == r->s.layers && s.pooling == r->s.pooling;
     method = json_string_value(json_object_get(json_object_get(s.run, "method"), "name"));
     snprintf(out->method, sizeof out->method, "%s", method != NULL ? method : "");
 done:
-    di_evidence_deinit(&side[0]);
-    di_evidence_deinit(&side[1]);
+    for (int k = 0; k < 3; k++) di_evidence_deinit(&side[k]);
     di_free(r->al, e);
     if (s.al != NULL) {
         di_evidence_close_store(&s);
@@ -74,13 +75,19 @@ void di_other_model_close(di_doctor *r, di_other_model *m)
 {
     di_free(r->al, m->m_s);
     di_free(r->al, m->m_t);
+    di_free(r->al, m->m_l);
+}
+
+static double credit(double margin)
+{
+    return margin > 0 ? 1 : margin < 0 ? 0 : 0.5;
 }
 
 static double accuracy_of(const double *m, int64_t n)
 {
     double right = 0;
 
-    for (int64_t i = 0; i < n; i++) right += m[i] > 0 ? 1 : m[i] < 0 ? 0 : 0.5;
+    for (int64_t i = 0; i < n; i++) right += credit(m[i]);
     return right / (double)n;
 }
 
@@ -116,6 +123,39 @@ done:
     return st;
 }
 
+/* Labelled target pairs, drawn at random, by both models: the paired interval of the gain. */
+static dial_status gain(di_doctor *r, const di_other_model *b, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const di_evidence *x = &r->labelled;
+    const di_bootstrap_options opt = {.draws = BOOTSTRAP, .seed = r->seed};
+    uint64_t *hash = di_new_array(r->al, (size_t)(2 * x->n), sizeof *hash);
+    double *own = di_new_array(r->al, (size_t)(2 * x->n), sizeof *own), *other;
+    di_units units = {.al = NULL};
+    di_difference d;
+
+    if (hash == NULL || own == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a comparison");
+    if (x->n == 0) goto done;
+    other = own + x->n;
+    for (int64_t i = 0; i < 2 * x->n; i++) hash[i] = x->d->seq[x->text[i]].hash;
+    for (int64_t i = 0; i < x->n; i++) {
+        own[i] = credit(r->m_l[i]);
+        other[i] = credit(b->m_l[i]);
+    }
+    DI_TRY(di_units_init(&units, r->al, x->n, hash, DI_CLUSTER_TEXT, err));
+    DI_TRY(di_paired_difference(&units, own, other, &opt, &d, err));
+    if (units.n_units > 1 && !x->picked)
+        di_finding_set(r->finding, DI_NO_GAIN, d.ci.lo,
+                       "on %lld labelled target pairs accuracy %.3f, the baseline's %.3f: a "
+                       "difference of %+.3f [%+.3f, %+.3f]",
+                       (long long)x->n, d.model, d.baseline, d.delta, d.ci.lo, d.ci.hi);
+done:
+    di_units_deinit(&units);
+    di_free(r->al, hash);
+    di_free(r->al, own);
+    return st;
+}
+
 static dial_status against_baseline(di_doctor *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -139,6 +179,7 @@ static dial_status against_baseline(di_doctor *r, dial_error *err)
     di_finding_set(r->finding, DI_SHORTCUT_OR_FLIP, agree,
                    "the baseline orders %.2f of the target pairs alike", agree);
     r->seen.only_disagrees = 1;
+    DI_TRY(gain(r, &b, err));
     di_json_put(r->doc, "baseline",
                 json_pack("{s:s, s:s, s:o, s:o, s:o}", "model", r->opt->baseline, "method",
                           b.method, "source_accuracy",
@@ -215,20 +256,19 @@ done:
 static dial_status labelled(di_doctor *r, dial_error *err)
 {
     dial_status st = DIAL_OK;
-    di_evidence x = {0};
+    di_evidence *x = &r->labelled;
     float *e = NULL;
-    double *m = NULL;
     const char *result;
     json_t *v;
 
     if (r->opt->labelled == NULL) goto done;
-    DI_TRY(di_evidence_load(&r->s, &r->opt->common, r->opt->labelled, 0, 0, r->seed, &x, err));
-    e = di_new_array(r->al, (size_t)(2 * x.n * r->c), sizeof *e);
-    m = di_new_array(r->al, (size_t)x.n, sizeof *m);
-    if (e == NULL || m == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for labelled pairs");
-    DI_TRY(di_evidence_embed(&r->s, &x, NULL, 0, "labelled", e, err));
-    di_margins(r->head, e, x.n, r->c, m);
-    v = di_labelled_json(m, x.n, 1, r->opt->min_accuracy, !x.picked);
+    DI_TRY(di_evidence_load(&r->s, &r->opt->common, r->opt->labelled, 0, 0, r->seed, x, err));
+    e = di_new_array(r->al, (size_t)(2 * x->n * r->c), sizeof *e);
+    r->m_l = di_new_array(r->al, (size_t)x->n, sizeof *r->m_l);
+    if (e == NULL || r->m_l == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for labelled pairs");
+    DI_TRY(di_evidence_embed(&r->s, x, NULL, 0, "labelled", e, err));
+    di_margins(r->head, e, x->n, r->c, r->m_l);
+    v = di_labelled_json(r->m_l, x->n, 1, r->opt->min_accuracy, !x->picked);
     result = json_string_value(json_object_get(json_object_get(v, "certificate"), "result"));
     r->seen.certificate = result == NULL                        ? DI_NO_CERTIFICATE
                           : strcmp(result, "not_inverted") == 0 ? DI_NOT_INVERTED
@@ -236,9 +276,7 @@ static dial_status labelled(di_doctor *r, dial_error *err)
                                                                 : DI_UNDECIDED;
     di_json_put(r->doc, "labelled", v, &r->failed);
 done:
-    di_evidence_deinit(&x);
     di_free(r->al, e);
-    di_free(r->al, m);
     return st;
 }
 
@@ -284,52 +322,6 @@ done:
     di_free(r->al, half);
     di_free(r->al, other);
     di_free(r->al, m);
-    return st;
-}
-
-typedef struct steps {
-    double w1[LAST_STEPS]; /* a ring of the last gaps */
-    int64_t n;
-    int64_t bad; /* steps skipped because of a number that was not finite */
-} steps;
-
-static int read_step(void *ctx, const json_t *line)
-{
-    steps *s = ctx;
-    const char *event = json_string_value(json_object_get(line, "event"));
-    const char *code = json_string_value(json_object_get(line, "code"));
-    const json_t *w1 = json_object_get(line, "w1");
-
-    if (event != NULL && strcmp(event, "step") == 0 && json_is_number(w1))
-        s->w1[s->n++ % LAST_STEPS] = json_number_value(w1);
-    s->bad += event != NULL && strcmp(event, "warn") == 0 && code != NULL &&
-              strcmp(code, "precision") == 0;
-    return 1;
-}
-
-/* What the run's own journal says: a critic that lags, numbers that were not finite. */
-static dial_status from_journal(di_doctor *r, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    char *path = di_path_join(r->al, r->opt->model, "metrics.jsonl");
-    steps s = {.n = 0};
-    int64_t n, behind = 0;
-
-    if (path == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
-    if (r->s.run == NULL || !di_exists(path)) goto done;
-    DI_TRY(di_journal_read(r->al, path, read_step, &s, err));
-    n = s.n < LAST_STEPS ? s.n : LAST_STEPS;
-    for (int64_t i = 0; i < n; i++) behind += s.w1[i] < 0;
-    if (n > 0)
-        di_finding_set(r->finding, DI_CRITIC_LAGGING, (double)behind / (double)n,
-                       "the gap was below 0 in %.2f of the last %lld steps",
-                       (double)behind / (double)n, (long long)n);
-    if (s.bad > 0)
-        di_finding_set(r->finding, DI_PRECISION, INFINITY,
-                       "%lld steps of the training met a number that was not finite",
-                       (long long)s.bad);
-done:
-    di_free(r->al, path);
     return st;
 }
 
@@ -398,11 +390,13 @@ static void doctor_close(di_doctor *r)
 {
     di_evidence_deinit(&r->source);
     di_evidence_deinit(&r->target);
+    di_evidence_deinit(&r->labelled);
     di_free(r->al, r->e_s);
     di_free(r->al, r->e_t);
     di_free(r->al, r->head);
     di_free(r->al, r->m_s);
     di_free(r->al, r->m_t);
+    di_free(r->al, r->m_l);
     if (r->s.al != NULL) {
         di_evidence_close_store(&r->s);
         di_session_close(&r->s);
@@ -424,12 +418,12 @@ dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char 
     DI_TRY(di_doctor_views(&r, err));
     DI_TRY(di_doctor_prompts(&r, err));
     DI_TRY(di_doctor_domain(&r, err));
+    DI_TRY(labelled(&r, err)); /* before the models that are compared on these pairs */
     DI_TRY(against_baseline(&r, err));
     DI_TRY(seeds(&r, err));
     DI_TRY(two_heads(&r, err));
-    DI_TRY(labelled(&r, err));
     DI_TRY(suggest(&r, err));
-    DI_TRY(from_journal(&r, err));
+    DI_TRY(di_doctor_journal(&r, err));
     verdict = conclude(&r);
     if (r.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
     DI_TRY(di_document(r.al, json_incref(r.doc), json, err));

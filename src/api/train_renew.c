@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "data/crossing.h"
 #include "dist/dist.h"
+#include "eval/agreement.h"
 #include "eval/domain.h"
 #include "eval/rows.h"
 #include "eval/validators.h"
@@ -192,6 +193,7 @@ static dial_status relabel_rows(di_train_job *job, int64_t step, const di_exampl
                                  o->pseudo_length_quota ? longer_share(&job->source) : -1,
                              .hard = is(o->pseudo_labels, "hard")};
     di_pseudo_counts counts;
+    double agreement = NAN;
     double *m = di_new_array(job->al, (size_t)(3 * t->n + val->n), sizeof *m);
     double *teacher, *length, *own;
     int64_t all = job->target.n;
@@ -207,6 +209,7 @@ static dial_status relabel_rows(di_train_job *job, int64_t step, const di_exampl
     opt.teacher_tau = di_temperature(own, val->n);
     DI_TRY(margins_by(job, 0, t, m, err));
     if (second) DI_TRY(margins_by(job, 1, t, teacher, err));
+    if (second) agreement = di_sign_agreement(m, teacher, NULL, t->n, NULL);
     for (int64_t i = 0; i < t->n; i++) {
         const di_seq *a = di_example_seq(t, i, 0);
         const di_seq *b = di_example_seq(t, i, di_example_at(t, i)->n_texts > 1);
@@ -220,13 +223,14 @@ static dial_status relabel_rows(di_train_job *job, int64_t step, const di_exampl
     for (int64_t i = 0; i < t->n; i++)
         of_row[job->set.curriculum.bins > 0 ? di_trainer_near(job->trainer)[i] : i] = p[i];
     di_trainer_relabel(job->trainer, of_row);
-    DI_TRY(di_journal_write(
-        &job->journal,
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "event", "pseudo", "step",
-                  (json_int_t)step, "rows", (json_int_t)t->n, "accepted",
-                  (json_int_t)counts.accepted, "longer", (json_int_t)counts.longer, "shorter",
-                  (json_int_t)counts.shorter, "temperature", di_json_stat(opt.tau)),
-        err));
+    DI_TRY(
+        di_journal_write(&job->journal,
+                         json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "event", "pseudo",
+                                   "step", (json_int_t)step, "rows", (json_int_t)t->n, "accepted",
+                                   (json_int_t)counts.accepted, "longer", (json_int_t)counts.longer,
+                                   "shorter", (json_int_t)counts.shorter, "temperature",
+                                   di_json_stat(opt.tau), "agreement", di_json_stat(agreement)),
+                         err));
 done:
     di_free(job->al, m);
     di_free(job->al, p);

@@ -138,6 +138,35 @@ done:
     return st;
 }
 
+/*
+ * {"gap", "sd", "source", "target"}: what the run's critic makes of source pairs that it never saw
+ * and of target pairs of the validators (docs/math.md), with their numbers. Null where there is no
+ * such critic or no such rows, or where the pairs are not those that the critic learns on: texts
+ * of one prompt drawn in twos.
+ */
+static dial_status judge_critic(const di_train_job *job, const di_validator_input *in, json_t **out,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n_s = in->n_held, n_t = in->target.n, c = in->c;
+    int drawn = job->align_options.on_delta && (in->single_texts || job->set.match_prompts);
+    float *r = di_new_array(job->al, (size_t)(2 * (n_s + n_t)), sizeof *r);
+    di_align_pairs pairs = {in->source.e, in->target.e, r, r + 2 * n_s, n_s, n_t};
+    double gap, sd;
+
+    if (r == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for validation");
+    if (job->align == NULL || n_s == 0 || n_t == 0 || drawn) goto done;
+    for (int64_t i = 0; i < 2 * n_s; i++) r[i] = di_reward(in->head, in->source.e + i * c, c);
+    for (int64_t i = 0; i < 2 * n_t; i++)
+        r[2 * n_s + i] = di_reward(in->head, in->target.e + i * c, c);
+    if (!di_alignment_judge(job->align, &pairs, &gap, &sd)) goto done;
+    *out = json_pack("{s:o, s:o, s:I, s:I}", "gap", di_json_stat(gap), "sd", di_json_stat(sd),
+                     "source", (json_int_t)n_s, "target", (json_int_t)n_t);
+done:
+    di_free(job->al, r);
+    return st;
+}
+
 dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -151,7 +180,7 @@ dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
                              .seed = job->set.seed,
                              .head = di_head_at(&job->params, job->params.theta)};
     di_validators v;
-    json_t *losses = json_array(), *all = NULL;
+    json_t *losses = json_array(), *critic = json_null(), *all = NULL;
     double accuracy;
     int failed = 0;
 
@@ -173,12 +202,15 @@ dial_status di_job_validate(void *ctx, json_t **out, dial_error *err)
         DI_TRY(embed_target(job, &s.target, &in.single_texts, s.e + 2 * s.n_s * width, err));
     in.source = (di_pair_rows){s.e, s.n_s, s.group};
     in.target = (di_pair_rows){s.e + 2 * s.n_s * width, s.n_t, s.group + s.n_s};
+    DI_TRY(judge_critic(job, &in, &critic, err));
     DI_TRY(di_validate(&job->base.dev, &in, s.loss, &v, err));
     all = di_validators_to_json(&v);
     for (int64_t i = 0; i < (held > 0 ? held : s.n_s); i++)
         di_json_add(losses, di_json_f32((float)s.loss[i]), &failed);
 judged:
     di_json_put(all, "losses", json_incref(losses), &failed);
+    if (job->kind != NULL && job->kind->critic)
+        di_json_put(all, "critic", json_incref(critic), &failed);
     if (job->rule == DI_SELECT_NAMED) {
         DI_TRY(named_accuracy(job, &accuracy, err));
         di_json_put(all, "accuracy", di_json_stat(accuracy), &failed);
@@ -188,6 +220,7 @@ judged:
 done:
     json_decref(all);
     json_decref(losses);
+    json_decref(critic);
     sample_deinit(job->al, &s);
     return st;
 }

@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BELOW = -1, ABOVE = 1 };
+enum { BELOW, UP_TO, ABOVE };
 static const double settled = 0.8; /* least agreement of two heads under which nothing is `safe` */
 
-/* code; which side of the threshold speaks; threshold; may it warn; what it needs; advice */
+/* code; which side of the threshold speaks (UP_TO: and the threshold itself); threshold; may it
+ * warn; what it needs; advice */
 typedef struct row {
     const char *code;
     int side;
@@ -23,15 +24,15 @@ static const row table[DI_N_SIGNATURES] = {
      "expect no gain from alignment; train src-pref; check that the two files differ"},
     {"critic_lagging",        ABOVE, 0.20, 1, "a run trained with a critic",
      "give the critic more iterations, a warm-up or 3 times its rate, or normalise its inputs"},
-    {"critic_not_lipschitz",  ABOVE, 0.50, 1, "the critic's slope, which this version does not record",
-     "raise --gp, or take --gp-kind one_sided"},
-    {"critic_overfits",       ABOVE, 0.50, 1, "the critic's held-out gap, which this version does not record",
+    {"critic_not_lipschitz",  ABOVE, 0.50, 1, "a run of --method dial with a two_sided or one_sided penalty",
+     "raise --gp, or take --gp-kind one_sided; for a slope that is too small, more --critic-iters"},
+    {"critic_overfits",       ABOVE, 0.50, 1, "a run of --method dial with a gap, whose saves read held-out source rows and the target",
      "larger target batches, critic weight decay, or a smaller critic"},
     {"source_degradation",    ABOVE, 1.00, 1, "--baseline RUN",
      "a third of --lambda, a ramp, or an earlier checkpoint"},
     {"seed_variance",         ABOVE, 0.20, 1, "--runs with other seeds of this training",
      "more seeds, average their adapters, or a closed-form alignment loss"},
-    {"no_gain",               BELOW, 0.00, 0, "--baseline and --labelled",
+    {"no_gain",               UP_TO, 0.00, 0, "--baseline, and --labelled pairs drawn at random",
      "with a small domain distance there is nothing to gain; else align pair differences"},
     {"source_weak",           BELOW, 0.00, 1, "source pairs of unequal length",
      "the data or the base model is the bottleneck, not the transfer"},
@@ -49,7 +50,7 @@ static const row table[DI_N_SIGNATURES] = {
      "drop the suspect view and refit; label 20 to 50 random target pairs (doctor --labelled)"},
     {"shortcut_or_flip",      BELOW, 0.60, 1, "--two-heads, or --baseline RUN",
      "do not deploy: label 20 to 50 random target pairs (doctor --labelled)"},
-    {"self_training_drift",   ABOVE, 3.00, 1, "a run with pseudo-labels",
+    {"self_training_drift",   ABOVE, 2.00, 1, "a run that made pseudo-labels three times, with a second opinion",
      "stop, raise --confidence, restart from src-pref"},
     {"over_confident",        ABOVE, 0.10, 1, "10 source pairs and a run's own head",
      "label smoothing, or a temperature fitted on held-out source pairs"},
@@ -85,7 +86,10 @@ void di_findings_init(di_finding f[DI_N_SIGNATURES])
 void di_finding_set(di_finding f[DI_N_SIGNATURES], di_signature s, double value, const char *detail,
                     ...)
 {
-    int beyond = table[s].side == ABOVE ? value > table[s].threshold : value < table[s].threshold;
+    double edge = table[s].threshold;
+    int beyond = table[s].side == ABOVE   ? value > edge
+                 : table[s].side == BELOW ? value < edge
+                                          : value <= edge;
     va_list ap;
 
     if (isnan(value)) return;

@@ -286,6 +286,71 @@ static void share_adds_up(void **state)
     close_scene(&y);
 }
 
+/*
+ * The critic judged on the pairs of a step, 44 times over so that they do not fit one pass: w1 of
+ * those rows, and the spread of its values about the means of their domains. Neither depends on
+ * what was judged before. Values are f32 of size 1 and less, summed in another order: 1e-6.
+ */
+static void check_judge(const di_alignment_options *o)
+{
+    enum { TIMES = 44, JUDGED = TIMES * PAIRS };
+    float e[2][2 * JUDGED * C], r[2][2 * JUDGED], none[2 * C] = {1}, zero[2] = {0};
+    int copies = o->on_delta && o->delta_kind != DI_DELTA_SYM ? 1 : 2; /* rows of a pair */
+    di_align_pairs all = {e[0], e[1], r[0], r[1], JUDGED, JUDGED};
+    di_align_stats s = {0};
+    double gap, sd, within = 0;
+    scene x;
+
+    open_scene(&x, o);
+    x.step.target = (di_align_side){2 * PAIRS, PAIRS, first_s, second_s};
+    di_alignment_fit_scale(x.a, x.e, N_S);
+    di_alignment_fit(x.a, &x.step, &s);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 2 * JUDGED; i++) {
+            int pair = i / 2 % PAIRS, row = i % 2 == 0 ? first_s[pair] : second_s[pair];
+
+            memcpy(e[k] + i * C, x.e + (k * N_S + row) * C, C * sizeof(float));
+            r[k][i] = x.r[k * N_S + row];
+        }
+    for (int k = 0; k < 2; k++) { /* sums of squares from the pairs one by one */
+        double mean = 0, squares = 0;
+
+        for (int i = 0; i < PAIRS; i++) {
+            const float *ei = e[k] + 2 * i * C, *ri = r[k] + 2 * i;
+            di_align_pairs alone = {
+                k ? none : ei, k ? ei : none, k ? zero : ri, k ? ri : zero, 1, 1};
+            di_align_pairs twice = {ei, ei, ri, ri, 1, 1};
+            double own;
+
+            assert_true(di_alignment_judge(x.a, &alone, &gap, &sd)); /* its mean, less a constant */
+            mean += gap / PAIRS;
+            squares += copies * gap * gap;
+            assert_true(di_alignment_judge(x.a, &twice, &gap, &own));
+            if (copies == 2) squares += own * own; /* about its mean: own^2 of two such pairs */
+        }
+        within += TIMES * (squares - copies * PAIRS * mean * mean);
+    }
+    assert_true(di_alignment_judge(x.a, &all, &gap, &sd));
+    di_alignment_gradient(x.a, &x.step, 1, NULL, NULL, &s);
+    if (!(fabs(gap - s.w1) < 1e-6 && fabs(gap) > 1e-3)) fail_msg("gap %.9g, w1 %.9g", gap, s.w1);
+    within = sqrt(within / (2 * copies * JUDGED - 2));
+    if (!(fabs(sd - within) < 1e-4 * within)) fail_msg("spread %.9g, expected %.9g", sd, within);
+    close_scene(&x);
+}
+static void judged_pairs(void **state)
+{
+    di_alignment_options o = {.width = C, .max_rows = N};
+
+    (void)state;
+    for (int scale = DI_SCALE_NONE; scale <= DI_SCALE_LAYERNORM; scale++)
+        for (int kind = -1; kind <= DI_DELTA_REWARD; kind++) {
+            o.scale = (di_scale_kind)scale;
+            o.on_delta = kind >= 0;
+            o.delta_kind = kind >= 0 ? (di_delta_kind)kind : DI_DELTA_SYM;
+            check_judge(&o);
+        }
+}
+
 /* Tensors and counters carry a fit on as if it had not stopped; names tell the two critics apart.
  */
 static void state_carries_on(void **state)
@@ -338,6 +403,7 @@ int main(void)
         cmocka_unit_test(order_of_a_pair_is_free),
         cmocka_unit_test(offset_cancels_in_differences),
         cmocka_unit_test(share_adds_up),
+        cmocka_unit_test(judged_pairs),
         cmocka_unit_test(state_carries_on),
     };
 

@@ -84,7 +84,7 @@ static void disjoint_supports(const char *backend)
     }
 }
 
-/* 2.10: a linear critic at |Delta| = 2, l = 1 has gap 4 and objective 3 at its optimum. */
+/* 2.10: a linear critic at |Delta| = 2, l = 1 has slope 2, gap 4 and objective 3 at its optimum. */
 static void linear_optimum(const char *backend)
 {
     game g;
@@ -95,6 +95,7 @@ static void linear_optimum(const char *backend)
     s = play(&g);
     assert_true(fabs(s.w1 - 4) < 0.04);
     assert_true(fabs(s.critic_loss + 3) < 0.03);
+    assert_true(fabs(s.critic_grad_norm - 2) < 0.02); /* a gap of 4 is 2 along a distance of 2 */
     close_game(&g);
 }
 

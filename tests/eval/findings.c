@@ -114,6 +114,14 @@ static void levels(void **state)
     assert_int_equal(f[DI_ALREADY_ALIGNED].level, DI_LEVEL_OK);
     di_finding_set(f, DI_REWARD_SCALE_COLLAPSE, 0.24, "small");
     assert_int_equal(f[DI_REWARD_SCALE_COLLAPSE].level, DI_LEVEL_WARN);
+    di_finding_set(f, DI_NO_GAIN, 0, "an interval that begins at 0"); /* contains it */
+    assert_int_equal(f[DI_NO_GAIN].level, DI_LEVEL_NOTE);
+    di_finding_set(f, DI_NO_GAIN, 0.01, "a gain");
+    assert_int_equal(f[DI_NO_GAIN].level, DI_LEVEL_OK);
+    di_finding_set(f, DI_SELF_TRAINING_DRIFT, 2, "twice is no trend");
+    assert_int_equal(f[DI_SELF_TRAINING_DRIFT].level, DI_LEVEL_OK);
+    di_finding_set(f, DI_SELF_TRAINING_DRIFT, 3, "three times");
+    assert_int_equal(f[DI_SELF_TRAINING_DRIFT].level, DI_LEVEL_WARN);
     di_finding_set(f, DI_REWARD_DRIFT, NAN, "unknown");
     assert_int_equal(f[DI_REWARD_DRIFT].level, DI_LEVEL_NOTE);
     list = di_findings_to_json(f);
