@@ -180,9 +180,9 @@ struct dial_train_options {
     const char *lambda_ramp, *align_start;
     int64_t critic_iters, critic_warmup;
     double critic_lr, critic_wd;
-    const char *critic_widths, *critic;
+    const char *critic_widths, *critic, *critic_iters_early;
     double gp;
-    const char *gp_kind;
+    const char *gp_kind, *gp_points;
     const char *align_on, *delta_kind, *embed_norm;
     double align_share;
     int64_t queue, queue_age;

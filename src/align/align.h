@@ -55,6 +55,8 @@ typedef struct di_align_method {
      */
     void (*gradient)(di_align *a, const di_align_rows *rows, double lambda, float *dx,
                      float *dmargin, di_align_stats *stats);
+    /* Iterations of every fit from here on. NULL: its fits do not iterate. */
+    void (*set_iters)(di_align *a, int iters);
     /*
      * out [n] = d(x) of rows x [n, C] by the critic as it is, n at most the rows of a step; nothing
      * is learnt. NULL: the method's distance is not that of a critic.
@@ -72,6 +74,9 @@ struct di_align {
     const di_align_method *method;
 };
 
+/* Where the penalty is taken: between the domains, at the source's rows, at the target's. */
+enum { DI_GP_AT_INTERP = 1, DI_GP_AT_SOURCE = 2, DI_GP_AT_TARGET = 4, DI_GP_AT_ALL = 7 };
+
 typedef struct di_wasserstein_options {
     int64_t width;    /* C */
     int64_t max_rows; /* largest n_s + n_t */
@@ -79,6 +84,7 @@ typedef struct di_wasserstein_options {
     int n_hidden;
     di_critic_act act;
     di_gp_kind gp_kind;
+    unsigned points;  /* DI_GP_AT_... that carry the penalty; 0: all of them */
     double gp;        /* lambda_gp */
     int spectral;     /* 1: spectral norm in the place of the penalty (align/critic.h) */
     int iters;        /* critic iterations of a fit */

@@ -177,6 +177,15 @@ static di_align_rows rows_of(di_alignment *a, const part *p, const di_align_step
     return rows;
 }
 
+void di_alignment_set_iters(di_alignment *a, int iters)
+{
+    for (int k = 0; k < a->n_parts; k++) {
+        di_align *m = a->part[k].method;
+
+        if (m->method->set_iters != NULL) m->method->set_iters(m, iters);
+    }
+}
+
 void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats *stats)
 {
     int64_t n = step->source.rows + step->target.rows;

@@ -67,6 +67,9 @@ int64_t di_alignment_scale_rows(const di_alignment *a);
 /* Fixes the scale by e [n, C], embeddings of source texts by the frozen base. */
 void di_alignment_fit_scale(di_alignment *a, const float *e, int64_t n);
 
+/* Iterations of every fit from here on, of the methods that iterate. */
+void di_alignment_set_iters(di_alignment *a, int iters);
+
 /* The critics' iterations, embeddings constant. stats are those of main. */
 void di_alignment_fit(di_alignment *a, const di_align_step *step, di_align_stats *stats);
 

@@ -123,6 +123,11 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
         }
 }
 
+static void set_iters(di_align *a, int iters)
+{
+    ((dann *)a)->opt.iters = iters;
+}
+
 static int tensors(di_align *a, di_align_tensor *out, int cap)
 {
     return di_critic_tensors(&((dann *)a)->net, out, cap);
@@ -154,7 +159,7 @@ static void free_all(di_align *a)
 
 #define ENTRIES                                                                                    \
     .fit = fit, .gradient = gradient, .tensors = tensors, .save = save, .load = load,              \
-    .free = free_all
+    .set_iters = set_iters, .free = free_all
 
 static const di_align_method dann_method = {.name = "dann", ENTRIES};
 static const di_align_method cdan_method = {.name = "cdan", .pairs = 1, ENTRIES};

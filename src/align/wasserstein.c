@@ -6,10 +6,11 @@
  *     L_align  = lambda_da gap             minimised over the encoder, critic constant
  *
  * The penalty is evaluated at G = 3 N2 points, N2 = n_s + n_t: interpolates between source and
- * target rows, and the rows themselves (method.md 2.4). Which target row meets which source row is
- * drawn afresh in every iteration: with a fixed pairing (chosen with chosen) the hidden labels of
- * the target would steer a non-linear critic. With `spectral` the critic's slope is bounded by its
- * weights (align/critic.h): there is no penalty, and nothing is drawn.
+ * target rows, and the rows themselves (method.md 2.4); or at some of these three kinds. Which
+ * target row meets which source row is drawn afresh in every iteration: with a fixed pairing
+ * (chosen with chosen) the hidden labels of the target would steer a non-linear critic. With
+ * `spectral` the critic's slope is bounded by its weights (align/critic.h): there is no penalty,
+ * and nothing is drawn.
  */
 #include "align/critic.h"
 
@@ -44,21 +45,28 @@ static void draw_at_random(void *ctx, float *alpha, int64_t *perm, int64_t n2, i
     di_rng_shuffle(&w->pairing_rng, perm, n_t);
 }
 
-/* Xp = [interpolates; source rows; target rows], N2 rows each (method.md 2.4). */
-static void penalty_points(wasserstein *w, const di_align_rows *r)
+/* Xp = [interpolates; source rows; target rows], N2 rows each, less what `points` leaves out
+ * (method.md 2.4). Returns its rows G. */
+static int64_t penalty_points(wasserstein *w, const di_align_rows *r)
 {
-    int64_t n2 = r->n_s + r->n_t, c = w->opt.width;
+    int64_t n2 = r->n_s + r->n_t, c = w->opt.width, end = 0;
+    float *of[3]; /* where each kind begins */
 
     assert(r->n_s > 0 && r->n_t > 0);
+    for (int k = 0; k < 3; k++) {
+        of[k] = w->opt.points & 1u << k ? w->xp + end * c : NULL;
+        end += of[k] != NULL ? n2 : 0;
+    }
     for (int64_t i = 0; i < n2; i++) {
         const float *s = r->x + (i % r->n_s) * c;
         const float *t = r->x + (r->n_s + w->perm[i % r->n_t]) * c;
-        float *p = w->xp + i * c;
 
-        for (int64_t k = 0; k < c; k++) p[k] = s[k] + w->alpha[i] * (t[k] - s[k]);
-        memcpy(w->xp + (n2 + i) * c, s, (size_t)c * sizeof *s);
-        memcpy(w->xp + (2 * n2 + i) * c, t, (size_t)c * sizeof *t);
+        for (int64_t k = 0; k < c && of[0] != NULL; k++)
+            of[0][i * c + k] = s[k] + w->alpha[i] * (t[k] - s[k]);
+        if (of[1] != NULL) memcpy(of[1] + i * c, s, (size_t)c * sizeof *s);
+        if (of[2] != NULL) memcpy(of[2] + i * c, t, (size_t)c * sizeof *t);
     }
+    return end;
 }
 
 static di_mat rows_of(const float *data, int64_t rows, int64_t cols)
@@ -83,7 +91,7 @@ static void iterate(wasserstein *w, const di_align_rows *r, di_align_stats *stat
 {
     const di_backend *ops = w->dev->ops;
     int64_t n2 = r->n_s + r->n_t, c = w->opt.width;
-    di_mat x = rows_of(r->x, n2, c), xp = rows_of(w->xp, 3 * n2, c);
+    di_mat x = rows_of(r->x, n2, c);
     double gap;
 
     if (!w->opt.spectral) w->draw(w->draw_ctx, w->alpha, w->perm, n2, r->n_t);
@@ -95,7 +103,8 @@ static void iterate(wasserstein *w, const di_align_rows *r, di_align_stats *stat
     stats->gp = stats->critic_grad_norm = NAN;
     stats->critic_loss = -gap;
     if (!w->opt.spectral) {
-        penalty_points(w, r);
+        di_mat xp = rows_of(w->xp, penalty_points(w, r), c);
+
         stats->gp = ops->critic_penalty(w->dev, &w->net.d, &xp, w->opt.gp_kind, (float)w->opt.gp,
                                         &w->net.grad, &stats->critic_grad_norm, w->work);
         stats->critic_loss += w->opt.gp * stats->gp;
@@ -128,6 +137,11 @@ static void gradient(di_align *a, const di_align_rows *rows, double lambda, floa
 
         for (int64_t j = 0; j < c; j++) dx[i * c + j] += k * w->q[i * c + j];
     }
+}
+
+static void set_iters(di_align *a, int iters)
+{
+    ((wasserstein *)a)->opt.iters = iters;
 }
 
 static void judge(di_align *a, const float *x, int64_t n, float *out)
@@ -186,6 +200,7 @@ static void free_all(di_align *a)
 static const di_align_method method = {.name = "wasserstein",
                                        .fit = fit,
                                        .gradient = gradient,
+                                       .set_iters = set_iters,
                                        .judge = judge,
                                        .tensors = tensors,
                                        .save = save,
@@ -210,6 +225,7 @@ dial_status di_wasserstein_new(di_device *dev, const di_wasserstein_options *opt
     w->base.method = &method;
     w->dev = dev;
     w->opt = *opt;
+    if (w->opt.points == 0) w->opt.points = DI_GP_AT_ALL;
     memcpy(shape.hidden, opt->hidden, sizeof shape.hidden);
     DI_TRY(di_critic_init(&w->net, dev, &shape, err));
     w->xp = dev->ops->buffer_new(dev, (size_t)(3 * n2 * c) * f);

@@ -110,8 +110,9 @@ done:
 /* What a method without a critic has none of. */
 static void clear_critic(json_t *method, int *failed)
 {
-    static const char *const of_critic[] = {"critic",    "critic_widths", "critic_iters",
-                                            "critic_lr", "critic_wd",     "critic_warmup"};
+    static const char *const of_critic[] = {
+        "critic",    "critic_widths", "critic_iters",      "critic_lr",
+        "critic_wd", "critic_warmup", "critic_iters_early"};
 
     for (size_t i = 0; i < sizeof of_critic / sizeof *of_critic; i++)
         di_json_put(method, of_critic[i], json_null(), failed);
@@ -177,10 +178,13 @@ static json_t *method_json(const di_train_job *job)
     di_json_put(method, "margin", json_string(o->margin), &failed);
     if (job->set.curriculum.bins > 0)
         di_json_put(method, "curriculum", di_job_curriculum_json(job), &failed);
+    di_json_put(method, "critic_iters_early", json_string(o->critic_iters_early), &failed);
+    di_json_put(method, "gp_points", json_string(o->gp_points), &failed);
     if (job->kind != NULL && !job->kind->critic) clear_critic(method, &failed);
     if (job->kind != NULL && strcmp(o->method, "dial") != 0) {
         di_json_put(method, "gp", json_null(), &failed);
         di_json_put(method, "gp_kind", json_null(), &failed);
+        di_json_put(method, "gp_points", json_null(), &failed);
     }
     add_method_options(o, method, &failed);
     return di_json_whole(method, failed);

@@ -28,6 +28,55 @@ done:
     return st;
 }
 
+/* "interp,source,target", or some of them. */
+static dial_status plan_points(const dial_train_options *o, unsigned *out, dial_error *err)
+{
+    static const char *const names[] = {"interp", "source", "target"};
+    dial_status st = DIAL_OK;
+    unsigned points = 0;
+
+    for (const char *at = o->gp_points;;) {
+        size_t n = strcspn(at, ",");
+        unsigned bit = 0;
+
+        for (unsigned k = 0; k < 3; k++)
+            if (strlen(names[k]) == n && strncmp(names[k], at, n) == 0) bit = 1u << k;
+        if (bit == 0 || (points & bit) != 0)
+            DI_FAIL_AT(err, DIAL_ERR_USAGE, "--gp-points", "name each kind of point at most once",
+                       "expected one or more of interp,source,target, found '%s'", o->gp_points);
+        points |= bit;
+        if (at[n] == '\0') break;
+        at += n + 1;
+    }
+    if (points != DI_GP_AT_ALL && is(o->gp_kind, "spectral"))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--gp-points", "leave it out, or take another --gp-kind",
+                   "a spectral norm has no penalty, and so no points of it");
+    *out = points;
+done:
+    return st;
+}
+
+/* "K:N": K critic updates in each of the first N steps; 0:0: none differ. */
+static dial_status plan_early(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *text = job->opt->critic_iters_early;
+    char *mid, *end = NULL;
+    long long k = strtoll(text, &mid, 10), n = 0;
+
+    if (mid != text && *mid == ':') n = strtoll(mid + 1, &end, 10);
+    if (end == NULL || end == mid + 1 || *end != '\0' || k < 0 || n < 0 || k > 100000 ||
+        (k == 0) != (n == 0))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--critic-iters-early",
+                   "write 10:100 for ten updates in each of the first 100 steps",
+                   "expected K:N, both above 0, or 0:0, found '%s'", text);
+    job->set.critic_iters = (int)job->opt->critic_iters;
+    job->set.early_iters = (int)k;
+    job->set.early_steps = n;
+done:
+    return st;
+}
+
 /* The Wasserstein critic and the domain classifier, which share their flags. */
 static dial_status plan_critic(const dial_train_options *o, di_align_options *m, dial_error *err)
 {
@@ -55,6 +104,7 @@ static dial_status plan_critic(const dial_train_options *o, di_align_options *m,
     if (o->domain_smoothing >= 0.5)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--domain-smoothing", "give a share such as 0.1",
                    "expected less than 0.5, found %g", o->domain_smoothing);
+    DI_TRY(plan_points(o, &c->points, err));
     DI_TRY(plan_widths(o->critic_widths, c->hidden, &c->n_hidden, err));
     m->dann = (di_dann_options){.n_hidden = c->n_hidden,
                                 .act = c->act,
@@ -141,6 +191,7 @@ static dial_status plan_methods(di_train_job *job, dial_error *err)
                    : is(o->mean_form, "root") ? DI_MEAN_ROOT
                                               : DI_MEAN_CRITIC;
     DI_TRY(plan_critic(o, m, err));
+    DI_TRY(plan_early(job, err));
     DI_TRY(plan_transport(o, m, err));
     DI_TRY(plan_numbers("mmd-scales", o->mmd_scales, 1, DI_MMD_MAX_SCALES, 0, m->mmd.scale,
                         &m->mmd.n_scales, err));

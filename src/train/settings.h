@@ -94,6 +94,8 @@ typedef struct di_train_settings {
     int match_prompts;     /* the source's differences are of any two texts of one prompt, as the
                               target's grouped single texts are (method.md 8.1) */
     int64_t critic_warmup; /* critic-only steps before step 1 */
+    int critic_iters, early_iters; /* critic updates of a step, and of the first early_steps */
+    int64_t early_steps;           /* 0: all steps have what the critic was made with */
     uint64_t seed;
 } di_train_settings;
 

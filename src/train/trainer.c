@@ -305,6 +305,9 @@ static dial_status accumulate(di_trainer *t, int last, double lambda, double fac
     }
     for (int k = 0; k < SIDES; k++) DI_TRY(forward_side(t, k, err));
     step = align_step(t);
+    if (t->align != NULL && t->set.early_steps > 0)
+        di_alignment_set_iters(t->align, t->step < t->set.early_steps ? t->set.early_iters
+                                                                      : t->set.critic_iters);
     if (t->align != NULL) di_alignment_fit(t->align, &step, &a);
     if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
     zero_gradients(t);
