@@ -205,12 +205,14 @@ struct dial_train_options {
     int64_t eval_every;
     const char *heldout_source;
     int64_t maps;
+    const char *snapshot_embeddings;
     const char *save_every;
     int64_t keep;
     const char *select;
     int64_t select_rows, early_stop;
     const char *grad_checkpoint;
     int64_t log_every, overfit;
+    int tensorboard;
     int match_scale; /* the reward keeps the scale that it had in the run started from */
     int renew_view;  /* layer and pooling are what the flags say, not that run's */
     int resume, overwrite, dry_run;

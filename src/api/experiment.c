@@ -15,8 +15,9 @@ enum { MAX_ITEMS = 256, MAX_CELLS = 20000 };
 static int is_place(const char *flag)
 {
     static const char *const places[] = {
-        "out",     "resume",      "overwrite",       "dry-run", "log-every",
-        "threads", "trunk-cache", "trunk-cache-max", "keep",    "show-tokens"};
+        "out",       "resume",      "overwrite",           "dry-run",
+        "log-every", "threads",     "trunk-cache",         "trunk-cache-max",
+        "keep",      "show-tokens", "snapshot-embeddings", "tensorboard"};
 
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (strcmp(flag, places[i]) == 0) return 1;

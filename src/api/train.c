@@ -22,9 +22,10 @@ enum { HEAD_LR_PAIRS = 128 };
 static int may_differ(const char *flag)
 {
     static const char *const free_flags[] = {
-        "steps", "epochs",     "threads",     "device",         "keep",
-        "eval",  "resume",     "overwrite",   "dry-run",        "log-every",
-        "out",   "eval-every", "trunk-cache", "trunk-cache-max"};
+        "steps",      "epochs",     "threads",     "device",          "keep",
+        "eval",       "resume",     "overwrite",   "dry-run",         "log-every",
+        "out",        "eval-every", "trunk-cache", "trunk-cache-max", "snapshot-embeddings",
+        "tensorboard"};
 
     for (size_t i = 0; i < sizeof free_flags / sizeof *free_flags; i++)
         if (strcmp(flag, free_flags[i]) == 0) return 1;
@@ -154,6 +155,17 @@ static dial_status evaluate(void *ctx, int64_t step, dial_error *err)
     return di_job_evaluate(ctx, step, 0, NULL, err);
 }
 
+/* Before each step: the snapshot that is due, then what is renewed on the way. */
+static dial_status before_step(void *ctx, int64_t step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    if (step > 0) DI_TRY(di_job_snapshot(ctx, step, err)); /* begin took that of step 0 */
+    DI_TRY(di_job_renew(ctx, step, err));
+done:
+    return st;
+}
+
 static json_t *start_event(const di_train_job *job)
 {
     return json_pack("{s:s, s:s, s:O, s:s, s:s, s:i, s:i, s:I}", "event", "start", "dial_version",
@@ -184,7 +196,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
                   .eval_every = job->opt->eval_every,
                   .early_stop = job->opt->early_stop,
                   .critic_lr = job->kind != NULL && job->kind->critic ? job->opt->critic_lr : NAN,
-                  .renew = di_job_renew,
+                  .renew = before_step,
                   .validate = di_job_validate,
                   .choose = di_job_choose,
                   .evaluate = evaluate,
@@ -194,6 +206,9 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     if (checkpoint != NULL) DI_TRY(di_loop_resume(&job->loop, checkpoint, err));
     if (di_dist_of(job->env)->rank == 0)
         DI_TRY(di_journal_open(&job->journal, job->al, path, checkpoint != NULL ? step : -1, err));
+    if (di_dist_of(job->env)->rank == 0 && job->opt->tensorboard)
+        DI_TRY(di_events_open(&job->journal.events, job->al, job->opt->out,
+                              checkpoint != NULL ? step : -1, err));
     if (checkpoint != NULL) {
         di_log(job->env, DIAL_LOG_INFO, "continuing from step %lld", (long long)step);
         goto done;
@@ -202,7 +217,7 @@ static dial_status begin(di_train_job *job, const char *checkpoint, int64_t step
     DI_TRY(di_job_probe_head(job, err));
     DI_TRY(di_job_fit_scale(job, err));
     DI_TRY(di_job_start_critic(job, err));
-    DI_TRY(di_job_write_maps(job, 0, err));
+    DI_TRY(di_job_snapshot(job, 0, err));
     DI_TRY(di_trainer_warm_critic(job->trainer, err));
 done:
     di_free(job->al, path);
@@ -298,10 +313,11 @@ static dial_status finish(di_train_job *job, json_t **out, dial_error *err)
     struct rusage use;
     int64_t steps = di_trainer_steps_done(job->trainer);
 
+    DI_TRY(di_job_snapshot(job, steps, err)); /* of the last step, where an epoch ends with it */
     DI_TRY(take_choice(job, err));
     DI_TRY(di_job_write_reference(job, err)); /* before what reads the matched reward */
     DI_TRY(di_job_evaluate(job, job->selected_step, 1, &evals, err));
-    if (steps > 0) DI_TRY(di_job_write_maps(job, job->selected_step, err));
+    DI_TRY(di_job_write_maps(job, job->selected_step, err));
     DI_TRY(di_job_reward_stats(job, &stats, err));
     DI_TRY(di_job_selftest(job, &selftest, err));
     if (di_dist_of(job->env)->rank > 0) goto done; /* the rest is files */

@@ -31,6 +31,7 @@
 enum {
     DI_MAX_FILES = 64,
     DI_MAX_WARNINGS = 64,
+    DI_MAX_SNAPSHOTS = 16,
     DI_FEW_SOURCE_ROWS = 100 /* fewer: none are held out, leave-one-out takes their place */
 };
 
@@ -87,7 +88,9 @@ typedef struct di_train_job {
     di_alignment_options align_options;
     const di_align_kind *kind; /* the method of alignment; NULL: none */
     di_align_options method;
-    int64_t save_every, first_pass;
+    int64_t save_every, first_pass, epoch_steps;
+    double snapshot[DI_MAX_SNAPSHOTS]; /* epochs, rising */
+    int n_snapshots;
     double warmup_share, ramp_share, start_share; /* of the steps, where the flag says a share */
     di_select_rule rule;
     int named;     /* the --eval set that --select names; -1: none */
@@ -265,6 +268,8 @@ dial_status di_job_evaluate(di_train_job *job, int64_t step, int final, json_t *
                             dial_error *err);
 /* maps/step-N.safetensors: embeddings of --maps rows of source, target and each eval set. */
 dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err);
+/* The same where the epochs done with this step are one of --snapshot-embeddings. */
+dial_status di_job_snapshot(di_train_job *job, int64_t step, dial_error *err);
 dial_status di_job_selftest(di_train_job *job, json_t **out, dial_error *err);
 /* {"source":{"mean","std"}, "target":...|null} over up to 256 rows of each. */
 dial_status di_job_reward_stats(di_train_job *job, json_t **out, dial_error *err);

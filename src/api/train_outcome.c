@@ -173,7 +173,7 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err)
     dial_status st = DIAL_OK;
     di_st_entry entry[2 + DI_MAX_FILES];
     float *e[2 + DI_MAX_FILES] = {NULL};
-    char name[2 + DI_MAX_FILES][128], file[64], number[24];
+    char name[2 + DI_MAX_FILES][128], file[64], number[24], epoch[32];
     char *dir = di_path_join(job->al, job->opt->out, "maps"), *path = NULL;
     json_t *meta = NULL;
     di_examples all;
@@ -207,7 +207,8 @@ dial_status di_job_write_maps(di_train_job *job, int64_t step, dial_error *err)
         n++;
     }
     snprintf(number, sizeof number, "%lld", (long long)step);
-    meta = json_pack("{s:s}", "step", number);
+    snprintf(epoch, sizeof epoch, "%.6g", (double)step / (double)job->epoch_steps);
+    meta = json_pack("{s:s, s:s}", "step", number, "epoch", epoch);
     if (di_dist_of(job->env)->rank == 0)
         DI_TRY(di_st_write(job->al, path, entry, (size_t)n, meta, err));
 done:
@@ -215,6 +216,18 @@ done:
     json_decref(meta);
     di_free(job->al, dir);
     di_free(job->al, path);
+    return st;
+}
+
+dial_status di_job_snapshot(di_train_job *job, int64_t step, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int due = 0;
+
+    for (int k = 0; k < job->n_snapshots; k++) /* an epoch ends with the step that completes it */
+        due |= step == (int64_t)ceil(job->snapshot[k] * (double)job->epoch_steps - 1e-9);
+    if (due) DI_TRY(di_job_write_maps(job, step, err));
+done:
     return st;
 }
 

@@ -126,6 +126,29 @@ done:
     return st;
 }
 
+/* "0,1,2": epochs, rising; whole or not. */
+static dial_status plan_snapshots(di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const char *text = job->opt->snapshot_embeddings, *at = text;
+    char *end;
+
+    for (job->n_snapshots = 0;; at = end + 1) {
+        int n = job->n_snapshots;
+        double epoch = strtod(at, &end), least = n > 0 ? job->snapshot[n - 1] : -1;
+
+        if (end == at || (*end != ',' && *end != '\0') || !(epoch >= 0) || !isfinite(epoch) ||
+            !(epoch > least) || n == DI_MAX_SNAPSHOTS)
+            DI_FAIL_AT(
+                err, DIAL_ERR_USAGE, "--snapshot-embeddings", "write 0,1,2; --maps 0 keeps none",
+                "expected up to %d rising epochs from 0, found '%s'", DI_MAX_SNAPSHOTS, text);
+        job->snapshot[job->n_snapshots++] = epoch;
+        if (*end == '\0') break;
+    }
+done:
+    return st;
+}
+
 /* Flags that count steps or texts of one. */
 static dial_status plan_pace(di_train_job *job, dial_error *err)
 {
@@ -153,6 +176,7 @@ static dial_status plan_pace(di_train_job *job, dial_error *err)
     DI_TRY(di_parse_share("align-start", o->align_start, &job->start_share, &job->set.align_start,
                           err));
     DI_TRY(plan_ramp(job, err));
+    DI_TRY(plan_snapshots(job, err));
 done:
     return st;
 }
@@ -382,6 +406,7 @@ dial_status di_plan_steps(di_train_job *job, const json_t *resumed, dial_error *
     int64_t kept[2]; /* rank 0 decides for all: the run remembers one plan */
 
     if (pass == 0) pass = source > target ? source : target;
+    job->epoch_steps = pass;
     /* native's 300 steps give way to --epochs, which it leaves at 0 */
     s->steps = o->steps > 0 && !(is(o->preset, "native") && o->epochs > 0)
                    ? o->steps

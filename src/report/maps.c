@@ -1,9 +1,11 @@
 /*
- * The `maps` part of the document: t-SNE panels of stored embeddings, before and after training.
- * "Before" is the same base model for all runs (their adapters start as zero), so it is taken from
- * the first run that has it.
+ * The `maps` part of the document: t-SNE panels of stored embeddings, before, during and after
+ * training. "After" is the checkpoint that became the run's; "during" are the other epochs of
+ * --snapshot-embeddings. "Before" is the same base model for all runs (their adapters start as
+ * zero), so it is taken from the first run that has it.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +16,14 @@
 #include "model/safetensors.h"
 #include "report/analyse.h"
 
+/* A panel costs seconds: with more runs than this only before and after are drawn. */
+enum { MOST_RUNS_ON_THE_WAY = 4 };
+
 /* Pairs of both domains in one block: source rows, then target rows. */
 typedef struct panel {
     float *e;                      /* (2 n_source + 2 n_target, c) */
     int64_t n_source, n_target, c; /* pairs */
-    double step;
+    double step, epoch;            /* NAN: the file does not say */
 } panel;
 
 static const di_st_tensor *embeddings(const di_st *s, const char *set)
@@ -37,7 +42,7 @@ static dial_status load_panel(const di_alloc *al, const char *path, const char *
 {
     dial_status st = DIAL_OK;
     const char *names[] = {"source", set};
-    const char *step;
+    const char *step, *epoch;
     const di_st_tensor *t[2];
     float *all = NULL;
     di_st s;
@@ -65,6 +70,8 @@ static dial_status load_panel(const di_alloc *al, const char *path, const char *
     }
     step = di_text_at(s.metadata, "step");
     p->step = step != NULL ? strtod(step, NULL) : NAN;
+    epoch = di_text_at(s.metadata, "epoch");
+    p->epoch = epoch != NULL ? strtod(epoch, NULL) : NAN;
 done:
     if (open) di_st_close(&s);
     di_free(al, all);
@@ -117,11 +124,11 @@ static dial_status panel_json(di_report_work *w, const panel *p, const char *mod
     side = fmax(hi[0] - lo[0], hi[1] - lo[1]);
     if (!(side > 0)) side = 1;
     for (int k = 0; k < 2; k++) lo[k] -= (side - (hi[k] - lo[k])) / 2; /* centred in the square */
-    *out = json_pack("{s:s?,s:s,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o}}", "model", model,
-                     "when", when, "step", null_or(p->step), "n_source", (json_int_t)m.n_source,
-                     "n_target", (json_int_t)m.n_target, "mixing", null_or(m.mixing),
-                     "silhouette_domain", null_or(m.silhouette_domain), "silhouette_preference",
-                     null_or(m.silhouette_preference), "centroid_accuracy",
+    *out = json_pack("{s:s?,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o,s:o}}", "model",
+                     model, "when", when, "step", null_or(p->step), "epoch", null_or(p->epoch),
+                     "n_source", (json_int_t)m.n_source, "n_target", (json_int_t)m.n_target,
+                     "mixing", null_or(m.mixing), "silhouette_domain", null_or(m.silhouette_domain),
+                     "silhouette_preference", null_or(m.silhouette_preference), "centroid_accuracy",
                      null_or(m.centroid_accuracy), "points", "source_chosen",
                      points_json(y, 0, p->n_source, lo, side), "source_rejected",
                      points_json(y, 1, p->n_source, lo, side), "target_chosen",
@@ -152,6 +159,26 @@ done:
     return st;
 }
 
+/* Step of a file's name; -1: it has none. */
+static int64_t step_of(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    long long step;
+
+    return sscanf(slash != NULL ? slash + 1 : file, "step-%lld", &step) == 1 ? step : -1;
+}
+
+/* The file of the checkpoint that became the run's; the last one where none is of its step. */
+static size_t chosen_file(const di_run *r, char *const *file, size_t n)
+{
+    double chosen = di_num(r->dial, "progress.selected_step");
+
+    if (!isfinite(chosen)) chosen = di_num(r->end, "selected_step");
+    for (size_t i = 0; i < n; i++)
+        if ((double)step_of(file[i]) == chosen) return i;
+    return n - 1;
+}
+
 static dial_status set_panels(di_report_work *w, const char *set, json_t *list, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -161,15 +188,23 @@ static dial_status set_panels(di_report_work *w, const char *set, json_t *list, 
 
     for (int64_t i = 0; i < w->n_runs; i++) {
         const di_run *r = &w->run[i];
+        int untrained = strcmp(r->role, "untrained") == 0;
+        size_t chosen;
 
         DI_TRY(di_run_maps(r, &file, &n, err));
-        if (n >= 2 && !before) {
-            DI_TRY(add_panel(w, file[0], set, NULL, "before", list, err));
-            before = 1;
+        chosen = n > 0 ? chosen_file(r, file, n) : 0;
+        for (size_t k = 0; k < n; k++) {
+            int first = step_of(file[k]) == 0 && k != chosen;
+
+            if (k == chosen)
+                DI_TRY(add_panel(w, file[k], set, r->label, untrained ? "before" : "after", list,
+                                 err));
+            else if (first && !before)
+                DI_TRY(add_panel(w, file[k], set, NULL, "before", list, err));
+            else if (!first && w->n_runs <= MOST_RUNS_ON_THE_WAY)
+                DI_TRY(add_panel(w, file[k], set, r->label, "during", list, err));
+            before |= first;
         }
-        if (n >= 1)
-            DI_TRY(add_panel(w, file[n - 1], set, r->label,
-                             strcmp(r->role, "untrained") == 0 ? "before" : "after", list, err));
         di_free_names(w->al, file, n);
         file = NULL;
         n = 0;
@@ -226,6 +261,9 @@ dial_status di_maps_json(di_report_work *w, json_t **out, dial_error *err)
                 (long long)w->opt->map_sets, shown);
         shown = (size_t)w->opt->map_sets;
     }
+    if (shown > 0 && w->n_runs > MOST_RUNS_ON_THE_WAY)
+        di_note(w, "With more than %d runs the maps show them before and after training alone.",
+                MOST_RUNS_ON_THE_WAY);
     for (size_t i = 0; i < shown; i++) {
         const char *set = json_string_value(json_array_get(names, i));
         json_t *panels = json_array();

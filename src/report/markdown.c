@@ -125,6 +125,8 @@ static void maps(const json_t *doc, di_buf *out)
 
             di_puts(out, "| ");
             di_put_md(out, model != NULL ? model : "before training");
+            if (strcmp(di_text_at(p, "when"), "during") == 0)
+                di_buf_printf(out, ", on the way, epoch %.3g", di_num(p, "epoch"));
             di_buf_printf(out, " | %s | %s | %s | %s | %s |\n", DI_DECIMAL(di_num(p, "step"), 0),
                           DI_DECIMAL(di_num(p, "mixing"), 2),
                           DI_DECIMAL(di_num(p, "silhouette_domain"), 3),

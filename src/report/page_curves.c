@@ -195,13 +195,15 @@ static void panel(const json_t *p, const json_t *map, const char *id, di_buf *ou
 {
     const char *model = di_text_at(p, "model");
     int before = strcmp(di_text_at(p, "when"), "before") == 0;
+    int during = strcmp(di_text_at(p, "when"), "during") == 0;
 
     di_puts(out, "<figure><figcaption><b>");
     if (before && model == NULL) {
         di_puts(out, "Before training");
     } else {
-        di_puts(out, before ? "Untrained: " : "After ");
+        di_puts(out, before ? "Untrained: " : during ? "" : "After ");
         di_put_html(out, model);
+        if (during) di_buf_printf(out, ", epoch %.3g", di_num(p, "epoch"));
     }
     di_puts(out, "</b>");
     if (isfinite(di_num(p, "step"))) di_buf_printf(out, "step %.0f; ", di_num(p, "step"));
@@ -209,7 +211,10 @@ static void panel(const json_t *p, const json_t *map, const char *id, di_buf *ou
     di_put_html(out, di_text_at(map, "set"));
     di_puts(out, " texts</figcaption>\n");
     di_svg_scatter(
-        out, id, before ? "Map of embeddings before training" : "Map of embeddings after training",
+        out, id,
+        before   ? "Map of embeddings before training"
+        : during ? "Map of embeddings during training"
+                 : "Map of embeddings after training",
         "Each mark is a text; near marks are near in the embedding. The numbers below say how "
         "mixed the domains are.",
         di_at(p, "points"), json_is_true(di_at(map, "labelled")));

@@ -17,8 +17,8 @@
  *           gap_closure [{model, oracle, gap, gap_se, usable, value, ci95}]
  *           seeds   [{method, n, mean, std}], methods with several seeds
  *           along   [{model, step, accuracy, lo, hi}], models with several evaluations
- *   maps    [{set, labelled, panels [{model|null, when, step, n_source, n_target, mixing,
- *             silhouette_domain, silhouette_preference, centroid_accuracy, points
+ *   maps    [{set, labelled, panels [{model|null, when (before, during, after), step, epoch|null,
+ * n_source, n_target, mixing, silhouette_domain, silhouette_preference, centroid_accuracy, points
  *             {source_chosen, source_rejected, target_chosen, target_rejected: [x, y, ...]}}]}]
  *   notes   [str]: what could not be shown, and why
  */

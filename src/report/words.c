@@ -356,6 +356,22 @@ static void after_words(prose *out, const json_t *b, const json_t *a)
                           : "");
 }
 
+/* What was kept on the way of a model, in the order of the steps. */
+static void during_words(prose *out, const json_t *panels, const json_t *after)
+{
+    const char *model = di_text_at(after, "model");
+    char list[400] = "";
+    const json_t *p;
+    size_t i, n = 0;
+
+    json_array_foreach (panels, i, p)
+        if (strcmp(di_text_at(p, "when"), "during") == 0 &&
+            strcmp(di_text_at(p, "model"), model) == 0 && n + 40 < sizeof list)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%.2f (epoch %.3g)",
+                                  n > 0 ? ", " : "", di_num(p, "mixing"), di_num(p, "epoch"));
+    if (n > 0) say(out, "On its way %s had a mixing of %s.", model, list);
+}
+
 json_t *di_words_map(const json_t *map)
 {
     prose text = {json_array(), 0}, *out = &text;
@@ -366,7 +382,10 @@ json_t *di_words_map(const json_t *map)
         if (before == NULL && strcmp(di_text_at(p, "when"), "before") == 0) before = p;
     if (before != NULL) before_words(out, before);
     json_array_foreach (panels, i, p)
-        if (strcmp(di_text_at(p, "when"), "after") == 0) after_words(out, before, p);
+        if (strcmp(di_text_at(p, "when"), "after") == 0) {
+            after_words(out, before, p);
+            during_words(out, panels, p);
+        }
     return di_json_whole(text.list, text.failed);
 }
 

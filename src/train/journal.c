@@ -90,6 +90,7 @@ dial_status di_journal_write(di_journal *j, json_t *value, dial_error *err)
     if (fwrite(j->line.data, 1, j->line.size, j->f) != j->line.size || fflush(j->f) != 0)
         DI_FAIL_AT(err, DIAL_ERR_IO, j->path, "free some space, then run again with --resume",
                    "cannot write: %s", strerror(errno));
+    DI_TRY(di_events_add(&j->events, value, err));
 done:
     json_decref(value);
     return st;
@@ -110,6 +111,7 @@ done:
 void di_journal_close(di_journal *j)
 {
     if (j->f != NULL) fclose(j->f);
+    di_events_close(&j->events);
     if (j->al != NULL) {
         di_free(j->al, j->path);
         di_buf_deinit(&j->line);

@@ -8,13 +8,14 @@
 
 #include <stdio.h>
 
-#include "base/json.h"
+#include "train/events.h"
 
 typedef struct di_journal {
     const di_alloc *al;
     FILE *f;
     char *path;
     di_buf line;
+    di_events events; /* the same scalars for TensorBoard; not open: none */
 } di_journal;
 
 /* keep_step < 0: a new file. Else: keeps lines whose step is at most keep_step. */

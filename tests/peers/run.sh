@@ -17,5 +17,7 @@ build/dial train --base $toy --source $toy/source.jsonl --target $toy/target.jso
 "$python" tests/peers/export_equal.py build/dial $toy tests/fixtures/models $work/export
 llama=$(sh bench/peers/llama.sh)
 "$python" tests/peers/llama_equal.py build/dial "$llama/llama-server" $toy $work/export
+# and beside the reader of its event files
+"$python" tests/peers/events_equal.py build/dial $toy $work/events
 # and from Python
 "$python" tests/peers/python_package.py build/dial $work/run $work/python

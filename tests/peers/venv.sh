@@ -15,7 +15,7 @@ if [ ! -f $venv/done ] || [ tests/peers/venv.sh -nt $venv/done ]; then # what is
         exit 1
     }
     $venv/bin/pip install -q torch transformers peft trl datasets accelerate tokenizers safetensors gguf numpy sentence-transformers setuptools \
-        openai huggingface_hub prometheus_client requests schemathesis fastapi uvicorn >&2
+        openai huggingface_hub prometheus_client requests schemathesis fastapi uvicorn tensorboard >&2
     touch $venv/done
 fi
 echo "$PWD/$venv/bin/python"

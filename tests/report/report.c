@@ -16,7 +16,7 @@ static const run_fixture adapted = {.method = "dial",
                                     .w1_end = 0.6,
                                     .mixed = 0.9,
                                     .scores = 1,
-                                    .maps = 1,
+                                    .maps = 2,
                                     .finished = 1,
                                     .selected = 560,
                                     .warning = "reward_drift"};
@@ -113,16 +113,27 @@ static void numbers(void **state)
     assert_true(num(g, "value") > 0.2 && num(g, "value") < 1);
     map = json_array_get(json_object_get(doc, "maps"), 0);
     panels = json_object_get(map, "panels");
-    assert_int_equal(json_array_size(panels), 3); /* before once, after src-pref, after dial */
+    /* before once, after src-pref; dial's epoch 1, its choice, its epoch 4 */
+    assert_int_equal(json_array_size(panels), 5);
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const when[] = {"before", "after", "during", "after", "during"};
+        static const double step[] = {0, 400, 200, 560, 800};
+        const json_t *panel = json_array_get(panels, i);
+
+        assert_string_equal(json_string_value(json_object_get(panel, "when")), when[i]);
+        assert_true(num(panel, "step") == step[i] && num(panel, "epoch") == step[i] / 200);
+    }
     assert_true(num(json_array_get(panels, 0), "mixing") < 0.05);
     assert_true(num(json_array_get(panels, 1), "mixing") < 0.05);
-    assert_true(num(json_array_get(panels, 2), "mixing") > 0.5);
-    assert_true(num(json_array_get(panels, 2), "centroid_accuracy") == 1);
+    assert_true(num(json_array_get(panels, 3), "mixing") > 0.5);
+    assert_true(num(json_array_get(panels, 3), "centroid_accuracy") == 1);
     page = shown(di_report_html, doc);
     if (keep != NULL)
         assert_ok(di_write_file(di_alloc_default(), keep, page, strlen(page), &err), err);
     has(page, "The interval lies above 0");
     has(page, "So that is what domain shift is");
+    has(page, "On its way dial had a mixing of ");
+    has(page, "<b>dial, epoch 1</b>");
     has(page, "of that gap without target labels");
     has(page, "mixing rises from");
     has(page, "Each method was trained once");

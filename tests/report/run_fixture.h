@@ -191,7 +191,7 @@ static void fixture_scores(const fixture_set *t, const char *run, const char *na
 static void fixture_map(const char *run, int step, double mixed, double learned, const char *set)
 {
     static float e[2][2 * FIX_MAP * FIX_WIDTH];
-    char path[256], file[64], name[2][64], number[16];
+    char path[256], file[64], name[2][64], number[16], epoch[16];
     di_rng r = di_rng_make(6, DI_RNG_WEIGHTS, 0);
     di_st_entry entry[2];
     json_t *meta;
@@ -208,7 +208,8 @@ static void fixture_map(const char *run, int step, double mixed, double learned,
     }
     snprintf(file, sizeof file, "maps/step-%08d.safetensors", step);
     snprintf(number, sizeof number, "%d", step);
-    meta = json_pack("{s:s,s:s}", "step", number, "epoch", "0");
+    snprintf(epoch, sizeof epoch, "%g", step / 200.0);
+    meta = json_pack("{s:s,s:s}", "step", number, "epoch", epoch);
     assert_ok(di_st_write(di_alloc_default(), fixture_path(path, run, file), entry, 2, meta, &err),
               err);
     json_decref(meta);
@@ -276,6 +277,10 @@ static void fixture_run(const run_fixture *x, const char *run, const char *name)
     if (x->maps) {
         fixture_map(run, 0, 0, 0.3, name);
         fixture_map(run, (int)x->selected, x->mixed, 2.2, name);
+        if (x->maps > 1) { /* epochs on the way, one of them behind the choice */
+            fixture_map(run, 200, x->mixed / 2, 1, name);
+            fixture_map(run, 800, x->mixed, 2.2, name);
+        }
     }
 }
 
