@@ -111,6 +111,7 @@ const dial_option dial_train_table[] = {
     {"anchor-kind",     DIAL_OPT_TEXT, offsetof(T, anchor_kind),     "cosine",  "cosine|relational", "each embedding by itself, or the angles between them"},
     {"length-guard",    DIAL_OPT_REAL, offsetof(T, length_guard),    "0",       NULL, "weight of the penalty on target margins that follow the length; 0: none"},
     {"length-guard-min", DIAL_OPT_REAL, offsetof(T, length_guard_min), "0.3",   NULL, "correlation that the guard lets pass"},
+    {"consistency",     DIAL_OPT_REAL, offsetof(T, consistency),     "0",       NULL, "weight of the distance of margins between source and target rows of equal id, which are parallel; 0: none"},
     {"update",          DIAL_OPT_TEXT, offsetof(T, update),          "joint",   "joint|alternate", "one step on the sum, or alignment and source loss in turn"},
     {"layer",           DIAL_OPT_TEXT, offsetof(T, layer),           "last",    NULL, "blocks that head and alignment read: last, N, P% or auto (by votes on the target)"},
     {"pooling",         DIAL_OPT_TEXT, offsetof(T, pooling),         "last",    "last|mean|auto", "embedding of a text: last token, mean over tokens, or auto"},

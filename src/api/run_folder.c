@@ -348,6 +348,11 @@ static json_t *run_json(di_train_job *job, const char *sha, const json_t *selfte
                      files_json(&job->target_files, -1), "target_labels",
                      job->mode >= DI_MODE_ORACLE ? "read" : "dropped", "target_labelled",
                      labelled_json(job), "eval", files_json(&job->eval_files, -1));
+    if (job->parallel.rows.n > 0)
+        di_json_put(data, "parallel",
+                    json_pack("{s:I, s:f}", "rows", (json_int_t)job->parallel.rows.n, "weight",
+                              job->set.consistency),
+                    &failed);
     di_json_put(run, "data", data, &failed);
     di_json_put(run, "progress",
                 json_pack("{s:I, s:b, s:I, s:s}", "step",

@@ -531,6 +531,7 @@ static dial_status new_trainer(di_train_job *job, int resumed, dial_error *err)
     DI_TRY(scale_head_lr(job, err));
     DI_TRY(di_job_new_alignment(job, err));
     DI_TRY(di_job_freeze(job, err));
+    DI_TRY(di_job_settle_parallel(job, err));
     DI_TRY(di_job_open_teacher(job, err));
     DI_TRY(di_job_order_target(job, resumed || job->opt->dry_run, err));
     DI_TRY(di_trainer_new(&job->base.dev, job->decoder, &job->params, job->align, &job->set,

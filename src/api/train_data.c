@@ -294,6 +294,7 @@ dial_status di_job_load_data(di_train_job *job, dial_error *err)
     DI_TRY(di_job_standardise(job, err));
     DI_TRY(load_labelled(job, err));
     DI_TRY(di_job_cross_prompts(job, err));
+    DI_TRY(di_job_find_parallel(job, err));
     DI_TRY(load_evals(job, err));
     DI_TRY(check_named(job, err));
     job->side[DI_SOURCE] = &job->source;
@@ -313,6 +314,7 @@ static void free_files(const di_alloc *al, di_file_set *f)
 
 void di_job_free_data(di_train_job *job)
 {
+    di_parallel_deinit(&job->parallel, job->al);
     di_examples_free(job->al, &job->source);
     di_examples_free(job->al, &job->target);
     di_examples_free(job->al, &job->held);

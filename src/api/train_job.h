@@ -9,6 +9,7 @@
  *   train.c   model, trainer, loop, selection
  *   renew     pseudo-labels, weights, negatives    (train_renew.c)
  *   curriculum  target rows from near to far       (train_curriculum.c)
+ *   parallel  rows that both domains have          (train_parallel.c)
  *   align     what is aligned and how             (train_align.c)
  *   select    validators of a save, choice         (train_select.c)
  *   outcome   evaluations, maps, self-test         (train_outcome.c)
@@ -26,6 +27,7 @@
 #include "eval/metrics.h"
 #include "eval/select.h"
 #include "train/loop.h"
+#include "train/parallel.h"
 #include "train/split.h"
 
 enum {
@@ -101,6 +103,7 @@ typedef struct di_train_job {
     di_dataset *all[2 * DI_MAX_FILES]; /* those of source and target, in this order */
     di_examples source, target, held, labelled, crossed;
     const di_examples *side[DI_SIDES]; /* of them, what steps are made of */
+    di_parallel parallel; /* --consistency; set NULL: none */
     int has_target;
     int64_t held_rows; /* rows held out of the source files */
 
@@ -224,6 +227,13 @@ dial_status di_job_cross_prompts(di_train_job *job, dial_error *err);
 dial_status di_job_freeze(di_train_job *job, dial_error *err);
 dial_status di_job_open_teacher(di_train_job *job, dial_error *err);
 dial_status di_job_renew(void *ctx, int64_t step, dial_error *err);
+
+/*
+ * train_parallel.c: rows of equal id, once both domains are drawn, ERR_USAGE if there are none;
+ * then, on the frozen model, which target text renders which. Nothing without --consistency.
+ */
+dial_status di_job_find_parallel(di_train_job *job, dial_error *err);
+dial_status di_job_settle_parallel(di_train_job *job, dial_error *err);
 
 /*
  * train_renew.c: log p(target | row)/p(source | row), less a constant, of the source's rows

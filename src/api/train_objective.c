@@ -110,6 +110,7 @@ static dial_status check_rewards(const di_train_job *job, dial_error *err)
         int given;
     } wants[] = {{is(o->method, "ssrm") ? "method" : "pseudo-weight", job->set.pseudo_weight > 0},
                  {"cross-prompt", o->cross_prompt > 0},
+                 {"consistency", o->consistency > 0},
                  {"length-guard", o->length_guard > 0},
                  {"target-labelled", o->target_labelled != NULL},
                  {"match-scale", o->match_scale},
@@ -119,7 +120,7 @@ static dial_status check_rewards(const di_train_job *job, dial_error *err)
         if (wants[i].given)
             DI_FAIL_AT(
                 err, DIAL_ERR_USAGE, DI_FMT("--%s", wants[i].flag),
-                i == 5 ? "start from a base model" : "leave it out, or use another objective",
+                i == 6 ? "start from a base model" : "leave it out, or use another objective",
                 "it is about rewards, and --objective ce has a logit for each class instead");
     if (!is(o->adaptor, "0"))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--adaptor", "use --lora-r above 0, or the head alone",

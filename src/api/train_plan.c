@@ -207,6 +207,7 @@ static dial_status check_auxiliary(const di_train_job *job, dial_error *err)
         double weight;
     } of_target[] = {{"pseudo-weight", o->pseudo_weight},
                      {"cross-prompt", o->cross_prompt},
+                     {"consistency", o->consistency},
                      {"length-guard", o->length_guard}};
 
     for (size_t i = 0; i < sizeof of_target / sizeof *of_target; i++) {
@@ -291,6 +292,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .loss = {.smoothing = o->label_smoothing, .use_margin = is(o->margin, "auto")},
         .labelled_weight = o->target_labelled_weight,
         .crossed_weight = o->cross_prompt,
+        .consistency = o->consistency,
         .pseudo_weight = o->pseudo_weight > 0    ? o->pseudo_weight
                          : is(o->method, "ssrm") ? 0.3
                                                  : 0,

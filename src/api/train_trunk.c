@@ -196,6 +196,8 @@ dial_status di_job_fill_trunk(di_train_job *job, dial_error *err)
     /* the source alone is trained on, but every save looks at the target too */
     whole_target |= set->head_only && job->has_target && 16 * o->select_rows >= job->target.n;
 
+    if (set->batch[DI_PARALLEL] > 0) whole = whole_target = 1; /* all of them are looked at */
+
     if (!di_job_stores_trunk(job)) return st;
     started = di_now();
     job->stored[DI_SOURCE] = whole;

@@ -38,7 +38,8 @@ typedef enum di_purpose {
     DI_RNG_PICK = 25,      /* rows of `data pick` */
     DI_RNG_REFERENCE = 26, /* texts of a run's reference.safetensors */
     DI_RNG_GROUPING = 27,  /* twos of single texts of one prompt */
-    DI_RNG_VARY = 28       /* combinations of "vary" that a sweep draws */
+    DI_RNG_VARY = 28,      /* combinations of "vary" that a sweep draws */
+    DI_RNG_PARALLEL_ORDER = 29
 } di_purpose;
 
 /* A stream: `at` is the index of the next 32-bit number and the only state; save and restore it. */

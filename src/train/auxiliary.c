@@ -6,6 +6,7 @@
 #include "train/anchor.h"
 #include "train/centring.h"
 #include "train/length_guard.h"
+#include "train/parallel.h"
 #include "train/pseudo.h"
 
 dial_status di_auxiliary_init(di_auxiliary *a, const di_alloc *al, const di_train_settings *set,
@@ -93,7 +94,7 @@ double di_auxiliary_loss(const di_auxiliary *a, di_step *s)
 {
     const di_train_settings *set = a->set;
     const di_side *target = &s->side[DI_TARGET];
-    int64_t t = s->first[DI_TARGET], x = s->first[DI_CROSSED];
+    int64_t t = s->first[DI_TARGET], x = s->first[DI_CROSSED], p = s->first[DI_PARALLEL];
     double loss = 0;
 
     if (set->target_labels) loss += di_step_loss(s, DI_TARGET, &set->loss).loss;
@@ -101,6 +102,8 @@ double di_auxiliary_loss(const di_auxiliary *a, di_step *s)
     if (s->present[DI_CROSSED])
         loss += di_pseudo_loss(set->crossed_weight, a->crossed, &s->side[DI_CROSSED], s->r + x,
                                s->dr + x);
+    if (s->present[DI_PARALLEL])
+        loss += di_parallel_loss(set->consistency, &s->side[DI_PARALLEL], s->r + p, s->dr + p);
     if (a->pseudo != NULL)
         loss += di_pseudo_loss(set->pseudo_weight, a->pseudo, target, s->r + t, s->dr + t);
     if (set->guard > 0)

@@ -1,6 +1,6 @@
 /*
  * What stands beside the loss of the source's labels: the other labelled sides, pseudo-labels,
- * centring, anchors, the length guard. Each is a file of its own; here are their weights and rows.
+ * parallel rows, centring, anchors, the length guard. Each is a file of its own; here are their weights and rows.
  */
 #ifndef DI_TRAIN_AUXILIARY_H
 #define DI_TRAIN_AUXILIARY_H

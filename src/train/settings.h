@@ -17,6 +17,7 @@ enum {
     DI_TARGET,   /* rows of the other domain; labels in them are read by the oracle alone */
     DI_LABELLED, /* a few labelled target pairs */
     DI_CROSSED,  /* target responses against responses to other prompts */
+    DI_PARALLEL, /* rows that source and target have in common (train/parallel.h) */
     DI_SIDES
 };
 
@@ -78,6 +79,7 @@ typedef struct di_train_settings {
     int target_labels;      /* the target's pairs are trained on like those of the source */
     double labelled_weight; /* of the loss of the labelled target pairs */
     double crossed_weight;  /* of cross-prompt negatives */
+    double consistency;     /* of parallel rows */
     double pseudo_weight;   /* of pseudo-labels on target pairs; 0: none */
     di_curriculum curriculum;
     const int64_t *near; /* of it (borrowed): [target examples] from near to far */

@@ -6,8 +6,9 @@
 #include "base/error.h"
 
 const di_purpose di_side_order[DI_SIDES] = {DI_RNG_SOURCE_ORDER, DI_RNG_TARGET_ORDER,
-                                            DI_RNG_LABELLED_ORDER, DI_RNG_CROSSED_ORDER};
-const char *const di_side_name[DI_SIDES] = {"source", "target", "labelled", "crossed"};
+                                            DI_RNG_LABELLED_ORDER, DI_RNG_CROSSED_ORDER,
+                                            DI_RNG_PARALLEL_ORDER};
+const char *const di_side_name[DI_SIDES] = {"source", "target", "labelled", "crossed", "parallel"};
 
 /* A text of the step, for matching by prompt. */
 struct di_prompted {

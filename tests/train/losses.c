@@ -11,6 +11,7 @@
 #include "train/anchor.h"
 #include "train/centring.h"
 #include "train/length_guard.h"
+#include "train/parallel.h"
 #include "train/pseudo.h"
 
 static di_st f;
@@ -177,6 +178,101 @@ static void length_guard(void **state)
     }
 }
 
+static void parallel_rows(void **state)
+{
+    int32_t row_of[] = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11};
+    di_side side = {.n = 3, .per = DI_PARALLEL_TEXTS, .row_of = row_of};
+    float d[12] = {0};
+    (void)state;
+
+    check("parallel", di_parallel_loss(0.7, &side, input("parallel.r"), d), d, 12);
+}
+
+/* Texts of one token each; those of row i are 10 i and 10 i + 1. */
+static void pairs_with_ids(di_dataset *d, di_examples *x, const char *const *id, int n, int texts)
+{
+    static int32_t token[100];
+    int at = 0;
+
+    for (int i = 0; i < n; i++) {
+        d->example[i] = (di_example){.id = id[i], .n_texts = texts, .first = at};
+        x->ref[i] = (di_example_ref){0, i};
+        for (int k = 0; k < texts; k++, at++) {
+            token[10 * i + k] = 10 * i + k;
+            d->text_of[at] = at;
+            d->seq[at] = (di_seq){.id = &token[10 * i + k], .n = 1};
+        }
+    }
+    x->n = n;
+}
+
+/* By id, whatever the order of the files; an id that stands twice, that is missing or that is of a
+ * single text has no partner. */
+static void partners_by_id(void **state)
+{
+    static const char *const ids_s[] = {"b", NULL, "a", "twice", "c", "twice"};
+    static const char *const ids_t[] = {"x", "a", "twice", "b", "c"};
+    di_example example_s[6], example_t[5];
+    di_example_ref ref_s[6], ref_t[5];
+    int32_t text_s[12], text_t[10];
+    di_seq seq_s[12], seq_t[10];
+    di_dataset s = {.example = example_s, .text_of = text_s, .seq = seq_s};
+    di_dataset t = {.example = example_t, .text_of = text_t, .seq = seq_t};
+    di_dataset *set_s = &s, *set_t = &t;
+    di_examples source = {.set = &set_s, .ref = ref_s}, target = {.set = &set_t, .ref = ref_t};
+    di_parallel p;
+    dial_error err;
+    (void)state;
+
+    pairs_with_ids(&s, &source, ids_s, 6, 2);
+    pairs_with_ids(&t, &target, ids_t, 5, 2);
+    example_t[4].n_texts = 1;
+    assert_ok(di_parallel_init(&p, di_alloc_default(), &source, &target, &err), err);
+    assert_int_equal(p.rows.n, 2);
+    assert_int_equal(p.repeated, 1);
+    for (int k = 0; k < 4; k++) { /* a: rows 2 and 1; b: rows 0 and 3 */
+        assert_int_equal(di_example_seq(&p.rows, 0, k)->id[0], (k < 2 ? 20 : 10 - 2) + k);
+        assert_int_equal(di_example_seq(&p.rows, 1, k)->id[0], (k < 2 ? 0 : 30 - 2) + k);
+    }
+    di_parallel_deinit(&p, di_alloc_default());
+    example_t[1].id = example_t[3].id = NULL;
+    assert_ok(di_parallel_init(&p, di_alloc_default(), &source, &target, &err), err);
+    assert_int_equal(p.rows.n, 0);
+    di_parallel_deinit(&p, di_alloc_default());
+}
+
+/*
+ * Coordinate 0 is large, the same for all texts of a row but for noise, and would decide by itself;
+ * in units of its spread it says little, and coordinate 1 finds the partners.
+ */
+static void partners_settle_by_direction(void **state)
+{
+    static const char *const ids[] = {"a", "b", "c"};
+    di_example example[3];
+    di_example_ref ref[3];
+    int32_t text[6];
+    di_seq seq[6];
+    di_dataset d = {.example = example, .text_of = text, .seq = seq}, *set = &d;
+    di_examples x = {.set = &set, .ref = ref};
+    /* source texts, then target texts in the order a b c */
+    float e[] = {100, 1, 400, -1, -300, 2, 0,  -2, 700, -1, 200, 1,
+                 90,  9, 60,  7,  10,   1, 40, 3,  30,  0,  50,  4};
+    di_parallel p;
+    dial_error err;
+    (void)state;
+
+    pairs_with_ids(&d, &x, ids, 3, 2);
+    assert_ok(di_parallel_init(&p, di_alloc_default(), &x, &x, &err), err);
+    assert_ok(di_parallel_settle(&p, di_alloc_default(), e, 2, &err), err);
+    /* a: (-300, 2).(30, 2) in units of (319, 1.4) > 0 stays; b: the target points the other way; c
+     * stays */
+    assert_int_equal(di_example_seq(&p.rows, 0, 2)->id[0], 0);
+    assert_int_equal(di_example_seq(&p.rows, 1, 2)->id[0], 11);
+    assert_int_equal(di_example_seq(&p.rows, 1, 3)->id[0], 10);
+    assert_int_equal(di_example_seq(&p.rows, 2, 2)->id[0], 20);
+    di_parallel_deinit(&p, di_alloc_default());
+}
+
 static void anchors(void **state)
 {
     static const char *const name[] = {"anchor.cosine", "anchor.relational"};
@@ -243,11 +339,19 @@ static void accepted_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bradley_terry), cmocka_unit_test(points),
-        cmocka_unit_test(classes),       cmocka_unit_test(multiple_choice),
-        cmocka_unit_test(centring),      cmocka_unit_test(pseudo_labels),
-        cmocka_unit_test(length_guard),  cmocka_unit_test(anchors),
-        cmocka_unit_test(temperature),   cmocka_unit_test(accepted_labels),
+        cmocka_unit_test(bradley_terry),
+        cmocka_unit_test(points),
+        cmocka_unit_test(classes),
+        cmocka_unit_test(multiple_choice),
+        cmocka_unit_test(centring),
+        cmocka_unit_test(pseudo_labels),
+        cmocka_unit_test(length_guard),
+        cmocka_unit_test(anchors),
+        cmocka_unit_test(temperature),
+        cmocka_unit_test(accepted_labels),
+        cmocka_unit_test(parallel_rows),
+        cmocka_unit_test(partners_by_id),
+        cmocka_unit_test(partners_settle_by_direction),
     };
     dial_error err;
     int failed;
