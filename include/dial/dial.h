@@ -163,7 +163,8 @@ struct dial_train_options {
     double target_labelled_weight;
     double lm_weight;
     const char *lm_on;
-    double consistency;
+    double consistency, head_norm_max;
+    const char *length_guard_kind;
     double pseudo_weight, confidence, iw_kappa, anchor, cross_prompt, length_guard,
         length_guard_min;
     const char *curriculum, *curriculum_by; /* "none" or "gradual:K"; "probe" or "length" */

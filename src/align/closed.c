@@ -104,42 +104,6 @@ void di_row_squares(const float *x, int64_t n, int64_t c, double *out)
     for (int64_t i = 0; i < n; i++) out[i] = di_row_dot(x + i * c, x + i * c, c);
 }
 
-/* The k-th smallest of v [n] comes to its place, none larger before it (Hoare's selection). */
-static float nth(float *v, int64_t n, int64_t k)
-{
-    int64_t lo = 0, hi = n - 1;
-
-    while (lo < hi) {
-        float pivot = v[lo + (hi - lo) / 2];
-        int64_t i = lo, j = hi;
-
-        while (i <= j) {
-            while (v[i] < pivot) i++;
-            while (v[j] > pivot) j--;
-            if (i <= j) {
-                float t = v[i];
-
-                v[i++] = v[j];
-                v[j--] = t;
-            }
-        }
-        if (k <= j)
-            hi = j;
-        else if (k >= i)
-            lo = i;
-        else
-            break;
-    }
-    return v[k];
-}
-
-double di_median(float *v, int64_t n)
-{
-    double upper = (double)nth(v, n, n / 2);
-
-    return n % 2 != 0 ? upper : ((double)nth(v, n, n / 2 - 1) + upper) / 2;
-}
-
 void *di_product_work(di_blocks *mem, di_device *dev, int64_t rows, int64_t c)
 {
     size_t turned = dev->ops->multiply_bytes(dev, rows, c);

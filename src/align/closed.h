@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "align/kernel.h"
 #include "align/methods.h"
 #include "align/queue.h"
 
@@ -71,8 +72,6 @@ static inline double di_row_distance(double xx, double yy, float xy)
 {
     return fmax(0, xx + yy - 2 * (double)xy);
 }
-/* Median of v [n >= 1], which is put in another order; of an even number the middle two's mean. */
-double di_median(float *v, int64_t n);
 
 /* Work memory for products of up to `rows` rows with rows of c columns, in either direction. */
 void *di_product_work(di_blocks *mem, di_device *dev, int64_t rows, int64_t c);

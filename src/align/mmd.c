@@ -67,26 +67,6 @@ static void fit(di_align *a, const di_align_rows *rows, di_align_stats *stats)
 }
 
 /*
- * k and K' = sum_q (2/b_q) exp(-d2/b_q). Scales are sorted, largest first: where one is half of the
- * last, its exponential is the last one's square.
- */
-static double kernel(const mmd *w, double d2, double *slope)
-{
-    double k = 0, e = 1, last = 0;
-
-    *slope = 0;
-    for (int q = 0; q < w->opt.n_scales; q++) {
-        double b = w->opt.scale[q] * (w->bandwidth > 0 ? (double)w->bandwidth : 1);
-
-        e = last == 2 * b ? e * e : exp(-d2 / b);
-        last = b;
-        k += e;
-        *slope += 2 / b * e;
-    }
-    return k;
-}
-
-/*
  * Rows [first, first + n) of the step against the reference rows of side k: returns `factor` times
  * the sum of kernels, and adds the gradient of twice that. own >= 0: reference row own + i is row i
  * itself, which is left out unless the estimate is biased.
@@ -95,6 +75,7 @@ static double block(mmd *w, const di_reference *ref, int k, int64_t first, int64
                     double factor, double lambda, float *dx)
 {
     int64_t c = w->f.set.width, m = ref->n[k];
+    const di_mmd_options *o = &w->opt;
     const float *x = w->x + first * c;
     double value = 0;
 
@@ -107,7 +88,8 @@ static double block(mmd *w, const di_reference *ref, int k, int64_t first, int64
             int skipped = own >= 0 && j == own + i && !w->opt.biased;
             double d2 = di_row_distance(w->xx[first + i], w->rr[j], *g), slope = 0;
 
-            if (!skipped) value += factor * kernel(w, d2, &slope);
+            if (!skipped)
+                value += factor * di_rbf(o->scale, o->n_scales, (double)w->bandwidth, d2, &slope);
             *g = (float)(2 * factor * lambda * slope);
         }
     if (dx != NULL) di_row_pull(w->f.dev, w->g, x, n, w->r, m, c, dx + first * c, w->work);

@@ -158,6 +158,9 @@ static dial_status check_flags(di_train_job *job, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, is(o->method, "src-sft") ? "--method" : "--lm-on",
                    "use method tgt-ntp, or --lm-on target",
                    "no response of the source is the chosen one under the objective %s", name);
+    if (points && o->length_guard > 0 && job->set.guard_kind == DI_GUARD_MMD)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length-guard-kind", "use corr, or leave it out",
+                   "no text of the source is the better one under the objective %s", name);
     if (points && o->label_smoothing > 0)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--label-smoothing", "leave it out",
                    "it is about preferences, and the objective is %s", name);

@@ -202,13 +202,14 @@ static dial_status check_auxiliary(const di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
+    int on_source = is(o->length_guard_kind, "mmd");
     const struct {
         const char *flag;
         double weight;
     } of_target[] = {{"pseudo-weight", o->pseudo_weight},
                      {"cross-prompt", o->cross_prompt},
                      {"consistency", o->consistency},
-                     {"length-guard", o->length_guard}};
+                     {"length-guard", on_source ? 0 : o->length_guard}};
 
     for (size_t i = 0; i < sizeof of_target / sizeof *of_target; i++) {
         DI_TRY(di_check_positive(of_target[i].flag, of_target[i].weight, 1, err));
@@ -227,6 +228,11 @@ static dial_status check_auxiliary(const di_train_job *job, dial_error *err)
     if (!(o->confidence >= 0.5) || !(o->confidence < 1))
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--confidence", "give a probability such as 0.8",
                    "expected at least 0.5 and less than 1, found %g", o->confidence);
+    DI_TRY(di_check_positive("length-guard", o->length_guard, 1, err));
+    if (on_source && o->length_guard > 0 && job->set.batch[DI_SOURCE] < 4)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length-guard-kind", "raise --batch-source, or use corr",
+                   "expected at least 4 source rows in a step, two long and two short, found %lld",
+                   (long long)job->set.batch[DI_SOURCE]);
     if (o->length_guard_min < 0 || o->length_guard_min >= 1)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--length-guard-min", "give a correlation such as 0.3",
                    "expected at least 0 and less than 1, found %g", o->length_guard_min);
@@ -307,6 +313,8 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .anchor_kind = is(o->anchor_kind, "relational") ? DI_ANCHOR_RELATIONAL : DI_ANCHOR_COSINE,
         .guard = o->length_guard,
         .guard_least = o->length_guard_min,
+        .guard_kind = is(o->length_guard_kind, "mmd") ? DI_GUARD_MMD : DI_GUARD_CORR,
+        .head_norm_max = o->head_norm_max,
         .center = o->center,
         .center_form = is(o->center_form, "batch") ? DI_CENTER_BATCH : DI_CENTER_PAIR,
         .center_both = is(o->center_rows, "both"),
@@ -314,7 +322,8 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .seed = (uint64_t)o->common.seed};
     s->teacher = s->teacher && s->pseudo_weight > 0;
     if (job->mode == DI_MODE_ALIGN || job->mode == DI_MODE_ORACLE || s->pseudo_weight > 0 ||
-        s->guard > 0 || (s->lm_weight > 0 && s->lm_side == DI_TARGET) ||
+        (s->guard > 0 && s->guard_kind == DI_GUARD_CORR) ||
+        (s->lm_weight > 0 && s->lm_side == DI_TARGET) ||
         (o->target.n > 0 && job->mode == DI_MODE_SOURCE && s->center_both && s->center > 0))
         s->batch[DI_TARGET] = target_each;
     s->schedule = is(o->schedule, "linear")   ? DI_LINEAR
@@ -328,6 +337,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
     DI_TRY(di_check_positive("lr", o->lr, 0, err));
     DI_TRY(plan_head_lr(o, &s->head_lr, err));
     DI_TRY(plan_pace(job, err));
+    DI_TRY(di_check_positive("head-norm-max", o->head_norm_max, 1, err));
     DI_TRY(di_check_positive("weight-decay", o->weight_decay, 1, err));
     DI_TRY(di_check_positive("clip", o->clip, 1, err));
     DI_TRY(di_check_positive("center", o->center, 1, err));

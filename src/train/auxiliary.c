@@ -22,6 +22,14 @@ dial_status di_auxiliary_init(di_auxiliary *a, const di_alloc *al, const di_trai
         a->work = di_new_array(al, 2 * n + c, sizeof *a->work);
         if (a->e0 == NULL || a->work == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for anchors");
     }
+    if (set->guard > 0 && set->guard_kind == DI_GUARD_MMD) {
+        size_t texts = (size_t)(s->side[DI_SOURCE].cap * s->side[DI_SOURCE].per);
+
+        a->guard_row = di_new_array(al, texts, sizeof *a->guard_row);
+        a->guard_v = di_new_array(al, texts + texts * (texts - 1) / 2, sizeof *a->guard_v);
+        if (a->guard_row == NULL || a->guard_v == NULL)
+            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory to compare %zu rewards", texts);
+    }
     if (s->present[DI_CROSSED]) {
         a->crossed = di_new_array(al, (size_t)crossed->examples->n, sizeof *a->crossed);
         if (a->crossed == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for negatives");
@@ -44,6 +52,8 @@ void di_auxiliary_deinit(di_auxiliary *a)
     if (a->al == NULL) return;
     di_free(a->al, a->e0);
     di_free(a->al, a->work);
+    di_free(a->al, a->guard_row);
+    di_free(a->al, a->guard_v);
     di_free(a->al, a->crossed);
     di_free(a->al, a->pseudo);
     *a = (di_auxiliary){0};
@@ -106,7 +116,10 @@ double di_auxiliary_loss(const di_auxiliary *a, di_step *s)
         loss += di_parallel_loss(set->consistency, &s->side[DI_PARALLEL], s->r + p, s->dr + p);
     if (a->pseudo != NULL)
         loss += di_pseudo_loss(set->pseudo_weight, a->pseudo, target, s->r + t, s->dr + t);
-    if (set->guard > 0)
+    if (a->guard_row != NULL)
+        loss += di_length_guard_mmd(set->guard, &s->side[DI_SOURCE], s->r, s->dr, a->guard_row,
+                                    a->guard_v);
+    else if (set->guard > 0)
         loss += di_length_guard(set->guard, set->guard_least, target, s->r + t, s->dr + t);
     if (set->center > 0) loss += centred(set, s);
     if (a->e0 != NULL) loss += anchored(a, s);

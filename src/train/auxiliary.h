@@ -1,6 +1,7 @@
 /*
  * What stands beside the loss of the source's labels: the other labelled sides, pseudo-labels,
- * parallel rows, centring, anchors, the length guard. Each is a file of its own; here are their weights and rows.
+ * parallel rows, centring, anchors, the length guard. Each is a file of its own; here are their
+ * weights and rows.
  */
 #ifndef DI_TRAIN_AUXILIARY_H
 #define DI_TRAIN_AUXILIARY_H
@@ -12,8 +13,10 @@ typedef struct di_auxiliary {
     const di_train_settings *set; /* borrowed */
     float *e0;                    /* [rows, C] of the frozen base; NULL: no anchor */
     double *work;                 /* of the anchor */
-    float *crossed;               /* [n] 1: beats the foreign text, 1/2: two foreign ones tie */
-    float *pseudo; /* [n] of the target: P(first text better), below 0: no label; NULL: none */
+    int32_t *guard_row;           /* of the length guard's kind mmd; NULL: the other, or none */
+    float *guard_v;
+    float *crossed; /* [n] 1: beats the foreign text, 1/2: two foreign ones tie */
+    float *pseudo;  /* [n] of the target: P(first text better), below 0: no label; NULL: none */
     int64_t n_pseudo;
 } di_auxiliary;
 

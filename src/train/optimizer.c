@@ -51,6 +51,19 @@ static void update(di_optimizer *o, int64_t at, int64_t n, int64_t t, double lr,
                                               .grad_scale = (float)scale});
 }
 
+static void limit_head(di_optimizer *o)
+{
+    int64_t c = o->params->width;
+
+    for (int64_t at = o->params->head_at; at < o->params->size; at += c) {
+        float *w = o->params->theta + at;
+        double norm = sqrt(o->dev->ops->sum_squares(o->dev, w, c));
+
+        if (!(norm > o->head_norm_max)) continue;
+        for (int64_t k = 0; k < c; k++) w[k] = (float)((double)w[k] * (o->head_norm_max / norm));
+    }
+}
+
 double di_optimizer_step(di_optimizer *o, unsigned groups, double lr, double head_lr)
 {
     int64_t head = o->params->head_at, size = o->params->size;
@@ -63,6 +76,7 @@ double di_optimizer_step(di_optimizer *o, unsigned groups, double lr, double hea
         if (o->clip > 0 && o->clip < norm + 1e-6) scale = o->clip / (norm + 1e-6);
         if (groups & DI_GROUP_LORA) update(o, 0, head, ++o->t_lora, lr, scale);
         if (groups & DI_GROUP_HEAD) update(o, head, size - head, ++o->t_head, head_lr, scale);
+        if ((groups & DI_GROUP_HEAD) != 0 && o->head_norm_max > 0) limit_head(o);
     }
     memset(o->g, 0, (size_t)size * sizeof *o->g);
     return norm;

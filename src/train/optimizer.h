@@ -15,6 +15,7 @@ typedef struct di_optimizer {
     float *g, *m, *v;       /* [params->size]; g: accumulate gradients here */
     int64_t t_lora, t_head; /* steps taken by each group */
     double decay, clip;     /* clip 0: off */
+    double head_norm_max;   /* 0: no limit */
 } di_optimizer;
 
 dial_status di_optimizer_init(di_optimizer *o, di_device *dev, di_params *params, double decay,
@@ -23,7 +24,9 @@ void di_optimizer_deinit(di_optimizer *o);
 
 /*
  * Norm of g over the groups, clipping by min(1, clip/(norm + 1e-6)), one AdamW step on them, g
- * zeroed everywhere. Returns the norm before clipping; if it is not finite nothing is updated.
+ * zeroed everywhere. A row of the head that is then longer than head_norm_max is scaled to that
+ * norm: the projection onto the ball, which bounds how fast a reward changes with an embedding
+ * (method.md 5.10). Returns the norm before clipping; if it is not finite nothing is updated.
  */
 double di_optimizer_step(di_optimizer *o, unsigned groups, double lr, double head_lr);
 

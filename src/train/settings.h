@@ -47,6 +47,9 @@ static inline const di_seq *di_example_seq(const di_examples *x, int64_t i, int 
 
 typedef enum di_center_form { DI_CENTER_PAIR, DI_CENTER_BATCH } di_center_form;
 
+/* Length guards (train/length_guard.h). */
+typedef enum di_guard_kind { DI_GUARD_CORR, DI_GUARD_MMD } di_guard_kind;
+
 /* The loss of a side's labels. */
 typedef struct di_loss_options {
     di_objective objective;
@@ -90,6 +93,8 @@ typedef struct di_train_settings {
     di_anchor_kind anchor_kind;
     const di_trunk *frozen;    /* these embeddings (borrowed) */
     double guard, guard_least; /* weight of the length guard, correlation that it lets pass */
+    di_guard_kind guard_kind;
+    double head_norm_max; /* norm of the head's rows after a step at most; 0: no limit */
     double center;
     di_center_form center_form;
     int center_both;       /* 1: the target's rewards too */

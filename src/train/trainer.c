@@ -117,6 +117,7 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
     t->dist = di_dist_of(dev->env);
     DI_TRY(new_step(t, side, err));
     DI_TRY(di_optimizer_init(&t->optimizer, dev, params, set->weight_decay, set->clip, err));
+    t->optimizer.head_norm_max = set->head_norm_max;
     DI_TRY(di_pass_new(dev, decoder, set, side, &t->pass, err));
     di_gradsum_init(&t->sum, t->dist, params, t->optimizer.g);
     if (set->teacher) {
@@ -267,7 +268,8 @@ static di_align_step align_step(const di_trainer *t)
 /* Does side k have a loss of its own, beside the alignment? */
 static int has_loss(const di_train_settings *set, int k)
 {
-    return k != TARGET || set->anchor > 0 || set->guard > 0 || set->pseudo_weight > 0 ||
+    return k != TARGET || set->anchor > 0 || set->pseudo_weight > 0 ||
+           (set->guard > 0 && set->guard_kind == DI_GUARD_CORR) ||
            (set->lm_weight > 0 && set->lm_side == TARGET) || (set->center > 0 && set->center_both);
 }
 

@@ -178,6 +178,28 @@ static void length_guard(void **state)
     }
 }
 
+/* Ten pairs of the fixture: of the better texts two are as long as the median, of the others none.
+ */
+static void length_guard_by_label(void **state)
+{
+    int32_t row_of[20], row[20];
+    float words[20], d[20] = {0}, v[20 + 190];
+    di_side side = {.n = 10, .per = 2, .n_texts = 20, .row_of = row_of, .log_words = words};
+    (void)state;
+
+    for (int i = 0; i < 20; i++) {
+        row_of[i] = i / 2 + 10 * (i % 2);
+        words[i] = logf(input("guard.words")[i]);
+    }
+    check("guard.mmd", di_length_guard_mmd(1, &side, input("guard.r"), d, row, v), d, 20);
+    for (int i = 0; i < 10; i++)
+        if (input("guard.words")[i] == 5) assert_true(d[i] == 0);
+    memset(d, 0, sizeof d); /* all of one length, or too few of a kind: nothing to say */
+    for (int i = 0; i < 20; i++) words[i] = i % 10 == 3 ? 2 : 1;
+    assert_true(di_length_guard_mmd(1, &side, input("guard.r"), d, row, v) == 0);
+    for (int i = 0; i < 20; i++) assert_true(d[i] == 0);
+}
+
 static void parallel_rows(void **state)
 {
     int32_t row_of[] = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11};
@@ -349,6 +371,7 @@ int main(void)
         cmocka_unit_test(anchors),
         cmocka_unit_test(temperature),
         cmocka_unit_test(accepted_labels),
+        cmocka_unit_test(length_guard_by_label),
         cmocka_unit_test(parallel_rows),
         cmocka_unit_test(partners_by_id),
         cmocka_unit_test(partners_settle_by_direction),

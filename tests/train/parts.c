@@ -3,8 +3,10 @@
 
 #include <math.h>
 
+#include "model/device.h"
 #include "train/curriculum.h"
 #include "train/objective.h"
+#include "train/optimizer.h"
 #include "train/sampler.h"
 #include "train/schedule.h"
 #include "train/split.h"
@@ -49,6 +51,47 @@ static void schedules(void **state)
             assert_true(di_ramp_factor((di_ramp)kind, step, 100, 30, 20) ==
                         di_ramp_factor((di_ramp)kind, step - 30, 70, 0, 20));
     }
+}
+
+/*
+ * Two rows of a head behind three other weights. Without a limit a step of 0.1 takes row 0 from 5
+ * to about 5.1; with one it ends on the ball, in the direction that the step gave it: products with
+ * one factor, rounded to f32, so 2^-24 of each and of the norm. Row 1, which is short, and what is
+ * no head move as without it; a step of LoRA alone looks at no head.
+ */
+static void head_is_held_to_a_norm(void **state)
+{
+    enum { LORA = 3, WIDTH = 2, SIZE = LORA + 2 * WIDTH };
+    const float start[SIZE] = {9, 9, 9, -3, 4, 0.5f, 0}, g[SIZE] = {1, 1, 1, 1, -1, 1, 1};
+    float theta[2][SIZE];
+    di_device dev;
+    dial_error err;
+    double was, is;
+    (void)state;
+
+    assert_ok(di_device_open(di_alloc_default(), NULL, "ref", "f32", 1, &dev, &err), err);
+    for (int k = 0; k < 2; k++) {
+        di_params p = {.width = WIDTH, .size = SIZE, .head_at = LORA, .theta = theta[k]};
+        di_optimizer o;
+
+        assert_ok(di_optimizer_init(&o, &dev, &p, 0, 0, &err), err);
+        o.head_norm_max = k == 0 ? 0 : 2;
+        memcpy(theta[k], start, sizeof start);
+        memcpy(o.g, g, sizeof g);
+        di_optimizer_step(&o, DI_GROUP_LORA, 0.1, 0.1);
+        assert_memory_equal(theta[k] + LORA, start + LORA, sizeof(float) * 2 * WIDTH);
+        memcpy(o.g, g, sizeof g);
+        di_optimizer_step(&o, DI_GROUP_LORA | DI_GROUP_HEAD, 0.1, 0.1);
+        di_optimizer_deinit(&o);
+    }
+    for (int i = 0; i < SIZE; i++)
+        if (i < LORA || i >= LORA + WIDTH) assert_true(theta[0][i] == theta[1][i]);
+    was = hypot((double)theta[0][LORA], (double)theta[0][LORA + 1]);
+    is = hypot((double)theta[1][LORA], (double)theta[1][LORA + 1]);
+    assert_true(was > 5.1 && fabs(is - 2) < 2 * 0x1p-24);
+    for (int i = LORA; i < LORA + WIDTH; i++)
+        assert_true(fabs((double)theta[1][i] - (double)theta[0][i] * 2 / was) < 2 * 0x1p-24);
+    di_device_close(&dev);
 }
 
 static void every_pass_sees_every_row_once(void **state)
@@ -213,6 +256,7 @@ int main(void)
         cmocka_unit_test(bradley_terry_at_zero),
         cmocka_unit_test(extreme_margins_stay_finite),
         cmocka_unit_test(schedules),
+        cmocka_unit_test(head_is_held_to_a_norm),
         cmocka_unit_test(every_pass_sees_every_row_once),
         cmocka_unit_test(bins_open_from_near_to_far),
         cmocka_unit_test(a_pass_goes_over_open_rows_alone),
