@@ -230,6 +230,7 @@ typedef struct dial_eval_options {
     dial_list data;         /* [NAME=]FILE */
     const char *base_score; /* "head"; "logp", "ab": by the language model, which needs no head */
     const char *length_unit, *cluster, *scores;
+    const char *group_by; /* column, or KEY.KEY inside objects; NULL: topic, else subset */
     int64_t bootstrap;
     double min_accuracy; /* < 0: none */
 } dial_eval_options;

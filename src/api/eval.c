@@ -20,6 +20,7 @@ static di_eval_options eval_options(const dial_eval_options *o)
                 : strcmp(o->cluster, "none") == 0 ? DI_CLUSTER_NONE
                                                   : DI_CLUSTER_TEXT;
     e.draws = o->bootstrap;
+    if (o->group_by != NULL) e.group_key = o->group_by;
     e.seed = (uint64_t)o->common.seed;
     return e;
 }
@@ -77,6 +78,27 @@ static dial_status load(di_session *s, const dial_eval_options *o, const char *f
 
     DI_TRY(di_dataset_load(s->al, file, opt, &s->policy, s->tok, s->env, d, err));
     if (di_base_score_of(o->base_score) == DI_SCORE_AB) DI_TRY(di_base_score_own_texts(*d, err));
+done:
+    return st;
+}
+
+/* --group-by: only pairs have such a table, and of RewardBench's sections the subset decides. */
+static dial_status check_groups(const dial_eval_options *o, const di_dataset *d, const char *file,
+                                dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    int64_t n = 0;
+
+    if (o->group_by == NULL) return DIAL_OK;
+    if (strncmp(d->schema, "rb", 2) == 0 || d->example[0].kind != DI_ROW_PAIR)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--group-by", "leave it out for this file",
+                   "only rows of preference pairs are grouped, '%s' has the schema %s", file,
+                   d->schema);
+    for (int64_t i = 0; i < d->n; i++) n += d->example[i].group != NULL;
+    if (n == 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--group-by",
+                   "name a column of the file, or KEY.KEY for a value inside an object",
+                   "no row of '%s' has a value of '%s'", file, o->group_by);
 done:
     return st;
 }
@@ -176,7 +198,9 @@ static dial_status eval_file(di_session *s, di_session *other, const dial_eval_o
 
     DI_TRY(di_parse_named_file(s->al, text, &name, &file, err));
     DI_TRY(di_rows_options_from(&o->common, &d_opt.rows, err));
+    d_opt.rows.group_by = o->group_by;
     DI_TRY(load(s, o, file, &d_opt, &d, err));
+    DI_TRY(check_groups(o, d, file, err));
     di_show_tokens(s, d, o->common.show_tokens);
     reward = di_new_array(s->al, (size_t)d->n_seq, sizeof *reward);
     if (reward == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for rewards");

@@ -169,6 +169,7 @@ const dial_option dial_eval_table[] = {
     {"data",         DIAL_OPT_LIST, offsetof(T, data),         NULL,    NULL, "[NAME=]FILE: labelled rows"},
     {"compare",      DIAL_OPT_TEXT, offsetof(T, compare),      NULL,    NULL, "second run, compared row by row"},
     {"base-score",   DIAL_OPT_TEXT, offsetof(T, base_score),   "head",  "head|logp|ab", "what scores: the reward head, or the language model: mean log-probability of the response, or its answer to which of two is better"},
+    {"group-by",     DIAL_OPT_TEXT, offsetof(T, group_by),     NULL,    NULL, "column of the rows, or KEY.KEY inside it, whose values get an accuracy each; default: topic, else subset"},
     {"length-unit",  DIAL_OPT_TEXT, offsetof(T, length_unit),  "chars", "chars|words|tokens", "what the longer-wins baseline counts"},
     {"bootstrap",    DIAL_OPT_INT,  offsetof(T, bootstrap),    "2000",  NULL, "draws of the bootstrap"},
     {"cluster",      DIAL_OPT_TEXT, offsetof(T, cluster),      "text",  "text|prompt|none", "what the interval resamples"},

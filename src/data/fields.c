@@ -148,6 +148,49 @@ done:
     return st;
 }
 
+/* The value at a column of the record, or at KEY.KEY... inside its objects; NULL: there is none. */
+static const json_t *value_at(const di_schema *s, const char *path)
+{
+    const json_t *v = json_object_get(s->rs->object, path);
+    const char *dot;
+
+    for (const json_t *in = s->rs->object; v == NULL && in != NULL; path = dot + 1) {
+        dot = strchr(path, '.');
+        if (dot == NULL) return json_object_get(in, path);
+        in = json_object_getn(in, path, (size_t)(dot - path));
+    }
+    return v;
+}
+
+/* The group that was asked for: a string, a number as the file writes it, true or false. */
+static dial_status group_of(di_schema *s, const char **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const json_t *v = value_at(s, s->group_by);
+    const di_span *span = di_records_find(s->rs, s->group_by);
+
+    if (v == NULL || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0))
+        goto done;
+    if (json_is_object(v) || json_is_array(v))
+        DI_BAD(s->rs, WRONG_TYPE, s->group_by, "group by a single value, or by KEY.KEY inside it",
+               "expected a string, a number or a boolean, found %s", di_json_kind(v));
+    s->group.size = 0;
+    if (json_is_string(v))
+        di_buf_append(&s->group, json_string_value(v), json_string_length(v));
+    else if (json_is_boolean(v))
+        di_buf_printf(&s->group, "%s", json_is_true(v) ? "true" : "false");
+    else if (json_is_integer(v))
+        di_buf_printf(&s->group, "%lld", (long long)json_integer_value(v));
+    else if (span != NULL)
+        di_buf_append(&s->group, di_records_text(s->rs, span), span->value_n);
+    else
+        di_buf_printf(&s->group, "%.9g", json_real_value(v));
+    DI_TRY(di_buf_status(&s->group, err));
+    *out = s->group.data;
+done:
+    return st;
+}
+
 static dial_status boolean(di_schema *s, const char *key, int *out, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -176,8 +219,12 @@ dial_status di_schema_extras(di_schema *s, di_row *row, dial_error *err)
     dial_status st = DIAL_OK;
 
     DI_TRY(name_of(s, "id", &s->id, &row->id, err));
-    DI_TRY(name_of(s, "topic", &s->group, &row->group, err));
-    if (row->group == NULL) DI_TRY(name_of(s, "subset", &s->group, &row->group, err));
+    if (s->group_by != NULL) {
+        DI_TRY(group_of(s, &row->group, err));
+    } else {
+        DI_TRY(name_of(s, "topic", &s->group, &row->group, err));
+        if (row->group == NULL) DI_TRY(name_of(s, "subset", &s->group, &row->group, err));
+    }
     DI_TRY(boolean(s, "length_matched", &row->length_matched, err));
     if (di_schema_get_optional(s, "weight") != NULL) {
         DI_TRY(di_schema_number(s, "weight", DI_BAD_WRONG_TYPE, &row->weight, err));

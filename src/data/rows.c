@@ -36,8 +36,8 @@ static dial_status attach(di_rows *r, dial_error *err)
 
     DI_TRY(
         di_records_open(&r->rs, r->al, r->in, r->opt.format != NULL ? r->opt.format : "auto", err));
-    DI_TRY(di_schema_init(&r->schema, r->al, &r->rs, r->opt.columns, r->opt.drop_labels,
-                          r->opt.seed, err));
+    DI_TRY(di_schema_init(&r->schema, r->al, &r->rs, r->opt.columns, r->opt.group_by,
+                          r->opt.drop_labels, r->opt.seed, err));
     r->schema.in_order = r->opt.in_order;
 done:
     return st;

@@ -37,7 +37,7 @@ typedef struct di_row {
     double score;           /* scored; else 0 */
     double margin, weight;  /* 0 and 1 where absent */
     const char *id;         /* NULL where absent; a number is kept as its text */
-    const char *group;      /* `topic`, else `subset`; NULL where absent */
+    const char *group;      /* `topic`, else `subset`, or as asked for; NULL where absent */
     int length_matched;     /* 1, 0; -1 where absent */
     int identical;          /* pair: the two texts are equal as bytes */
     int unlabelled;         /* candidates whose label is still to be filled in */
@@ -84,6 +84,8 @@ typedef struct di_rows_options {
     int drop_labels;       /* target side */
     int in_order;          /* rows of candidates: all responses as they stand, whatever the label */
     uint64_t seed;         /* for the hash order under drop_labels */
+    const char *group_by;  /* column, or KEY.KEY inside objects, that is a row's group; NULL: topic,
+                              else subset */
 } di_rows_options;
 
 /* auto, no mapping, all rows, stop at the first bad one, 1 %, labels kept. */

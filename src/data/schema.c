@@ -505,14 +505,18 @@ static int wants(void *ctx, const char *column)
 {
     const di_schema *s = ctx;
     const char *key = known_key(column);
+    size_t n = strlen(column);
 
+    if (s->group_by != NULL && strncmp(s->group_by, column, n) == 0 &&
+        (s->group_by[n] == '\0' || s->group_by[n] == '.'))
+        return 1;
     for (int i = 0; i < s->n_map; i++)
         if (strcmp(s->map[i].column, column) == 0) return 1;
     return key != NULL && strcmp(di_schema_column(s, key), column) == 0;
 }
 
 dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, const char *columns,
-                           int drop_labels, uint64_t seed, dial_error *err)
+                           const char *group_by, int drop_labels, uint64_t seed, dial_error *err)
 {
     dial_status st = DIAL_OK;
     char *item, *rest;
@@ -524,6 +528,8 @@ dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, con
     di_buf_init(&s->group, al);
     rs->wants = wants;
     rs->wants_ctx = s;
+    if (group_by != NULL && (s->group_by = di_strdup(al, group_by)) == NULL)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a key");
     if (columns == NULL || columns[0] == '\0') goto done;
     s->columns = di_strdup(al, columns);
     if (s->columns == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for --columns");
@@ -562,6 +568,7 @@ void di_schema_deinit(di_schema *s)
     di_buf_deinit(&s->id);
     di_buf_deinit(&s->group);
     di_free(s->al, s->columns);
+    di_free(s->al, s->group_by);
     *s = (di_schema){0};
 }
 

@@ -23,6 +23,7 @@ typedef struct di_schema {
         const char *key, *column;
     } map[40];
     int n_map;
+    char *group_by; /* what a row's group is; NULL: topic, else subset */
     /* memory of the row in hand */
     di_buf joined;          /* texts that stand in no single string of the file */
     di_buf turns;           /* di_turn of the texts that are dialogues */
@@ -30,9 +31,10 @@ typedef struct di_schema {
     di_buf id, group;       /* numbers as text */
 } di_schema;
 
-/* columns may be NULL. ERR_USAGE: not of the form NAME=COLUMN,..., or an unknown NAME. */
+/* columns and group_by may be NULL. ERR_USAGE: not of the form NAME=COLUMN,..., or an unknown NAME.
+ */
 dial_status di_schema_init(di_schema *s, const di_alloc *al, di_records *rs, const char *columns,
-                           int drop_labels, uint64_t seed, dial_error *err);
+                           const char *group_by, int drop_labels, uint64_t seed, dial_error *err);
 void di_schema_deinit(di_schema *s);
 
 /* Reads the parsed record in hand. A failure of its content sets rs->fault. */
