@@ -233,6 +233,7 @@ typedef struct dial_eval_options {
     const char *group_by; /* column, or KEY.KEY inside objects; NULL: topic, else subset */
     int64_t bootstrap;
     double min_accuracy; /* < 0: none */
+    int card;            /* the results into the run's README.md */
 } dial_eval_options;
 
 DIAL_API dial_status dial_eval(const dial_eval_options *options, const dial_env *env, char **json,
@@ -399,7 +400,7 @@ typedef struct dial_doctor_options {
     const char *model, *source, *target, *baseline, *labelled;
     dial_list runs;
     int64_t max_rows, folds;
-    int layers, two_heads, check;
+    int layers, two_heads, check, card; /* card: the verdict into the run's README.md */
     int64_t suggest; /* target pairs to name in `out`; 0: none */
     const char *out;
     double min_accuracy; /* < 0: 0.5 */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/card.h"
 #include "api/doctor_job.h"
 #include "api/picked.h"
 #include "base/error.h"
@@ -332,6 +333,7 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
     dial_status st = DIAL_OK;
     const dial_doctor_options *o = r->opt;
     int64_t rows = o->max_rows;
+    char *card = NULL;
 
     if (o->model == NULL || o->source == NULL || o->target == NULL)
         DI_FAIL_AT(err, DIAL_ERR_USAGE,
@@ -346,6 +348,7 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--suggest", "write: --suggest 30 --out FILE",
                    "a number of pairs above 0 and a file go together");
     if (o->layers && rows > LAYER_ROWS) rows = LAYER_ROWS;
+    if (o->card) DI_TRY(di_card_read(r->al, o->model, &card, err)); /* before the work */
     DI_TRY(di_session_open(&r->s, o->model, &o->common, DI_NEED_MODEL, NULL, NULL, env, err));
     r->s.trunk_cache = o->trunk_cache;
     r->s.trunk_max = o->trunk_cache_max;
@@ -363,6 +366,7 @@ static dial_status open_all(di_doctor *r, const dial_env *env, dial_error *err)
                        "baseline", "suggested");
     if (r->doc == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
 done:
+    di_free(r->al, card);
     return st;
 }
 
@@ -426,6 +430,7 @@ dial_status dial_doctor(const dial_doctor_options *o, const dial_env *env, char 
     DI_TRY(di_doctor_journal(&r, err));
     verdict = conclude(&r);
     if (r.failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+    if (o->card) DI_TRY(di_card_renew_doctor(r.al, o->model, r.doc, err));
     DI_TRY(di_document(r.al, json_incref(r.doc), json, err));
     if (o->check && strcmp(verdict, "safe") != 0 && strcmp(verdict, "no_shift") != 0)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--check", NULL, "the verdict is %s", verdict);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/base_score.h"
+#include "api/card.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "dist/dist.h"
@@ -261,6 +262,23 @@ done:
     return st;
 }
 
+/* --card: the results are the run's own, all of them, and there is a card: before the work. */
+static dial_status check_card(const di_session *s, const dial_eval_options *o, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *text = NULL;
+
+    if (di_base_score_of(o->base_score) != DI_SCORE_HEAD || s->text_override ||
+        o->common.limit >= 0 || o->common.skip_rows > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--card",
+                   "leave out --base-score, --override-text, --limit and --skip-rows",
+                   "a card has results of the run as it is, on whole files");
+    DI_TRY(di_card_read(s->al, o->model, &text, err));
+done:
+    di_free(s->al, text);
+    return st;
+}
+
 dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **json, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -280,6 +298,7 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
         DI_FAIL_AT(err, DIAL_ERR_USAGE, "--compare", "compare runs that have a reward",
                    "'%s' tells classes apart (--objective ce)",
                    tells_classes(&s, o) ? o->model : o->compare);
+    if (o->card) DI_TRY(check_card(&s, o, err));
     for (int64_t i = 0; i < o->data.n; i++)
         DI_TRY(tells_classes(&s, o) ? eval_classes(&s, o, o->data.item[i], &scores, results, err)
                                     : eval_file(&s, o->compare != NULL ? &other : NULL, o,
@@ -287,6 +306,8 @@ dial_status dial_eval(const dial_eval_options *o, const dial_env *env, char **js
     if (o->scores != NULL && di_dist_of(env)->rank == 0)
         DI_TRY(
             di_write_file(al, o->scores, scores.data != NULL ? scores.data : "", scores.size, err));
+    if (o->card && di_dist_of(env)->rank == 0)
+        DI_TRY(di_card_renew_results(al, o->model, results, err));
     macro = di_eval_macro(results);
     v = json_object_get(json_object_get(s.run, "progress"), "selected_step");
     doc = json_pack("{s:s, s:s, s:I, s:b, s:O, s:O}", "schema", "dial.eval/1", "model", o->model,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/card.h"
 #include "api/merge_reference.h"
 #include "api/session.h"
 #include "base/error.h"
@@ -239,9 +240,13 @@ static dial_status write_card(const merge_job *j, dial_error *err)
         j->head < 0 ? "the mean of theirs" : j->s[j->head].path);
     for (int k = 0; k < j->n; k++) di_buf_printf(&b, "| %s | %.4g |\n", j->s[k].path, j->share[k]);
     di_buf_printf(&b,
+                  "\n" DI_CARD_RESULTS
+                  "\n\nNothing was measured in merging: run `dial eval --card`.\n\n" DI_CARD_DOCTOR
+                  "\n\n");
+    di_card_doctor(NULL, &b);
+    di_buf_printf(&b,
                   "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\n## "
-                  "Limits\n\nNothing was measured in merging: run `dial eval` and `dial "
-                  "doctor`. The doctor's verdict: not run.\n",
+                  "Limits\n\nRewards compare responses to one prompt; their zero means nothing.\n",
                   j->opt->out);
     DI_TRY(write_file(j, "README.md", &b, err));
 done:

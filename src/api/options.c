@@ -174,6 +174,7 @@ const dial_option dial_eval_table[] = {
     {"bootstrap",    DIAL_OPT_INT,  offsetof(T, bootstrap),    "2000",  NULL, "draws of the bootstrap"},
     {"cluster",      DIAL_OPT_TEXT, offsetof(T, cluster),      "text",  "text|prompt|none", "what the interval resamples"},
     {"scores",       DIAL_OPT_TEXT, offsetof(T, scores),       NULL,    NULL, "file for one line of scores a row"},
+    {"card",         DIAL_OPT_BOOL, offsetof(T, card),         "no",    NULL, "put the results into the run's README.md, in the place of earlier ones of these sets"},
     {"min-accuracy", DIAL_OPT_REAL, offsetof(T, min_accuracy), "-1",    NULL, "exit 4 below this accuracy"},
     COMMON(T, "0"),
     END
@@ -308,6 +309,7 @@ const dial_option dial_doctor_table[] = {
     {"min-accuracy", DIAL_OPT_REAL, offsetof(T, min_accuracy), "-1",   NULL, "what the certificate must show; -1: 0.5"},
     {"suggest",      DIAL_OPT_INT,  offsetof(T, suggest),      "0",    NULL, "write the K target pairs most worth labelling for training to --out"},
     {"out",          DIAL_OPT_TEXT, offsetof(T, out),          NULL,   NULL, "file of --suggest"},
+    {"card",         DIAL_OPT_BOOL, offsetof(T, card),         "no",   NULL, "put the verdict into the run's README.md"},
     {"check",        DIAL_OPT_BOOL, offsetof(T, check),        "no",   NULL, "exit 4 unless the verdict is no_shift or safe"},
     {"trunk-cache",  DIAL_OPT_TEXT, offsetof(T, trunk_cache),  "auto", NULL, "folder of stored embeddings, as in train: auto, off or DIR"},
     {"trunk-cache-max", DIAL_OPT_SIZE, offsetof(T, trunk_cache_max), "8G", NULL, "what that folder may hold"},

@@ -1,3 +1,4 @@
+#include "api/card.h"
 #include "api/train_job.h"
 
 #include <stdio.h>
@@ -6,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "report/markup.h"
 
 static dial_status write_text(di_train_job *job, const char *name, const di_buf *b, dial_error *err)
 {
@@ -202,13 +204,6 @@ static json_t *optim_json(const di_train_job *job)
                      job->set.grad_checkpoint);
 }
 
-static double result_number(const json_t *result, const char *key)
-{
-    const json_t *v = json_object_get(result, key);
-
-    return json_is_number(v) ? json_number_value(v) : 0;
-}
-
 /* How it is used, and what it cannot say. */
 static void card_use(const di_train_job *job, di_buf *b)
 {
@@ -230,7 +225,7 @@ static void card_use(const di_train_job *job, di_buf *b)
                   "\n## Use\n\n    dial score --model %s --prompt 'P' --response 'R'\n\nThe folder "
                   "is also a PEFT adapter (SEQ_CLS, one label) of the base model%s%s.\n\n## "
                   "Limits\n\nRewards compare responses to one prompt; their zero means nothing. "
-                  "The doctor's verdict: not run. A full flip of the preference between the "
+                  "A full flip of the preference between the "
                   "domains cannot be seen without target labels.\n",
                   job->opt->out, cut,
                   job->lora.adaptor_tanh ? ", but for its tanh adaptor: dial alone scores it" : "");
@@ -241,18 +236,25 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
 {
     dial_status st = DIAL_OK;
     const dial_train_options *o = job->opt;
+    int reads = job->mode >= DI_MODE_ORACLE || job->rule == DI_SELECT_NAMED;
+    json_t *list = NULL, *r;
     const char *name;
-    json_t *r;
+    int failed = 0;
     di_buf b;
 
     di_buf_init(&b, job->al);
+    list = json_array();
+    json_object_foreach ((json_t *)(uintptr_t)evals, name, r)
+        di_json_add(list, json_incref(r), &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the model card");
     di_buf_printf(&b,
                   "---\nlibrary_name: peft\ntags: [reward-model, dial]\n---\n\n# Reward model: "
                   "%s on %s\n\nTrained by dial %s: method `%s`, seed %lld, %lld steps; the "
-                  "checkpoint of step %lld was chosen by `%s`, which reads no target label.\n\n",
+                  "checkpoint of step %lld was chosen by `%s`, which reads %s.\n\n",
                   o->method, job->base.base_path, DIAL_VERSION, o->method,
                   (long long)o->common.seed, (long long)job->set.steps,
-                  (long long)job->selected_step, di_job_selected_by(job));
+                  (long long)job->selected_step, di_job_selected_by(job),
+                  reads ? "labels" : "no target label");
     di_buf_printf(&b,
                   "## Data\n\n| side | file | rows used | SHA-256 |\n| --- | --- | --- | --- |\n");
     for (int side = 0; side < 2; side++) {
@@ -262,29 +264,19 @@ static dial_status write_card(di_train_job *job, const json_t *evals, dial_error
             di_buf_printf(&b, "| %s | %s | %lld | %.16s... |\n", side == 0 ? "source" : "target",
                           f->set[i]->path, (long long)f->set[i]->counts.used, f->set[i]->sha256);
     }
-    di_buf_printf(&b, "\nTarget labels: %s.\n\n## Results\n\n",
+    di_buf_printf(&b, "\nTarget labels: %s.\n\n",
                   job->mode >= DI_MODE_ORACLE ? "read (oracle)" : "dropped while reading");
     if (job->labelled.n > 0)
         di_buf_printf(&b, "Labelled target rows trained on: %lld, of %s.\n\n",
                       (long long)job->labelled.n, job->labelled_files.set[0]->path);
-    di_buf_printf(&b, "| set | n | accuracy | 95%% interval (clustered) | ties | longer wins | "
-                      "length-matched |\n| --- | --- | --- | --- | --- | --- | --- |\n");
-    json_object_foreach ((json_t *)(uintptr_t)evals, name, r) {
-        const json_t *ci = json_object_get(
-            r, json_object_get(r, "ci95_cluster") != NULL ? "ci95_cluster" : "ci95");
-        const json_t *length = json_object_get(r, "length");
-
-        if (json_object_get(r, "accuracy") == NULL) continue;
-        di_buf_printf(&b, "| %s | %.0f | %.3f | %.3f to %.3f | %.0f | %.3f | %.3f |\n", name,
-                      result_number(r, "n"), result_number(r, "accuracy"),
-                      json_number_value(json_array_get(ci, 0)),
-                      json_number_value(json_array_get(ci, 1)), result_number(r, "ties"),
-                      result_number(length, "baseline_longer"),
-                      result_number(json_object_get(length, "matched"), "accuracy"));
-    }
+    di_puts(&b, DI_CARD_RESULTS "\n\n");
+    di_card_results(list, NULL, &b);
+    di_puts(&b, "\n" DI_CARD_DOCTOR "\n\n");
+    di_card_doctor(NULL, &b);
     card_use(job, &b);
     DI_TRY(write_text(job, "README.md", &b, err));
 done:
+    json_decref(list);
     di_buf_deinit(&b);
     return st;
 }
