@@ -416,6 +416,7 @@ typedef struct dial_select_options {
     dial_common_options common;
     dial_list runs;
     const char *source, *target, *by, *labelled, *oracle;
+    int apply; /* the choice becomes what its run's folder stands for */
     int64_t max_rows;
     const char *trunk_cache;
     int64_t trunk_cache_max;

@@ -8,7 +8,6 @@
 #include "api/session.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "model/head.h"
 #include "model/merge.h"
 
 enum { MAX_RUNS = 16 };
@@ -159,45 +158,6 @@ done:
     return st;
 }
 
-/* The texts of the first run's self-test with their scores under the merged model. */
-static dial_status selftest(merge_job *j, json_t **out, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    di_session *s = &j->s[0];
-    json_t *test = json_deep_copy(json_object_get(s->run, "selftest")), *text;
-    float *e = di_new_array(j->al, (size_t)s->params.width, sizeof *e);
-    int32_t *id = NULL;
-    int failed = 0;
-    size_t i;
-
-    if (test == NULL || e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
-    json_array_foreach (json_object_get(test, "texts"), i, text) {
-        const json_t *ids = json_object_get(text, "ids");
-        di_seq_view view = {NULL, (int64_t)json_array_size(ids)};
-
-        di_free(j->al, id);
-        id = di_new_array(j->al, (size_t)view.n, sizeof *id);
-        if (id == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
-        for (int64_t k = 0; k < view.n; k++)
-            id[k] = (int32_t)json_integer_value(json_array_get(ids, (size_t)k));
-        view.id = id;
-        DI_TRY(di_embed_texts(s->embedder, &view, NULL, 1, "self-test", e, err));
-        di_json_put(
-            text, "score",
-            di_json_f32(di_reward(di_head_at(&s->params, s->params.theta), e, s->params.width)),
-            &failed);
-    }
-    di_json_put(test, "backend", json_string(s->dev.ops->name), &failed);
-    di_json_put(test, "dtype", json_string(s->dev.act == DI_BF16 ? "bf16" : "f32"), &failed);
-    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
-    *out = json_incref(test);
-done:
-    json_decref(test);
-    di_free(j->al, id);
-    di_free(j->al, e);
-    return st;
-}
-
 static json_t *runs_json(const merge_job *j)
 {
     json_t *list = json_array();
@@ -314,8 +274,8 @@ static dial_status merge(merge_job *j, dial_error *err)
     own = s->params; /* the first session scores with the merged model while it tests itself */
     s->params = j->merged;
     st = di_session_ready(s, err);
-    if (st == DIAL_OK) st = selftest(j, &test, err);
-    if (st == DIAL_OK) st = di_merge_reference(j->s, j->n, j->opt->out, err);
+    if (st == DIAL_OK) st = di_session_renew_selftest(s, &test, err);
+    if (st == DIAL_OK) st = di_merge_reference(j->s, j->n, 0, j->opt->out, err);
     s->params = own;
     DI_TRY(st);
     DI_TRY(di_adapter_save(&j->merged, j->opt->out, s->base_path, err));

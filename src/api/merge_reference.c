@@ -1,7 +1,7 @@
 /*
- * The reference of a merged run: the texts behind that of the first run, as the merged model embeds
- * them. They are read from that run's own files again; where one of them is gone or has changed,
- * the merged run has no reference, and the log says why.
+ * The reference of a merged run, or of another checkpoint of a run: the texts behind that of the
+ * (first) run, as the new model embeds them. They are read from that run's own files again; where
+ * one of them is gone or has changed, there is no reference, and the log says why.
  */
 #include "api/merge_reference.h"
 
@@ -123,7 +123,8 @@ done:
     return st;
 }
 
-static dial_status write(rereading *r, di_reference_rows rows, const char *out, dial_error *err)
+static dial_status write(rereading *r, di_reference_rows rows, int64_t step, const char *out,
+                         dial_error *err)
 {
     dial_status st = DIAL_OK;
     const char *format =
@@ -143,7 +144,8 @@ static dial_status write(rereading *r, di_reference_rows rows, const char *out, 
     }
     DI_TRY(embed(r, &job, err));
     for (int k = 0; k < 2; k++) both[k] = r->side[k].sample;
-    DI_TRY(di_reference_write(r->al, out, both, r->s->params.width, 0, rows, r->was.sha256, err));
+    DI_TRY(
+        di_reference_write(r->al, out, both, r->s->params.width, step, rows, r->was.sha256, err));
 done:
     if (r->s->embedder != NULL) di_embedder_set_trunk(r->s->embedder, NULL, NULL);
     di_trunk_job_close(&job);
@@ -174,7 +176,8 @@ done:
     return st;
 }
 
-dial_status di_merge_reference(di_session *run, int n, const char *out, dial_error *err)
+dial_status di_merge_reference(di_session *run, int n, int64_t step, const char *out,
+                               dial_error *err)
 {
     dial_status st;
     rereading r = {.s = &run[0], .al = run[0].al};
@@ -185,10 +188,10 @@ dial_status di_merge_reference(di_session *run, int n, const char *out, dial_err
     st = dial_run_options_apply(r.s->path, &r.opt, r.s->env, &r.kept, &why);
     if (st == DIAL_OK) st = di_reference_read(r.al, r.s->path, r.s->params.width, &r.was, &why);
     if (st == DIAL_OK) st = rows_of_all(&r, run, n, &rows, &why);
-    if (st == DIAL_OK) st = write(&r, rows, out, &why);
+    if (st == DIAL_OK) st = write(&r, rows, step, out, &why);
     if (st == DIAL_ERR_USAGE || st == DIAL_ERR_INPUT) {
         di_log(r.s->env, DIAL_LOG_WARN,
-               "the merged run has no reference.safetensors, so `serve --monitor` has nothing to "
+               "the run has no reference.safetensors, so `serve --monitor` has nothing to "
                "compare its traffic with: %s (%s)",
                why.message, why.where);
         st = DIAL_OK;

@@ -326,6 +326,7 @@ const dial_option dial_select_table[] = {
     {"by",       DIAL_OPT_TEXT, offsetof(T, by),       "combined", "combined|earliest|source|iwv|dev|w1|rankme|snd|agreement", "what chooses"},
     {"labelled", DIAL_OPT_TEXT, offsetof(T, labelled), NULL,       NULL, "labelled target pairs: accuracy and certificate of each candidate"},
     {"oracle",   DIAL_OPT_TEXT, offsetof(T, oracle),   NULL,       NULL, "labelled rows that show the regret, after the choice"},
+    {"apply",    DIAL_OPT_BOOL, offsetof(T, apply),    "no",       NULL, "the choice becomes what the folder of its run stands for, in one step"},
     {"max-rows", DIAL_OPT_INT,  offsetof(T, max_rows), "256",      NULL, "rows of a domain, drawn by the seed"},
     {"trunk-cache", DIAL_OPT_TEXT, offsetof(T, trunk_cache), "auto", NULL, "folder of stored embeddings, as in train: auto, off or DIR"},
     {"trunk-cache-max", DIAL_OPT_SIZE, offsetof(T, trunk_cache_max), "8G", NULL, "what that folder may hold"},

@@ -7,6 +7,7 @@
 
 #include "api/adapt.h"
 #include "api/evidence.h"
+#include "api/select_apply.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "eval/agreement.h"
@@ -35,6 +36,7 @@ typedef struct selection {
     int runs;
     int against;    /* the first run stands with its own choice alone, and gates compare with it */
     int compare_w1; /* all candidates are of one method */
+    int64_t chosen;
 } selection;
 
 static void selection_deinit(selection *s)
@@ -498,6 +500,7 @@ static dial_status document(selection *s, json_t **out, dial_error *err)
     if (chosen < 0)
         DI_FAIL_AT(err, DIAL_ERR_CHECK, "--by", "take --by combined or earliest",
                    "no candidate has a value of %s on these rows", s->opt->by);
+    s->chosen = chosen;
     if (s->opt->oracle != NULL) {
         DI_TRY(correlations(s, &spearman, err));
         oracle =
@@ -515,6 +518,23 @@ done:
     json_decref(choices);
     json_decref(regrets);
     json_decref(spearman);
+    return st;
+}
+
+/* --apply: nothing to do where a run without checkpoints is its own candidate. */
+static dial_status apply(const selection *s, json_t *doc, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const candidate *c = &s->c[s->chosen];
+    json_t *applied = NULL;
+
+    if (!s->opt->apply) return DIAL_OK;
+    DI_TRY(di_select_apply(&s->opt->common, c->dir, c->path, s->ranked[s->chosen].step, s->opt->by,
+                           s->env, &applied, err));
+    if (json_object_set(doc, "applied", applied) != 0)
+        DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the result");
+done:
+    json_decref(applied);
     return st;
 }
 
@@ -537,8 +557,11 @@ static dial_status run(const dial_select_options *o, int against, const dial_env
     for (int64_t i = 0; i < o->runs.n; i++) DI_TRY(look_at_path(&s, o->runs.item[i], err));
     DI_TRY(agree_across_seeds(&s, err));
     DI_TRY(document(&s, &doc, err));
-    DI_TRY(di_document(s.al, doc, json, err));
+    DI_TRY(apply(&s, doc, err));
+    st = di_document(s.al, doc, json, err);
+    doc = NULL;
 done:
+    json_decref(doc);
     selection_deinit(&s);
     return st;
 }

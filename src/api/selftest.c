@@ -60,3 +60,40 @@ done:
     di_free(s->al, e);
     return st;
 }
+
+dial_status di_session_renew_selftest(di_session *s, json_t **out, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    json_t *test = json_deep_copy(json_object_get(s->run, "selftest")), *text;
+    float *e = di_new_array(s->al, (size_t)s->params.width, sizeof *e);
+    int32_t *id = NULL;
+    int failed = 0;
+    size_t i;
+
+    if (test == NULL || e == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
+    json_array_foreach (json_object_get(test, "texts"), i, text) {
+        const json_t *ids = json_object_get(text, "ids");
+        di_seq_view view = {NULL, (int64_t)json_array_size(ids)};
+
+        di_free(s->al, id);
+        id = di_new_array(s->al, (size_t)view.n, sizeof *id);
+        if (id == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
+        for (int64_t k = 0; k < view.n; k++)
+            id[k] = (int32_t)json_integer_value(json_array_get(ids, (size_t)k));
+        view.id = id;
+        DI_TRY(di_embed_texts(s->embedder, &view, NULL, 1, "self-test", e, err));
+        di_json_put(
+            text, "score",
+            di_json_f32(di_reward(di_head_at(&s->params, s->params.theta), e, s->params.width)),
+            &failed);
+    }
+    di_json_put(test, "backend", json_string(s->dev.ops->name), &failed);
+    di_json_put(test, "dtype", json_string(s->dev.act == DI_BF16 ? "bf16" : "f32"), &failed);
+    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the self-test");
+    *out = json_incref(test);
+done:
+    json_decref(test);
+    di_free(s->al, id);
+    di_free(s->al, e);
+    return st;
+}

@@ -93,6 +93,9 @@ dial_status di_session_open_on(di_session *s, const char *path, const dial_commo
  */
 dial_status di_session_selftest(di_session *s, int64_t *n, double *worst, int *ok, dial_error *err);
 
+/* The texts of the run's self-test with their scores under the session's model as it is. */
+dial_status di_session_renew_selftest(di_session *s, json_t **out, dial_error *err);
+
 /* Packs the weights for scoring and makes the embedder. */
 dial_status di_session_ready(di_session *s, dial_error *err);
 

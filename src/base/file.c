@@ -302,6 +302,21 @@ done:
     return st;
 }
 
+dial_status di_exchange(const char *a, const char *b, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    char *dir = parent_of(di_alloc_default(), b);
+
+    if (dir == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a path");
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0)
+        DI_FAIL_AT(err, DIAL_ERR_IO, b, "use a local file system (ext4, xfs, btrfs, tmpfs)",
+                   "cannot exchange the folder with '%s': %s", a, strerror(errno));
+    DI_TRY(di_sync_dir(dir, err));
+done:
+    di_free(di_alloc_default(), dir);
+    return st;
+}
+
 dial_status di_remove_tree(const char *path, dial_error *err)
 {
     dial_status st = DIAL_OK;

@@ -68,6 +68,10 @@ dial_status di_sync_dir(const char *path, dial_error *err);
 /* Renames from over to (also folders; `to` must not exist or be replaceable), then syncs. */
 dial_status di_rename(const char *from, const char *to, dial_error *err);
 
+/* Gives each of two folders the place of the other, in one step, then syncs. ERR_IO also where the
+ * file system cannot do that. */
+dial_status di_exchange(const char *a, const char *b, dial_error *err);
+
 /* Removes a file or a folder with all it holds; missing is fine. */
 dial_status di_remove_tree(const char *path, dial_error *err);
 

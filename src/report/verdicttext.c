@@ -137,5 +137,18 @@ dial_status di_report_select_text(const json_t *doc, di_buf *out, dial_error *er
         di_puts(out, "\n");
     }
     spearman_text(di_at(doc, "oracle.spearman"), out);
+    if (json_is_object(di_at(doc, "applied"))) {
+        di_puts(out, "\napplied: ");
+        di_put_plain(out, di_text_at(doc, "applied.dir"));
+        di_buf_printf(out, " stands for step %.0f", di_num(doc, "applied.step"));
+        if (json_is_true(di_at(doc, "applied.changed"))) {
+            di_buf_printf(out, " in the place of step %.0f (chosen by ",
+                          di_num(doc, "applied.replaced.step"));
+            di_put_plain(out, di_text_at(doc, "applied.replaced.selected_by"));
+            di_puts(out, ")\n");
+        } else {
+            di_puts(out, ", as before\n");
+        }
+    }
     return di_buf_status(out, err);
 }
