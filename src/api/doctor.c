@@ -92,33 +92,25 @@ static double accuracy_of(const double *m, int64_t n)
     return right / (double)n;
 }
 
-/*
- * Does the ranking of the source suffer? By the pairs that it orders, not by the loss: an aligned
- * head has smaller margins, and its loss rises by many standard errors where nothing is lost
- * (docs/findings.md 5).
- */
 static dial_status source_degradation(di_doctor *r, const di_other_model *b, dial_error *err)
 {
     dial_status st = DIAL_OK;
     int64_t n = r->source.n;
-    double *own = di_new_array(r->al, 4 * (size_t)n, sizeof *own), limit;
-    double *other = own + n, *own_wrong = own + 2 * n, *other_wrong = own + 3 * n;
-    di_candidate loss, wrong;
+    double *own = di_new_array(r->al, 2 * (size_t)n, sizeof *own), *other = own + n;
+    di_candidate loss;
+    di_source_fall f;
 
     if (own == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for the losses of the source");
     for (int64_t i = 0; i < n; i++) {
         own[i] = di_softplus(-r->m_s[i]);
         other[i] = di_softplus(-b->m_s[i]);
-        own_wrong[i] = r->m_s[i] > 0 ? 0 : r->m_s[i] < 0 ? 1 : 0.5;
-        other_wrong[i] = b->m_s[i] > 0 ? 0 : b->m_s[i] < 0 ? 1 : 0.5;
     }
     loss = di_select_compare(own, other, n);
-    wrong = di_select_compare(own_wrong, other_wrong, n);
-    limit = fmax(0.02, 2 * wrong.se);
-    di_finding_set(r->finding, DI_SOURCE_DEGRADATION, wrong.gap / limit,
+    f = di_select_fall(own, other, n);
+    di_finding_set(r->finding, DI_SOURCE_DEGRADATION, (f.baseline - f.accuracy) / f.limit,
                    "source accuracy %.3f, the baseline's %.3f (a fall of %.3f warns); source loss "
                    "%+.3f +- %.3f",
-                   1 - wrong.loss, 1 - wrong.loss + wrong.gap, limit, loss.gap, loss.se);
+                   f.accuracy, f.baseline, f.limit, loss.gap, loss.se);
 done:
     di_free(r->al, own);
     return st;

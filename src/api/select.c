@@ -366,7 +366,11 @@ static void prepare_ranks(selection *s)
                            ? baseline
                            : first_of(s, s->c[i].run);
 
-        s->ranked[i].within_floor = di_select_compare(s->c[i].loss, s->c[best].loss, s->n_s).within;
+        di_source_fall fall = di_select_fall(s->c[i].loss, s->c[best].loss, s->n_s);
+
+        s->ranked[i].within_floor =
+            baseline >= 0 ? !di_select_fell(&fall)
+                          : di_select_compare(s->c[i].loss, s->c[best].loss, s->n_s).within;
         s->ranked[i].reference_rank = s->ranked[rank].v.effective_rank;
         one_method &= strcmp(s->c[i].method, s->c[0].method) == 0;
     }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "eval/stats.h"
+#include "train/objective.h"
 
 static const char *const names[] = {"earliest", "source", "last", "combined",  "iwv",  "dev",
                                     "w1",       "rankme", "snd",  "agreement", "named"};
@@ -43,6 +44,37 @@ di_candidate di_select_compare(const double *loss, const double *best, int64_t n
     c.se = n > 1 ? sqrt(sum / (double)(n - 1) / (double)n) : 0;
     c.within = c.gap <= c.se;
     return c;
+}
+
+static double wrong(double loss)
+{
+    double even = di_softplus(0);
+
+    return loss > even ? 1 : loss < even ? 0 : 0.5;
+}
+
+di_source_fall di_select_fall(const double *loss, const double *baseline, int64_t n)
+{
+    di_source_fall f = {1, 1, 0};
+    double gap, square = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        f.accuracy -= wrong(loss[i]) / (double)n;
+        f.baseline -= wrong(baseline[i]) / (double)n;
+    }
+    gap = f.baseline - f.accuracy;
+    for (int64_t i = 0; i < n; i++) {
+        double d = wrong(loss[i]) - wrong(baseline[i]) - gap;
+
+        square += d * d;
+    }
+    f.limit = fmax(0.02, n > 1 ? 2 * sqrt(square / (double)(n - 1) / (double)n) : 0);
+    return f;
+}
+
+int di_select_fell(const di_source_fall *f)
+{
+    return f->baseline - f->accuracy > f->limit;
 }
 
 dial_status di_select(const int64_t *step, int64_t n_checkpoints, const double *loss,

@@ -41,8 +41,22 @@ typedef struct di_candidate {
     int within;  /* gap <= se */
 } di_candidate;
 
-/* loss and best (n): the paired comparison that gates and `earliest` rest on. */
+/* loss and best (n): the paired comparison that `earliest` and the gates within a run rest on. */
 di_candidate di_select_compare(const double *loss, const double *best, int64_t n);
+
+/*
+ * Does a model order the source worse than its baseline does? By the pairs, not by the loss: an
+ * aligned head has smaller margins, and its loss rises by many standard errors where nothing is
+ * lost (docs/findings.md 5). loss, baseline (n): softplus(-margin) of the same pairs; one above
+ * log 2 is ordered wrongly, a tie counts half.
+ */
+typedef struct di_source_fall {
+    double accuracy, baseline;
+    double limit; /* max(0.02, 2 paired standard errors) */
+} di_source_fall;
+
+di_source_fall di_select_fall(const double *loss, const double *baseline, int64_t n);
+int di_select_fell(const di_source_fall *f); /* baseline - accuracy > limit */
 
 /*
  * The rules earliest, source and last. step (n_checkpoints): any order, no two equal. loss
@@ -60,7 +74,8 @@ typedef struct di_ranked {
     di_validators v;
     int64_t step;
     double lambda;
-    int within_floor;      /* source loss <= that of the reference + 1 paired standard error */
+    int within_floor;      /* in a run: source loss <= the least + 1 paired standard error;
+                            against a baseline: its source accuracy has not fallen */
     double reference_rank; /* effective rank to compare with: Src-Pref's, or the first save's */
     const char *gate;      /* out: the gate that stopped it; NULL: eligible */
     double rank_risk, rank_agreement, rank_w1; /* out: 1 = best, ties share; 0: not ranked */

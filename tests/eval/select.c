@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "eval/select.h"
+#include "train/objective.h"
 
 /*
  * Four rows. Step 30 is best (mean 0.4). Step 20 differs by -+0.2, so its gap 0.05 has a standard
@@ -66,6 +67,44 @@ static void bad_input(void **state)
     assert_int_equal(di_select(step, 2, loss, 0, DI_SELECT_SOURCE, &chosen, NULL, NULL),
                      DIAL_ERR_USAGE);
     assert_int_equal(chosen, 7);
+}
+
+/*
+ * Four of forty pairs are lost, one is won and one is a tie now: 3.5/40. The standard error is that
+ * of 40 differences; a fall that is surely there may still be below 0.02.
+ */
+static void a_fall(void **state)
+{
+    enum { N = 40, MANY = 4000 };
+    double loss[MANY], baseline[MANY], mean = 3.5 / N, square = 0;
+    di_source_fall f;
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        double d = i < 4 ? 1 : i == 4 ? -1 : i == 5 ? 0.5 : 0;
+
+        loss[i] = d == 1 ? 3 : i == 5 ? di_softplus(0) : 0.6;
+        baseline[i] = i == 4 ? 0.7 : 0.01; /* log 2 is 0.693 */
+        square += (d - mean) * (d - mean);
+    }
+    f = di_select_fall(loss, baseline, N);
+    assert_true(fabs(f.accuracy - (1 - 4.5 / N)) < 1e-12 &&
+                fabs(f.baseline - (1 - 1. / N)) < 1e-12);
+    assert_true(fabs(f.limit - 2 * sqrt(square / (N - 1) / N)) < 1e-12);
+    assert_false(di_select_fell(&f)); /* 0.0875 of 0.127 */
+    for (int i = 4; i < N; i++) loss[i] = baseline[i];
+    loss[39] = 3;
+    f = di_select_fall(loss, baseline, N); /* five lost, none won: 0.125 of 0.106 */
+    assert_true(di_select_fell(&f));
+    for (int i = 0; i < MANY; i++) {
+        baseline[i] = 0.1;
+        loss[i] =
+            i < 60 ? 0.8 : 0.69; /* 0.015, 7.8 standard errors; the loss itself rises by 0.59 */
+    }
+    f = di_select_fall(loss, baseline, MANY);
+    assert_true(f.limit == 0.02 && !di_select_fell(&f));
+    for (int i = 0; i < 90; i++) loss[i] = 0.8;
+    f = di_select_fall(loss, baseline, MANY);
+    assert_true(di_select_fell(&f));
 }
 
 /*
@@ -176,9 +215,10 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rules),        cmocka_unit_test(equal_losses_take_the_first),
-        cmocka_unit_test(bad_input),    cmocka_unit_test(combined),
-        cmocka_unit_test(who_is_right), cmocka_unit_test(names),
+        cmocka_unit_test(rules),     cmocka_unit_test(equal_losses_take_the_first),
+        cmocka_unit_test(bad_input), cmocka_unit_test(a_fall),
+        cmocka_unit_test(combined),  cmocka_unit_test(who_is_right),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
