@@ -199,7 +199,7 @@ struct dial_train_options {
     double lora_alpha;
     const char *lora_targets, *lora_layers, *adaptor, *trunk_cache;
     int64_t trunk_cache_max;
-    double lr, weight_decay, clip;
+    double lr, weight_decay, clip, sam;
     const char *schedule, *warmup, *head_init;
     double center, label_smoothing;
     const char *center_form, *center_rows, *objective, *margin;

@@ -128,6 +128,7 @@ const dial_option dial_train_table[] = {
     {"head-init",       DIAL_OPT_TEXT, offsetof(T, head_init),       "normal",  "normal|probe", "head at start: random, or a logistic fit on frozen source differences"},
     {"head-norm-max",   DIAL_OPT_REAL, offsetof(T, head_norm_max),   "0",       NULL, "norm that the head is held to after each step; 0: no limit"},
     {"weight-decay",    DIAL_OPT_REAL, offsetof(T, weight_decay),    "0",       NULL, "decoupled weight decay"},
+    {"sam",             DIAL_OPT_REAL, offsetof(T, sam),             "0",       NULL, "radius of sharpness-aware steps on the source loss; 0: none"},
     {"schedule",        DIAL_OPT_TEXT, offsetof(T, schedule),        "constant", "constant|linear|cosine", "learning rate along the run"},
     {"warmup",          DIAL_OPT_TEXT, offsetof(T, warmup),          "0",       NULL, "steps of linear warm-up: N or X%"},
     {"clip",            DIAL_OPT_REAL, offsetof(T, clip),            "1",       NULL, "global gradient norm; 0: off"},

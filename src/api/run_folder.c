@@ -196,12 +196,12 @@ static json_t *optim_json(const di_train_job *job)
 {
     const dial_train_options *o = job->opt;
 
-    return json_pack("{s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I, s:b}", "lr", o->lr, "head_lr",
-                     job->set.head_lr, "weight_decay", o->weight_decay, "clip", o->clip, "schedule",
-                     o->schedule, "warmup", (json_int_t)job->set.warmup, "batch_source",
-                     (json_int_t)o->batch_source, "batch_target", (json_int_t)o->batch_target,
-                     "micro_batch", (json_int_t)job->set.micro_texts, "grad_checkpoint",
-                     job->set.grad_checkpoint);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I, s:b}", "lr", o->lr,
+                     "head_lr", job->set.head_lr, "weight_decay", o->weight_decay, "clip", o->clip,
+                     "sam", o->sam, "schedule", o->schedule, "warmup", (json_int_t)job->set.warmup,
+                     "batch_source", (json_int_t)o->batch_source, "batch_target",
+                     (json_int_t)o->batch_target, "micro_batch", (json_int_t)job->set.micro_texts,
+                     "grad_checkpoint", job->set.grad_checkpoint);
 }
 
 /* How it is used, and what it cannot say. */

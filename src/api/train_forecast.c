@@ -65,10 +65,15 @@ static int64_t eval_bytes(const di_train_job *job)
     return (int64_t)di_workspace_bytes(job->decoder, &o) + rows * width * (int64_t)sizeof(float);
 }
 
+/* Gradient and moments, and what sharpness-aware steps keep. */
+static int64_t optimizer_bytes(const di_train_job *job)
+{
+    return (job->set.sam > 0 ? 5 : 3) * job->params.size * (int64_t)sizeof(float);
+}
+
 int di_plan_fits(di_train_job *job)
 {
-    return 3 * job->params.size * 4 + pass_bytes(job, NULL) + eval_bytes(job) <=
-           di_memory_available();
+    return optimizer_bytes(job) + pass_bytes(job, NULL) + eval_bytes(job) <= di_memory_available();
 }
 
 typedef struct forecast {
@@ -120,7 +125,7 @@ static dial_status make_forecast(di_train_job *job, forecast *f, dial_error *err
     DI_TRY(di_forecast_rows(job->al, &job->set, job->side, least(steps, LOOK_STEPS), most, err));
     f->activations = pass_bytes(job, most);
     if (job->trainer == NULL) {
-        f->total = resident() + 3 * job->params.size * 4 + f->activations + eval_bytes(job);
+        f->total = resident() + optimizer_bytes(job) + f->activations + eval_bytes(job);
         goto done;
     }
     DI_TRY(take_steps(job, f, err));
@@ -138,7 +143,7 @@ dial_status di_plan_document(di_train_job *job, int fits, json_t **out, dial_err
     int64_t hd = c->heads * c->head_dim, kd = c->kv_heads * c->head_dim;
     int64_t block = c->width * (2 * hd + 2 * kd + 3 * c->mlp);
     int64_t weights = (int64_t)di_decoder_weight_bytes(job->decoder);
-    int64_t trainable = job->params.size * 4, optimizer = 3 * job->params.size * 4;
+    int64_t trainable = job->params.size * 4, optimizer = optimizer_bytes(job);
     int64_t available = di_memory_available() + resident();
     forecast f = {0};
     json_t *advice = json_array();

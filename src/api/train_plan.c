@@ -272,6 +272,29 @@ done:
     return st;
 }
 
+/* Sharpness-aware steps: three passes over the source's texts in the place of one. */
+static dial_status check_sam(const di_train_job *job, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+    const dial_train_options *o = job->opt;
+
+    DI_TRY(di_check_positive("sam", o->sam, 1, err));
+    if (!(o->sam > 0)) goto done;
+    if (isinf(o->sam))
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--sam", "give a radius such as 0.05",
+                   "expected a finite number, found %g", o->sam);
+    if (job->mode == DI_MODE_BASE)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--sam", "leave it out", "method base trains nothing");
+    if (job->set.lm_weight > 0)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--sam", "leave out one of them",
+                   "sharpness-aware steps do not go with a next-token loss");
+    if (job->set.ranks > 1)
+        DI_FAIL_AT(err, DIAL_ERR_USAGE, "--sam", "start one process",
+                   "several processes do not divide sharpness-aware steps yet");
+done:
+    return st;
+}
+
 dial_status di_plan_settings(di_train_job *job, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -295,6 +318,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
         .lr = o->lr,
         .weight_decay = o->weight_decay,
         .clip = o->clip,
+        .sam = o->sam,
         .loss = {.smoothing = o->label_smoothing, .use_margin = is(o->margin, "auto")},
         .labelled_weight = o->target_labelled_weight,
         .crossed_weight = o->cross_prompt,
@@ -354,6 +378,7 @@ dial_status di_plan_settings(di_train_job *job, dial_error *err)
                    "expected at most 0.5, found %g", o->label_smoothing);
     DI_TRY(check_auxiliary(job, err));
     DI_TRY(check_next_token(job, err));
+    DI_TRY(check_sam(job, err));
     DI_TRY(di_plan_curriculum(job, err));
     DI_TRY(di_plan_lora(job, err));
     DI_TRY(di_plan_alignment(job, err));

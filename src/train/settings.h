@@ -76,6 +76,8 @@ typedef struct di_train_settings {
     int64_t align_start; /* steps with lambda 0 before the ramp begins */
     int64_t ramp_over;
     double lr, head_lr, weight_decay, clip;
+    double sam; /* rho of sharpness-aware steps on the source loss; 0: none. One process, and no
+                   next-token loss, whose gradient every backward pass adds */
     di_schedule schedule;
     int64_t warmup; /* steps of learning-rate warm-up */
     di_loss_options loss;

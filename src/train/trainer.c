@@ -8,6 +8,7 @@
 #include "train/auxiliary.h"
 #include "train/gradsum.h"
 #include "train/pass.h"
+#include "train/sam.h"
 
 enum { SOURCE = DI_SOURCE, TARGET = DI_TARGET, SIDES = DI_SIDES };
 enum { MAX_BAD_STEPS = 3 };
@@ -24,6 +25,7 @@ struct di_trainer {
     int64_t *near;          /* of a curriculum: [target examples] from near to far; NULL: none */
     di_sampler warm[SIDES]; /* order of the critic's warm-up */
     di_optimizer optimizer;
+    di_sam sam;
     di_pass *pass;
     const di_dist *dist;
     di_gradsum sum;
@@ -118,6 +120,7 @@ dial_status di_trainer_new(di_device *dev, di_decoder *decoder, di_params *param
     DI_TRY(new_step(t, side, err));
     DI_TRY(di_optimizer_init(&t->optimizer, dev, params, set->weight_decay, set->clip, err));
     t->optimizer.head_norm_max = set->head_norm_max;
+    DI_TRY(di_sam_init(&t->sam, dev, params, set->sam, err));
     DI_TRY(di_pass_new(dev, decoder, set, side, &t->pass, err));
     di_gradsum_init(&t->sum, t->dist, params, t->optimizer.g);
     if (set->teacher) {
@@ -147,6 +150,7 @@ void di_trainer_free(di_trainer *t)
     di_free(dev->al, t->near);
     di_pass_free(t->pass);
     di_optimizer_deinit(&t->optimizer);
+    di_sam_deinit(&t->sam);
     dev->ops->buffer_free(dev, t->s.e);
     dev->ops->buffer_free(dev, t->s.de);
     di_free(dev->al, t->s.r);
@@ -195,13 +199,13 @@ static void row_back(float dr, const float *w, const float *e, int64_t c, float 
     }
 }
 
-/* The same for all rows, and for each of their logits where the head has classes. */
-static void reward_back(di_trainer *t)
+/* The same for all rows, and for each of their logits where the head has classes. g += . */
+static void reward_back(di_trainer *t, float *g)
 {
     di_step *s = &t->s;
     int64_t c = s->width;
     const float *w = di_head_at(t->params, t->params->theta);
-    float *dw = di_head_at(t->params, t->optimizer.g);
+    float *dw = di_head_at(t->params, g);
 
     for (int64_t i = 0; i < s->first[SIDES]; i++) {
         row_back(s->dr[i], w, s->e + i * c, c, s->de + i * c, dw);
@@ -222,21 +226,21 @@ static int has_gradient(const di_step *s, int k, int next)
     return next;
 }
 
-/* Adds the gradients of all sides from de, and that of the next-token loss. last: the step has
- * nothing to add after them. */
-static dial_status backward(di_trainer *t, int last, int next, dial_error *err)
+/* g += the gradients of all sides from de and dr, and that of the next-token loss. last: the step
+ * has nothing to add after them. */
+static dial_status backward(di_trainer *t, float *g, int last, int next, dial_error *err)
 {
     dial_status st = DIAL_OK;
     di_step *s = &t->s;
     int side = next && t->set.lm_weight > 0 ? t->set.lm_side : -1, end = -1;
 
-    reward_back(t);
+    reward_back(t, g);
     for (int k = 0; k < SIDES; k++)
         if (has_gradient(s, k, k == side)) end = k;
     for (int k = 0; k <= end; k++)
         if (k == end || has_gradient(s, k, k == side))
-            DI_TRY(di_pass_backward(t->pass, k, &s->side[k], s->de + s->first[k] * s->width,
-                                    t->optimizer.g, last && k == end ? &t->sum.hook : NULL, err));
+            DI_TRY(di_pass_backward(t->pass, k, &s->side[k], s->de + s->first[k] * s->width, g,
+                                    last && k == end ? &t->sum.hook : NULL, err));
     if (last) DI_TRY(di_gradsum_end(&t->sum, err));
 done:
     return st;
@@ -283,11 +287,35 @@ static dial_status align_alone(di_trainer *t, double lambda, double factor, di_a
     zero_gradients(t);
     di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? t->s.de : NULL, t->s.dr, a);
     if (lambda <= 0) return DIAL_OK;
-    DI_TRY(backward(t, 1, 0, err));
+    DI_TRY(backward(t, t->optimizer.g, 1, 0, err));
     di_optimizer_step(&t->optimizer, DI_GROUP_LORA, t->set.lr * factor, 0);
     for (int k = 0; k < SIDES; k++)
         if (has_loss(&t->set, k)) DI_TRY(forward_side(t, k, err));
 done:
+    return st;
+}
+
+/*
+ * optimizer.g += gradient of the source loss at theta' (train/sam.h), whose dr at theta is in the
+ * step. Afterwards embeddings, rewards and activations are those of theta again, and so is theta:
+ * what else the loss has is added there.
+ */
+static dial_status sharpen(di_trainer *t, dial_error *err)
+{
+    dial_status st = DIAL_OK;
+
+    memset(t->sam.g, 0, (size_t)t->params->size * sizeof *t->sam.g);
+    DI_TRY(backward(t, t->sam.g, 0, 0, err));
+    di_sam_ascend(&t->sam);
+    DI_TRY(forward_side(t, SOURCE, err));
+    zero_gradients(t);
+    di_step_loss(&t->s, SOURCE, &t->set.loss);
+    DI_TRY(backward(t, t->optimizer.g, 0, 0, err));
+    di_sam_return(&t->sam);
+    DI_TRY(forward_side(t, SOURCE, err));
+    zero_gradients(t);
+done:
+    di_sam_return(&t->sam); /* where a pass has failed */
     return st;
 }
 
@@ -314,10 +342,11 @@ static dial_status accumulate(di_trainer *t, int last, double lambda, double fac
     if (t->align != NULL && t->set.alternate) DI_TRY(align_alone(t, lambda, factor, &a, err));
     zero_gradients(t);
     source = di_step_loss(s, SOURCE, &t->set.loss);
+    if (t->sam.g != NULL) DI_TRY(sharpen(t, err));
     rep->loss_aux = di_auxiliary_loss(&t->aux, s);
     if (t->align != NULL && !t->set.alternate)
         di_alignment_gradient(t->align, &step, lambda, lambda > 0 ? s->de : NULL, s->dr, &a);
-    DI_TRY(backward(t, last, 1, err));
+    DI_TRY(backward(t, t->optimizer.g, last, 1, err));
     if (t->set.lm_weight > 0) rep->loss_aux += di_pass_next_loss(t->pass);
     di_step_describe(s, rep);
     rep->loss_source = source.loss;

@@ -1,7 +1,8 @@
 /*
  * Ten steps of the whole DIAL update against a PyTorch twin (tests/fixtures/make_twin.py): joint,
- * alternate, and joint with the linear critic. Initial values, texts, interpolation weights and
- * pairings come from the fixture; loss, gap, penalty and embeddings must follow at every step.
+ * alternate, joint with the linear critic, and joint with sharpness-aware steps on the source loss.
+ * Initial values, texts, interpolation weights and pairings come from the fixture; loss, gap,
+ * penalty and embeddings must follow at every step.
  *
  * Limit 1e-4 relative, as the twin's own f32 run keeps 1.4e-5 of its f64 one; final parameters
  * 1e-4 of the tensor's norm.
@@ -250,7 +251,8 @@ static void follow(const char *backend, const char *name, int64_t micro_texts)
                              .lr = 1e-2,
                              .head_lr = 1e-2,
                              .weight_decay = 0.01,
-                             .clip = 1};
+                             .clip = 1,
+                             .sam = strcmp(name, "sam") == 0 ? 0.3 : 0};
     di_step_report r;
     dial_error err;
     double worst = 0;
@@ -310,6 +312,16 @@ static void linear_cpu(void **state)
     (void)state;
     follow("cpu", "linear", 8);
 }
+static void sam_ref(void **state)
+{
+    (void)state;
+    follow("ref", "sam", 8);
+}
+static void sam_cpu(void **state)
+{
+    (void)state;
+    follow("cpu", "sam", 8);
+}
 /* two texts a pass: the step goes through gradient caching and must come to the same */
 static void joint_in_parts(void **state)
 {
@@ -321,6 +333,11 @@ static void alternate_in_parts(void **state)
     (void)state;
     follow("cpu", "alternate", 2);
 }
+static void sam_in_parts(void **state)
+{
+    (void)state;
+    follow("cpu", "sam", 2);
+}
 
 int main(void)
 {
@@ -329,6 +346,8 @@ int main(void)
         cmocka_unit_test(linear_ref),     cmocka_unit_test(joint_cpu),
         cmocka_unit_test(alternate_cpu),  cmocka_unit_test(linear_cpu),
         cmocka_unit_test(joint_in_parts), cmocka_unit_test(alternate_in_parts),
+        cmocka_unit_test(sam_ref),        cmocka_unit_test(sam_cpu),
+        cmocka_unit_test(sam_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
