@@ -181,14 +181,15 @@ static void lagging(di_doctor *r, const course *c)
 /*
  * How far the mean slope lies outside of [1, 1 + gap/(2 lambda_gp)], where an optimal critic's does
  * (method.md 2.10); the threshold is the tolerance on either side. A one-sided penalty forces no
- * slope where none is needed: there the lower end does not count.
+ * slope where none is needed: there the lower end does not count. A shorter run says nothing: its
+ * slope is still that of the critic's first weights.
  */
 static void slope(di_doctor *r, const course *c)
 {
     double tolerance = di_signature_threshold(DI_CRITIC_NOT_LIPSCHITZ), n, most, beyond;
     char expected[64];
 
-    if (!c->judged || held_by(&c->slope) == 0 || !(c->gp > 0)) return;
+    if (!c->judged || held_by(&c->slope) < LAST_STEPS || !(c->gp > 0)) return;
     n = mean_of(&c->slope);
     most = 1 + fmax(mean_of(&c->gap), 0) / (2 * c->gp);
     beyond = fmax(0, n - most);
@@ -198,8 +199,8 @@ static void slope(di_doctor *r, const course *c)
         snprintf(expected, sizeof expected, "%.2f to %.2f", 1 - tolerance, most + tolerance);
     }
     di_finding_set(r->finding, DI_CRITIC_NOT_LIPSCHITZ, beyond,
-                   "mean slope %.2f at the penalty's points of the last %lld steps, expected %s", n,
-                   (long long)held_by(&c->slope), expected);
+                   "mean slope %.2f at the penalty's points of the last %d steps, expected %s", n,
+                   LAST_STEPS, expected);
 }
 
 /* Only of a gap that stands out from the noise of its steps: of 0 no share means anything. */

@@ -24,7 +24,7 @@ static const row table[DI_N_SIGNATURES] = {
      "expect no gain from alignment; train src-pref; check that the two files differ"},
     {"critic_lagging",        ABOVE, 0.20, 1, "a run trained with a critic",
      "give the critic more iterations, a warm-up or 3 times its rate, or normalise its inputs"},
-    {"critic_not_lipschitz",  ABOVE, 0.50, 1, "a run of --method dial with a two_sided or one_sided penalty",
+    {"critic_not_lipschitz",  ABOVE, 0.50, 1, "a run of --method dial, of 100 steps, with a two_sided or one_sided penalty",
      "raise --gp, or take --gp-kind one_sided; for a slope that is too small, more --critic-iters"},
     {"critic_overfits",       ABOVE, 0.50, 1, "a run of --method dial with a gap, whose saves read held-out source rows and the target",
      "larger target batches, critic weight decay, or a smaller critic"},
