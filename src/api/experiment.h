@@ -51,6 +51,12 @@ dial_status di_experiment_open(const di_alloc *al, const char *path, const dial_
 void di_experiment_close(di_experiment *x);
 
 /*
+ * Plans one run of each distinct set of flags as dial train would, without its data
+ * (di_train_check). path: of the experiment, which the error names with group and flag.
+ */
+dial_status di_experiment_check(const di_experiment *x, const char *path, dial_error *err);
+
+/*
  * The flags of a run as the options of dial_train; lists point into `item`, which has room for
  * n_items. All strings belong to flags.
  */

@@ -3,7 +3,7 @@
  * and the tables of what came out.
  *
  *   plan     file and flags -> runs with keys                    (api/experiment.c)
- *   check    what dial train would refuse of one run a group       (api/train.c)
+ *   check    what dial train would refuse of one run a group       (api/experiment_check.c)
  *   reuse    a run folder that is finished is taken as it is
  *   trunk    what the frozen model makes of the texts, once for all runs   (api/train.c)
  *   work     --jobs processes at a time; a killed one is started again where it had come to
@@ -87,65 +87,6 @@ static char *path_of(const sweep *s, const char *folder, const char *name, const
 
 /* ---- opening ---- */
 
-/*
- * What of a run's flags decides whether they go together, as text: not its seed, and of files how
- * many there are. The points of "vary" and the seeds of an entry are so checked once.
- */
-static dial_status check_key(const json_t *flags, di_buf *out, dial_error *err)
-{
-    static const char *const files[] = {"source", "target", "eval"};
-    dial_status st = DIAL_OK;
-    json_t *key = json_copy((json_t *)(uintptr_t)flags);
-    int failed = 0;
-
-    json_object_del(key, "seed");
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        di_json_put(key, files[i],
-                    json_integer((json_int_t)json_array_size(json_object_get(flags, files[i]))),
-                    &failed);
-    if (failed) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sweep");
-    out->size = 0;
-    DI_TRY(di_json_write(key, out, err));
-    DI_TRY(di_buf_status(out, err));
-done:
-    json_decref(key);
-    return st;
-}
-
-/* A run that dial train would refuse is found before the first one starts. */
-static dial_status check_runs(const sweep *s, dial_error *err)
-{
-    dial_status st = DIAL_OK;
-    const char **item = di_new_array(s->al, MAX_PATHS, sizeof *item);
-    json_t *seen = json_object();
-    const dial_env quiet = {.allocator = s->al}; /* what it warns of, the runs will */
-    dial_train_options o;
-    dial_error why;
-    di_buf key;
-
-    di_buf_init(&key, s->al);
-    if (item == NULL || seen == NULL) DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sweep");
-    for (int64_t i = 0; i < s->x.n_cells; i++) {
-        const di_cell *c = &s->x.cell[i];
-
-        DI_TRY(check_key(c->flags, &key, err));
-        if (json_object_getn(seen, key.data, key.size) != NULL) continue;
-        if (json_object_setn_new(seen, key.data, key.size, json_true()) != 0)
-            DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sweep");
-        DI_TRY(di_experiment_options(c->flags, item, MAX_PATHS, &o, err));
-        o.out = s->work[i].dir;
-        if ((st = di_train_check(&o, &quiet, &why)) != DIAL_OK)
-            DI_FAIL_AT(err, st,
-                       DI_FMT("%s: %s: %s", s->o->grid, s->x.group[c->group].label, why.where),
-                       DI_FMT("%s", why.hint), "%s", why.message);
-    }
-done:
-    di_buf_deinit(&key);
-    json_decref(seen);
-    di_free(s->al, (void *)item);
-    return st;
-}
-
 static dial_status lock_folder(sweep *s, dial_error *err)
 {
     dial_status st = DIAL_OK;
@@ -205,7 +146,7 @@ static dial_status open_sweep(sweep *s, dial_error *err)
     if (s->work == NULL || s->logs == NULL || path == NULL)
         DI_FAIL(err, DIAL_ERR_NOMEM, "no memory for a sweep");
     DI_TRY(name_files(s, err));
-    DI_TRY(check_runs(s, err));
+    DI_TRY(di_experiment_check(&s->x, o->grid, err));
     if (o->dry_run) goto done;
     DI_TRY(di_make_dirs(s->logs, err));
     DI_TRY(lock_folder(s, err));
@@ -668,8 +609,8 @@ static void plan_judging(sweep *s)
 static json_t *plan_json(const sweep *s)
 {
     static const char *const state_name[] = {"open", "open", "done", "done", "failed"};
-    static const char *const kept[] = {"name",    "setting",    "family",
-                                       "control", "target_set", "cluster"};
+    static const char *const kept[] = {"name",       "setting", "family", "control",
+                                       "target_set", "cluster", "vary"};
     json_t *plan = json_object(), *groups = json_array(), *runs = json_array(), *o;
     int failed = 0;
 

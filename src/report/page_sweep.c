@@ -97,9 +97,10 @@ static void dots_figure(const json_t *set, const char *id, int difference, di_bu
     di_puts(out, "</figure>\n");
 }
 
-static void set_table(const json_t *doc, const json_t *set, di_buf *out)
+/* Takes over the rows, the head first. */
+static void table(json_t *rows, di_buf *out)
 {
-    json_t *rows = di_sweep_rows(doc, set), *row, *cell;
+    json_t *row, *cell;
     size_t i, k;
 
     if (rows == NULL) out->failed = 1;
@@ -213,7 +214,16 @@ static void sweep_section(const json_t *doc, size_t number, di_buf *out)
             dots_figure(set, id, 1, out);
             di_puts(out, "</div>\n");
         }
-        set_table(doc, set, out);
+        table(di_sweep_rows(doc, set), out);
+    }
+    if (json_is_object(di_at(doc, "validators"))) {
+        di_puts(out, "<h3>Do the validators know? <span class=\"soft\">");
+        di_put_html(out, di_text_at(doc, "validators.set"));
+        di_puts(out, "</span></h3>\n");
+        table(di_sweep_validator_rows(doc), out);
+        di_puts(out, "<p class=\"soft\">");
+        di_sweep_validator_words(doc, out);
+        di_puts(out, "</p>\n");
     }
     if (json_array_size(di_at(doc, "curves")) > 0) di_puts(out, "<div class=\"figures\">\n");
     json_array_foreach (di_at(doc, "curves"), i, curve) {

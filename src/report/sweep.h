@@ -9,7 +9,7 @@
  * that a group closes is given (10.2).
  *
  * The plan (JSON), made by whoever ran the sweep:
- *   {"name", "setting", "family", "control", "target_set", "cluster": text|prompt|none,
+ *   {"name", "setting", "family", "control", "target_set", "cluster": text|prompt|none, "vary": as in the experiment,
  *    "groups": [{"label", "entry", "method", "axes": {FLAG: value}}],
  *    "runs": [{"key", "dir", "group": int, "seed", "flags", "status": done|failed|open, "error",
  *              "verdict": of the doctor}]}
@@ -19,6 +19,8 @@
  *             delta_ci95, delta_se, delta_by_seed, seeds_better, no_harm, worst,
  *             gap {oracle, size, se, usable, closed, closed_se, ci95}, regret {seeds, mean, by},
  *             verdicts: [{seed, verdict}]}]}]
+ *   validators  {set, runs, spearman: {VALIDATOR: {rho, n, ci95}}}, null under 6 runs and where the
+ *             files vary
  *   curves  [{axis, set, series: [{label, x, y, lo, hi, range, above, n}]}]
  */
 #ifndef DI_REPORT_SWEEP_H
@@ -48,6 +50,13 @@ dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *
 
 /* The curves of a document whose `sets` are there: what moves along an axis of the grid. */
 json_t *di_sweep_curves(const json_t *plan, const json_t *sets);
+
+/* The `validators` of a document from its `runs`, over those that read no target label. */
+dial_status di_sweep_validators(const di_alloc *al, const json_t *plan, const json_t *runs,
+                                json_t **out, dial_error *err);
+/* As a table of strings, the head first (NULL: no memory), and what to know of it. */
+json_t *di_sweep_validator_rows(const json_t *doc);
+void di_sweep_validator_words(const json_t *doc, di_buf *out);
 
 /*
  * The table of one set as strings, the head first: what the terminal, Markdown and the page show.

@@ -741,6 +741,7 @@ dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *
                .draws = draws,
                .seed = seed};
     json_t *names = NULL, *sets = json_array(), *runs = NULL, *o = NULL, *name, *one = NULL;
+    json_t *validators = NULL;
     static const char *const kept[] = {"name", "setting", "family", "control", "target_set"};
     int failed = 0;
 
@@ -761,9 +762,10 @@ dial_status di_sweep_document(const di_alloc *al, const json_t *plan, di_store *
             json_decref(one); /* of runs that the plan no longer has */
     }
     DI_TRY(runs_json(&s, names, &runs, err));
-    o = json_pack("{s:s,s:s,s:O,s:o,s:O,s:o}", "schema", "dial.sweep/1", "out", out, "runs", runs,
-                  "by", by_json(&s, sets, &failed), "sets", sets, "curves",
-                  di_sweep_curves(plan, sets));
+    DI_TRY(di_sweep_validators(al, plan, runs, &validators, err));
+    o = json_pack("{s:s,s:s,s:O,s:O,s:o,s:O,s:o}", "schema", "dial.sweep/1", "out", out, "runs",
+                  runs, "validators", validators, "by", by_json(&s, sets, &failed), "sets", sets,
+                  "curves", di_sweep_curves(plan, sets));
     for (i = 0; i < sizeof kept / sizeof *kept; i++)
         if (di_at(plan, kept[i]) != NULL)
             di_json_put(o, kept[i], json_incref(di_at(plan, kept[i])), &failed);
@@ -779,6 +781,7 @@ done:
     json_decref(names);
     json_decref(sets);
     json_decref(runs);
+    json_decref(validators);
     json_decref(o);
     return st;
 }

@@ -193,6 +193,21 @@ dial_status di_sweep_markdown(const json_t *doc, di_buf *out, dial_error *err)
         }
         json_decref(rows);
     }
+    if (json_is_object(di_at(doc, "validators"))) {
+        di_puts(out, "\n## Validators beside ");
+        di_put_md(out, di_text_at(doc, "validators.set"));
+        di_puts(out, "\n\n");
+        di_sweep_validator_words(doc, out);
+        di_puts(out, "\n\n");
+        rows = di_sweep_validator_rows(doc);
+        if (rows == NULL) out->failed = 1;
+        json_array_foreach (rows, k, row) {
+            di_puts(out, "|");
+            json_array_foreach (row, c, cell) di_buf_printf(out, " %s |", json_string_value(cell));
+            di_puts(out, k == 0 ? "\n|---|---:|---:|---:|\n" : "\n");
+        }
+        json_decref(rows);
+    }
     json_array_foreach (di_at(doc, "curves"), i, curve) {
         di_puts(out, "\n## ");
         di_put_md(out, di_text_at(curve, "set"));

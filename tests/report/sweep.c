@@ -529,9 +529,57 @@ static void measures(void **state)
     di_store_close(s);
 }
 
+/* Seven runs and an oracle, whose accuracy must not count: agreement rises with the accuracy, the
+ * source loss does too (so it is wrong), w1 is there for two runs. */
+static void validators_are_validated(void **state)
+{
+    json_t *plan = json_pack("{s:[{s:{s:f}}]}", "groups", "axes", "lambda", 1.0), *runs,
+           *out = NULL;
+    dial_error err;
+    di_buf text;
+    (void)state;
+    runs = json_array();
+    for (int i = 0; i < 8; i++)
+        json_array_append_new(runs,
+                              json_pack("{s:{s:s}, s:{s:f}, s:{s:f, s:f, s:o}}", "flags", "method",
+                                        i == 7 ? "oracle" : "mmd", "eval", "target",
+                                        i == 7 ? 0.1 : .5 + .05 * i, "validators", "seed_agreement",
+                                        .6 + .01 * i, "source_loss", .3 + .01 * i, "w1",
+                                        i < 2 ? json_real(i) : json_null()));
+    assert_ok(di_sweep_validators(di_alloc_default(), plan, runs, &out, &err), err);
+    assert_true(di_num(out, "runs") == 7);
+    assert_true(di_num(out, "spearman.agreement.rho") == 1);
+    assert_true(di_num(out, "spearman.source.rho") == -1);
+    assert_true(isnan(di_num(out, "spearman.w1.rho")) && di_num(out, "spearman.w1.n") == 2);
+    di_buf_init(&text, di_alloc_default());
+    assert_int_equal(json_object_set_new(plan, "validators", out), 0);
+    assert_int_equal(json_object_set_new(plan, "sets", json_array()), 0);
+    assert_ok(di_sweep_markdown(plan, &text, &err), err);
+    assert_non_null(strstr(text.data, "## Validators beside target"));
+    assert_non_null(strstr(text.data, "| agreement | +1.00 | - | 7 |"));
+    assert_null(strstr(text.data, "| w1 |"));
+    di_buf_deinit(&text);
+    /* too few runs; runs on other files */
+    json_array_remove(runs, 0);
+    json_array_remove(runs, 0);
+    assert_ok(di_sweep_validators(di_alloc_default(), plan, runs, &out, &err), err);
+    assert_true(json_is_null(out));
+    json_array_append(runs, json_array_get(runs, 0));
+    json_array_append(runs, json_array_get(runs, 0));
+    assert_ok(di_sweep_validators(di_alloc_default(), plan, runs, &out, &err), err);
+    assert_true(json_is_object(out));
+    json_decref(out);
+    json_object_set_new(plan, "vary", json_pack("{s:[s,s]}", "from", "en", "yo"));
+    assert_ok(di_sweep_validators(di_alloc_default(), plan, runs, &out, &err), err);
+    assert_true(json_is_null(out));
+    json_decref(runs);
+    json_decref(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(validators_are_validated),
         cmocka_unit_test(one_seed_is_the_paired_bootstrap),
         cmocka_unit_test(points_with_files_of_their_own),
         cmocka_unit_test(several_seeds),
