@@ -32,21 +32,30 @@ static int may_differ(const char *flag)
     return 0;
 }
 
-static dial_status same_flags(const json_t *now, const json_t *saved, dial_error *err)
+/* A flag that the saved run's version did not have stood at what is its default now. */
+static dial_status same_flags(const di_train_job *job, const json_t *saved, dial_error *err)
 {
     dial_status st = DIAL_OK;
+    dial_train_options plain;
+    char *text = NULL;
+    json_t *defaults = NULL, *value;
     const char *flag;
-    json_t *value;
 
-    json_object_foreach ((json_t *)(uintptr_t)now, flag, value) {
-        json_t *was = json_object_get(saved, flag);
+    dial_options_default(dial_train_table, &plain, sizeof plain);
+    DI_TRY(dial_options_to_json(job->env, dial_train_table, &plain, &text, err));
+    DI_TRY(di_json_parse(text, strlen(text), "flags", 1, &defaults, err));
+    json_object_foreach (job->flags, flag, value) {
+        const json_t *was = json_object_get(saved, flag);
 
+        if (was == NULL) was = json_object_get(defaults, flag);
         if (may_differ(flag) || json_equal(value, was)) continue;
         DI_FAIL_AT(err, DIAL_ERR_USAGE, DI_FMT("--%s", flag),
                    "give the flag as before, or start a new run with another --out",
                    "differs from the run that --resume continues");
     }
 done:
+    json_decref(defaults);
+    di_free(job->al, text);
     return st;
 }
 
@@ -453,7 +462,7 @@ static dial_status find_checkpoint(di_train_job *job, char **checkpoint, int64_t
     DI_TRY(di_dist_broadcast_text(d, job->al, &text, err));
     if (text == NULL) goto done;
     DI_TRY(di_json_parse(text, strlen(text), *checkpoint, 1, resumed, err));
-    DI_TRY(same_flags(job->flags, json_object_get(*resumed, "flags"), err));
+    DI_TRY(same_flags(job, json_object_get(*resumed, "flags"), err));
 done:
     di_free(job->al, path);
     di_free(job->al, text);

@@ -336,12 +336,12 @@ double di_pass_next_loss(const di_pass *p)
     return p->next.loss;
 }
 
-dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
-                             const di_layer_hook *last, dial_error *err)
+dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, int next,
+                             float *grad, const di_layer_hook *last, dial_error *err)
 {
     dial_status st = DIAL_OK;
     size_t c = (size_t)p->width;
-    int w = p->keep ? k : 0, next = p->next.cap > 0 && k == p->set.lm_side;
+    int w = p->keep ? k : 0;
     int64_t count = next ? tokens_that_count(p, s) : 0;
 
     if (next) p->next.loss = 0;

@@ -42,10 +42,11 @@ dial_status di_pass_forward(di_pass *p, int k, const di_side *s, float *e, dial_
 /*
  * grad (laid out like the decoder's LoRA) += gradient of the loss with dL/de = de [n_texts, C], for
  * what the last di_pass_forward of side k saw. On several ranks LoRA's is that of the texts of this
- * one, the adaptor's that of all. Without LoRA and adaptor nothing happens. last (NULL: none) is
- * told of each layer that no text will add to any more.
+ * one, the adaptor's that of all. Without LoRA and adaptor nothing happens. next: with the gradient
+ * of the side's next-token loss. last (NULL: none) is told of each layer that no text will add to
+ * any more.
  */
-dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, float *grad,
-                             const di_layer_hook *last, dial_error *err);
+dial_status di_pass_backward(di_pass *p, int k, const di_side *s, const float *de, int next,
+                             float *grad, const di_layer_hook *last, dial_error *err);
 
 #endif

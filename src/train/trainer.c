@@ -239,8 +239,8 @@ static dial_status backward(di_trainer *t, float *g, int last, int next, dial_er
         if (has_gradient(s, k, k == side)) end = k;
     for (int k = 0; k <= end; k++)
         if (k == end || has_gradient(s, k, k == side))
-            DI_TRY(di_pass_backward(t->pass, k, &s->side[k], s->de + s->first[k] * s->width, g,
-                                    last && k == end ? &t->sum.hook : NULL, err));
+            DI_TRY(di_pass_backward(t->pass, k, &s->side[k], s->de + s->first[k] * s->width,
+                                    k == side, g, last && k == end ? &t->sum.hook : NULL, err));
     if (last) DI_TRY(di_gradsum_end(&t->sum, err));
 done:
     return st;
