@@ -218,7 +218,7 @@ done:
     return st;
 }
 
-/* ---- ---- */
+/* ---- the whole ---- */
 
 static dial_status open_run(application *x, const dial_common_options *common, const char *run,
                             const dial_env *env, dial_error *err)
