@@ -231,7 +231,8 @@ static void claim_controls(summary *m)
     for (int i = 0; i < m->n; i++) {
         const setting *s = &m->s[i];
 
-        take[i] = s->control && isfinite(s->delta) && isfinite(s->se);
+        take[i] = (s->control || s->gap < di_num(m->claims, "least_gap")) && isfinite(s->delta) &&
+                  isfinite(s->se);
         value[i] = s->delta;
         se[i] = s->se;
         if (take[i])

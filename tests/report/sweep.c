@@ -360,7 +360,8 @@ static void curves(void **state)
 
 /* ---- claims ---- */
 
-/* A setting whose recipe gains `delta` with that standard error, of a gap of 0.2. */
+/* A setting whose recipe gains `delta` with that standard error, of a gap of 0.2; control 1: of
+ * next to none, as its file says; 2: the same, and the file does not. */
 static json_t *setting(const char *name, const char *family, int control, double delta, double se,
                        const char *verdict)
 {
@@ -372,8 +373,8 @@ static json_t *setting(const char *name, const char *family, int control, double
         "seed", 0, "value", delta, "verdicts", "seed", 0, "verdict", verdict);
 
     return json_pack("{s:s,s:s,s:b,s:[{s:s,s:[o,{s:s,s:{s:f,s:f}}]}]}", "name", name, "family",
-                     family, "control", control, "sets", "name", "target", "groups", g, "label",
-                     "paper", "gap", "closed", 0.2, "closed_se", 0.01);
+                     family, "control", control == 1, "sets", "name", "target", "groups", g,
+                     "label", "paper", "gap", "closed", 0.2, "closed_se", 0.01);
 }
 
 static json_t *claims_over(json_t *docs)
@@ -399,10 +400,11 @@ static const json_t *claim(const json_t *out, size_t i)
 static void claims_hold_and_fall_short(void **state)
 {
     (void)state;
-    json_t *out = claims_over(json_pack("[o,o,o,o]", setting("a", "one", 0, 0.14, 0.02, "safe"),
+    json_t *out = claims_over(json_pack("[o,o,o,o,o]", setting("a", "one", 0, 0.14, 0.02, "safe"),
                                         setting("b", "one", 0, 0.10, 0.02, "safe"),
                                         setting("c", "two", 0, 0.12, 0.02, "unsafe"),
-                                        setting("d", "three", 1, 0.00, 0.01, "no_shift")));
+                                        setting("d", "three", 1, 0.00, 0.01, "no_shift"),
+                                        setting("e", "four", 2, 0.02, 0.01, "unsafe")));
     const char *lines;
     dial_error err;
     di_buf b;
@@ -416,7 +418,7 @@ static void claims_hold_and_fall_short(void **state)
     /* se: family one .1 (wholly dependent), two .1; of their mean .1 / sqrt 2 */
     assert_near(at(di_at(claim(out, 2), "ci95"), 1), 0.6 + DI_Z95 * 0.1 / sqrt(2));
     assert_near(di_num(claim(out, 3), "value"), 0.2);
-    assert_near(di_num(claim(out, 4), "value"), 0);
+    assert_near(di_num(claim(out, 4), "value"), 0.01); /* d and e */
     assert_near(di_num(claim(out, 5), "value"), 0);
     assert_true(di_num(claim(out, 5), "n") == 3); /* c is not passed by the doctor */
     assert_near(di_num(claim(out, 6), "value"), 0.004);
