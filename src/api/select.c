@@ -353,6 +353,16 @@ static int same_view(const candidate *a, const candidate *b)
     return a->view.layer == b->view.layer && a->view.pooling == b->view.pooling;
 }
 
+/* Against a baseline by what is ordered rightly, inside a run by the loss (eval/select.h). */
+static int within_floor(const candidate *c, const candidate *best, int is_baseline, int64_t n)
+{
+    di_source_fall fall;
+
+    if (!is_baseline) return di_select_compare(c->loss, best->loss, n).within;
+    fall = di_select_fall(c->loss, best->loss, n);
+    return !di_select_fell(&fall);
+}
+
 /* References of the gates, and what W1 may be compared between. The rank of another depth or
  * pooling says nothing: then a run's own first checkpoint is the measure. */
 static void prepare_ranks(selection *s)
@@ -366,11 +376,7 @@ static void prepare_ranks(selection *s)
                            ? baseline
                            : first_of(s, s->c[i].run);
 
-        di_source_fall fall = di_select_fall(s->c[i].loss, s->c[best].loss, s->n_s);
-
-        s->ranked[i].within_floor =
-            baseline >= 0 ? !di_select_fell(&fall)
-                          : di_select_compare(s->c[i].loss, s->c[best].loss, s->n_s).within;
+        s->ranked[i].within_floor = within_floor(&s->c[i], &s->c[best], baseline >= 0, s->n_s);
         s->ranked[i].reference_rank = s->ranked[rank].v.effective_rank;
         one_method &= strcmp(s->c[i].method, s->c[0].method) == 0;
     }
